@@ -1,0 +1,96 @@
+/* Every kernel for every instruction set, and the choice between them.
+ *
+ * The AVX versions are compiled by target pragmas, not by flags, so the rest of the build stays
+ * portable; nothing here runs an instruction before its row's usable() has said yes. */
+#include "rae_kernels.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "tanh.h"
+
+#define VERSION_(name, suffix, type) rae_##name##_##suffix##_##type
+#define VERSION(name, suffix, type) VERSION_(name, suffix, type)
+
+/* ---- base: 16-byte vectors, in the baseline of x86-64 and aarch64 ------------------------------ */
+#define ISA base
+#define VECTOR_BYTES 16
+#define MAX_TILE 2
+#include "kernels_types.h"
+#undef ISA
+#undef VECTOR_BYTES
+#undef MAX_TILE
+
+static int always(void) { return 1; }
+
+#if defined(__x86_64__)
+
+/* ---- AVX2 + FMA ------------------------------------------------------------------------------- */
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#define ISA avx2
+#define VECTOR_BYTES 32
+#define MAX_TILE 3
+#include "kernels_types.h"
+#undef ISA
+#undef VECTOR_BYTES
+#undef MAX_TILE
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+/* ---- AVX-512 ---------------------------------------------------------------------------------- */
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,fma")
+#endif
+#define ISA avx512
+#define VECTOR_BYTES 64
+#define MAX_TILE 4
+#include "kernels_types.h"
+#undef ISA
+#undef VECTOR_BYTES
+#undef MAX_TILE
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+static int has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static int has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
+           && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+}
+
+#endif
+
+const rae_isa RAE_ISAS[] = {
+#if defined(__x86_64__)
+    {"avx512", has_avx512, &rae_table_avx512_f32, &rae_table_avx512_f64},
+    {"avx2", has_avx2, &rae_table_avx2_f32, &rae_table_avx2_f64},
+#endif
+    {"base", always, &rae_table_base_f32, &rae_table_base_f64},
+};
+const size_t RAE_N_ISAS = sizeof(RAE_ISAS) / sizeof(RAE_ISAS[0]);
+
+const rae_isa *rae_find_isa(const char *name)
+{
+    for (size_t i = 0; i < RAE_N_ISAS; ++i)
+        if ((!name || !strcmp(name, RAE_ISAS[i].name)) && RAE_ISAS[i].usable())
+            return &RAE_ISAS[i];
+    return NULL;
+}

@@ -1,0 +1,12 @@
+"""Recursive auto-encoders on the CPU: exact back-propagation in compiled kernels.
+
+RAE is the model; reference is the same mathematics in readable NumPy; show_config tells what this
+process computes with.
+"""
+
+from rae_fast._config import show_config
+from rae_fast._estimator import NotFittedError
+from rae_fast.rae import RAE
+
+__version__ = "0.1.0"
+__all__ = ["RAE", "NotFittedError", "show_config", "__version__"]

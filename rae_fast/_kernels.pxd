@@ -1,0 +1,106 @@
+"""The C kernels of csrc/, one fused name each, through the table of the instruction set in use."""
+
+from rae_fast._blas cimport real
+
+cdef extern from "rae_kernels.h":
+    ctypedef struct rae_table_f32:
+        void (*tanh)(size_t, const float *, float *) noexcept nogil
+        void (*tanh_backward)(size_t, size_t, const float *, const float *, size_t, float *) noexcept nogil
+        double (*residual)(size_t, size_t, size_t, const float *, const float *, const float *,
+                           const float *, float *) noexcept nogil
+        void (*sgd_update)(size_t, float, const float *, float *) noexcept nogil
+        size_t (*first_beyond)(size_t, float, const float *) noexcept nogil
+        void (*column_sums)(size_t, size_t, const float *, size_t, int, float *) noexcept nogil
+        void (*transpose)(size_t, size_t, const float *, size_t, float *, size_t) noexcept nogil
+        void (*small_gemm)(size_t, size_t, size_t, const float *, size_t, size_t, const float *,
+                           size_t, int, float *, size_t) noexcept nogil
+        double (*peak)(size_t) noexcept nogil
+        size_t peak_flops
+
+    ctypedef struct rae_table_f64:
+        void (*tanh)(size_t, const double *, double *) noexcept nogil
+        void (*tanh_backward)(size_t, size_t, const double *, const double *, size_t, double *) noexcept nogil
+        double (*residual)(size_t, size_t, size_t, const double *, const double *, const double *,
+                           const double *, double *) noexcept nogil
+        void (*sgd_update)(size_t, double, const double *, double *) noexcept nogil
+        size_t (*first_beyond)(size_t, double, const double *) noexcept nogil
+        void (*column_sums)(size_t, size_t, const double *, size_t, int, double *) noexcept nogil
+        void (*transpose)(size_t, size_t, const double *, size_t, double *, size_t) noexcept nogil
+        void (*small_gemm)(size_t, size_t, size_t, const double *, size_t, size_t, const double *,
+                           size_t, int, double *, size_t) noexcept nogil
+        double (*peak)(size_t) noexcept nogil
+        size_t peak_flops
+
+    ctypedef struct rae_isa:
+        const char *name
+        int (*usable)() noexcept nogil
+        const rae_table_f32 *f32
+        const rae_table_f64 *f64
+
+    const rae_isa RAE_ISAS[]
+    const size_t RAE_N_ISAS
+    const rae_isa *rae_find_isa(const char *name) noexcept nogil
+
+cdef const rae_isa *active_isa() noexcept nogil
+
+
+cdef inline void tanh_(size_t n, const real *x, real *y) noexcept nogil:
+    if real is float:
+        active_isa().f32.tanh(n, x, y)
+    else:
+        active_isa().f64.tanh(n, x, y)
+
+
+cdef inline void tanh_backward(size_t rows, size_t n, const real *h, const real *g_next,
+                               size_t ld_g, real *d) noexcept nogil:
+    if real is float:
+        active_isa().f32.tanh_backward(rows, n, h, g_next, ld_g, d)
+    else:
+        active_isa().f64.tanh_backward(rows, n, h, g_next, ld_g, d)
+
+
+cdef inline double residual(size_t rows, size_t n_hidden, size_t n_inputs, const real *w_hidden,
+                            const real *w_input, const real *c, const real *z, real *g) noexcept nogil:
+    if real is float:
+        return active_isa().f32.residual(rows, n_hidden, n_inputs, w_hidden, w_input, c, z, g)
+    else:
+        return active_isa().f64.residual(rows, n_hidden, n_inputs, w_hidden, w_input, c, z, g)
+
+
+cdef inline void sgd_update(size_t n, double rate, const real *grad, real *theta) noexcept nogil:
+    if real is float:
+        active_isa().f32.sgd_update(n, <float>rate, grad, theta)
+    else:
+        active_isa().f64.sgd_update(n, rate, grad, theta)
+
+
+cdef inline size_t first_beyond(size_t n, double limit, const real *x) noexcept nogil:
+    if real is float:
+        return active_isa().f32.first_beyond(n, <float>limit, x)
+    else:
+        return active_isa().f64.first_beyond(n, limit, x)
+
+
+cdef inline void column_sums(size_t rows, size_t n, const real *x, size_t ldx, bint accumulate,
+                             real *out) noexcept nogil:
+    if real is float:
+        active_isa().f32.column_sums(rows, n, x, ldx, accumulate, out)
+    else:
+        active_isa().f64.column_sums(rows, n, x, ldx, accumulate, out)
+
+
+cdef inline void transpose(size_t m, size_t n, const real *x, size_t ldx, real *y,
+                           size_t ldy) noexcept nogil:
+    if real is float:
+        active_isa().f32.transpose(m, n, x, ldx, y, ldy)
+    else:
+        active_isa().f64.transpose(m, n, x, ldx, y, ldy)
+
+
+cdef inline void small_gemm(size_t m, size_t n, size_t k, const real *a, size_t a_row,
+                            size_t a_col, const real *b, size_t ldb, bint accumulate, real *c,
+                            size_t ldc) noexcept nogil:
+    if real is float:
+        active_isa().f32.small_gemm(m, n, k, a, a_row, a_col, b, ldb, accumulate, c, ldc)
+    else:
+        active_isa().f64.small_gemm(m, n, k, a, a_row, a_col, b, ldb, accumulate, c, ldc)

@@ -1,0 +1,29 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[Any]
+Integers = NDArray[np.intp]
+
+class Training:
+    n_updates: int
+    n_iter: int
+    batch_size: int
+    status: str
+    def __init__(self, offsets: Integers, batch_size: int) -> None: ...
+
+def use_gemm(choice: str) -> str: ...
+def hidden_states(theta: Floats, data: Floats, offsets: Integers, n_hidden: int, out: Floats,
+                  last_only: bool = ...) -> None: ...
+def loss_and_grad(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None,
+                  n_hidden: int, hidden_weight: float, reconstruct_h0: bool,
+                  grad: Floats) -> float: ...
+def unroll(theta: Floats, codes: Floats, offsets: Integers, n_inputs: int, chronological: bool,
+           out: Floats) -> None: ...
+def step(theta: Floats, state: Floats, x: Floats, out: Floats) -> None: ...
+def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, n_hidden: int,
+          hidden_weight: float, reconstruct_h0: bool, learning_rate: float,
+          bit_generator: np.random.BitGenerator | None, max_iter: int, tol: float,
+          n_iter_no_change: int, run: Training, losses: NDArray[np.float64],
+          seconds: float) -> None: ...

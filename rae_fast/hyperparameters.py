@@ -1,0 +1,87 @@
+"""Checks of the hyper-parameters of RAE: one sentence that names the parameter and what it may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+CHOICES = {"objective": ("stepwise",), "decoder": ("linear",), "init": ("normal",), "solver": ("sgd",)}
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Checked values; the meaning of each is documented in RAE."""
+
+    n_hidden: int
+    hidden_weight: float
+    reconstruct_h0: bool
+    init_scale: float
+    learning_rate: float
+    batch_size: int
+    max_iter: int
+    tol: float
+    n_iter_no_change: int
+    shuffle: bool
+    verbose: int
+
+
+def check(params: dict[str, Any]) -> Hyperparameters:
+    """Hyperparameters from RAE.get_params(), or a ValueError."""
+    for name, valid in CHOICES.items():
+        if not isinstance(params[name], str) or params[name] not in valid:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, valid))}; got {params[name]!r}")
+    if params["n_jobs"] is not None and (params["n_jobs"] != 1 or isinstance(params["n_jobs"], bool)):
+        raise ValueError("n_jobs must be 1: this version has no threads of its own (BLAS has, see "
+                         f"rae_fast.show_config()); got {params['n_jobs']!r}")
+    return Hyperparameters(
+        n_hidden=_integer(params, "n_hidden", 1),
+        hidden_weight=_real(params, "hidden_weight"),
+        reconstruct_h0=_boolean(params, "reconstruct_h0"),
+        init_scale=_real(params, "init_scale"),
+        learning_rate=_real(params, "learning_rate", positive=True),
+        batch_size=_integer(params, "batch_size", 1),
+        max_iter=_integer(params, "max_iter", 0),
+        tol=_real(params, "tol"),
+        n_iter_no_change=_integer(params, "n_iter_no_change", 1),
+        shuffle=_boolean(params, "shuffle"),
+        verbose=_integer({"verbose": int(v) if isinstance(v := params["verbose"], bool) else v}, "verbose", 0),
+    )
+
+
+def generator(random_state: Any) -> np.random.Generator:
+    """The Generator that a random_state stands for."""
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.Generator(random_state._bit_generator)
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError):
+        raise ValueError("random_state must be None, a non-negative integer, or a NumPy Generator, "
+                         f"BitGenerator, SeedSequence or RandomState; got {random_state!r}") from None
+
+
+def _integer(params: dict[str, Any], name: str, low: int) -> int:
+    value = params[name]
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
+        raise ValueError(f"{name} must be an integer of at least {low}; got {value!r}")
+    if value > np.iinfo(np.intp).max:
+        raise ValueError(f"{name} must fit a machine integer; got {value!r}")
+    return int(value)
+
+
+def _real(params: dict[str, Any], name: str, positive: bool = False) -> float:
+    value = params[name]
+    if (not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(value) or value < 0
+            or (positive and value == 0)):
+        raise ValueError(f"{name} must be a finite number {'above' if positive else 'of at least'} 0; "
+                         f"got {value!r}")
+    return float(value)
+
+
+def _boolean(params: dict[str, Any], name: str) -> bool:
+    value = params[name]
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False; got {value!r}")
+    return bool(value)

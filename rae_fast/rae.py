@@ -1,0 +1,474 @@
+"""class RAE: the recursive auto-encoder as a scikit-learn-style estimator.
+
+Thin on purpose: it validates, holds theta_, and hands arrays to the drivers in _sequence.pyx.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rae_fast import _blas, _sequence, hyperparameters, parameters
+from rae_fast._estimator import Estimator, not_fitted
+from rae_fast._progress import Progress
+from rae_fast.sequences import Batch, as_batch, as_lengths, as_matrix, as_weights, pack
+
+Floats = NDArray[Any]
+
+# How long the compiled training loop runs between two returns to Python.
+_SECONDS_PER_CALL = 0.1
+# Passes whose losses one such call can report; a pass takes a microsecond or more.
+_PASSES_PER_CALL = 1 << 17
+# Version of the pickled state.
+_STATE_FORMAT = 1
+
+
+class RAE(Estimator):
+    """Recursive auto-encoder of sequences.
+
+    One small auto-encoder, the cell, is applied step by step: it reads the code so far and the next
+    input, ``h_t = tanh([h_{t-1}, x_t] W + b_h)``, and learns to give both back,
+    ``[h_{t-1}, x_t] ~ h_t V + c``. The last code stands for the whole sequence, and unrolling the
+    reconstruction from it gives the sequence back, latest input first.
+
+    Parameters
+    ----------
+    n_hidden : int, default=24
+        Number of hidden units H, the length of a code.
+    objective : {"stepwise"}, default="stepwise"
+        What is minimised: at every step the squared error of the reconstructed input and of the
+        reconstructed previous code, summed over steps.
+    hidden_weight : float, default=1.0
+        Weight of the previous code's squared error.
+    reconstruct_h0 : bool, default=False
+        Whether the first step must give back the initial code h0 as well. The original program
+        leaves this term out.
+    decoder : {"linear"}, default="linear"
+        The reconstruction is linear in the code.
+    init : {"normal"}, default="normal"
+        Every parameter, biases and h0 included, starts as a standard normal draw times init_scale.
+    init_scale : float, default=0.1
+        Standard deviation of the initial values.
+    solver : {"sgd"}, default="sgd"
+        Plain stochastic gradient descent.
+    learning_rate : float, default=1e-3
+        Step size; the original program used 1e-4.
+    batch_size : int, default=32
+        Sequences per update, capped at their number. A short last batch has its own mean.
+    max_iter : int, default=200
+        Passes over the data; 0 only initialises.
+    tol : float, default=1e-4
+        Stop after `n_iter_no_change` passes in a row that improve on the best loss so far by less
+        than this fraction of it. 0 never stops early.
+    n_iter_no_change : int, default=10
+        See `tol`.
+    shuffle : bool, default=True
+        Whether each pass takes the sequences in a new random order.
+    n_jobs : int, default=1
+        Threads of the engine's own; this version has 1. (BLAS may use more for large models:
+        ``rae_fast.show_config()``.)
+    random_state : int, Generator, RandomState, SeedSequence, BitGenerator or None, default=None
+        Source of the initial values and of the shuffling.
+    verbose : int, default=0
+        Whether to show progress, with tqdm's bar where that is installed.
+
+    Attributes
+    ----------
+    theta_ : ndarray of shape (n_parameters,)
+        All parameters, in the order of `docs/design.md`. The only truth: writing into it, or into
+        `parameters_`, changes the model.
+    parameters_ : dict of str to ndarray
+        Views into theta_: W_xh (I, H), W_hh (H, H), b_h (H,), h0 (H,), V_hh (H, H), V_hx (H, I),
+        c_h (H,), c_x (I,).
+    n_features_in_ : int
+        Number of features I.
+    n_steps_ : int or None
+        Length of the sequences seen in fit, None if they differed.
+    n_iter_ : int
+        Passes made (for `partial_fit`, calls).
+    loss_curve_ : list of float
+        For each pass the mean over its updates of the batch's objective before the update.
+
+    Notes
+    -----
+    Input is one of: a 2-D array, ONE sequence (T, I), as in ``torch.nn.RNN`` (so scikit-learn's
+    cross-validation of a single 2-D array would split time, which is not supported); a 3-D array
+    (N, T, I); a list or tuple of N arrays (T_n, I). Results mirror that container, one 2-D sequence
+    counting as N = 1. float32 input is computed in float32, everything else in float64; `fit` fixes
+    the dtype, and later input is cast to it. Bad input raises ValueError and changes nothing.
+
+    A ``fit`` that is interrupted by Ctrl-C raises KeyboardInterrupt and leaves a usable model with
+    the parameters after the last whole update.
+
+    References
+    ----------
+    Pollack, J. B. (1990). Recursive distributed representations. Artificial Intelligence 46.
+    Tan, S. (2014). Recursive Auto-encoders: Example in Theano, the program this model comes from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rae_fast import RAE
+    >>> X = np.eye(8)                                # one sequence: 8 steps, 8 features
+    >>> model = RAE(n_hidden=24, learning_rate=1e-2, max_iter=3000, tol=0, random_state=0).fit(X)
+    >>> model.transform(X).shape
+    (1, 24)
+    >>> model.reconstruct(X)[0].argmax(axis=1)
+    array([0, 1, 2, 3, 4, 5, 6, 7])
+    """
+
+    theta_: Floats
+    n_features_in_: int
+    n_steps_: int | None
+    n_iter_: int
+    loss_curve_: list[float]
+
+    def __init__(self, n_hidden: int = 24, *, objective: str = "stepwise", hidden_weight: float = 1.0,
+                 reconstruct_h0: bool = False, decoder: str = "linear", init: str = "normal",
+                 init_scale: float = 0.1, solver: str = "sgd", learning_rate: float = 1e-3,
+                 batch_size: int = 32, max_iter: int = 200, tol: float = 1e-4,
+                 n_iter_no_change: int = 10, shuffle: bool = True, n_jobs: int | None = 1,
+                 random_state: Any = None, verbose: int = 0) -> None:
+        self.n_hidden = n_hidden
+        self.objective = objective
+        self.hidden_weight = hidden_weight
+        self.reconstruct_h0 = reconstruct_h0
+        self.decoder = decoder
+        self.init = init
+        self.init_scale = init_scale
+        self.solver = solver
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.shuffle = shuffle
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ---- learning ------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn from scratch.
+
+        Parameters
+        ----------
+        X : sequences of I features, see Notes of the class
+        y : ignored
+        sample_weight : array-like of shape (N,), optional
+            The weights w_n of the objective sum_n w_n E(X_n) of a batch, taken as they are; by
+            default 1 / (sequences in the batch) each, so that a batch's objective is a mean.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For bad input or hyper-parameters; the model is unchanged.
+        FloatingPointError
+            When the loss or its gradient overflows; the model keeps the last finite parameters.
+        """
+        settings = hyperparameters.check(self.get_params())
+        rng = hyperparameters.generator(self.random_state)
+        batch = as_batch(X)
+        weights = as_weights(sample_weight, batch.n_sequences, batch.data.dtype)
+        self._start(batch, settings, rng)
+        self._train(batch, weights, settings, rng)
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Make one update with all of X as the batch, from whatever theta_ holds.
+
+        Initialises first where there is no theta_ yet. Appends the objective before the update to
+        loss_curve_. Parameters, returns and errors are those of `fit`.
+        """
+        settings = hyperparameters.check(self.get_params())
+        if not hasattr(self, "theta_"):
+            batch = as_batch(X)
+            weights = as_weights(sample_weight, batch.n_sequences, batch.data.dtype)
+            self._start(batch, settings, hyperparameters.generator(self.random_state))
+        else:
+            theta = self._theta()
+            if settings.n_hidden != self._n_hidden:
+                raise ValueError(f"n_hidden was changed from {self._n_hidden} to {settings.n_hidden} after "
+                                 "the model was fitted; call fit to start afresh")
+            batch = as_batch(X, dtype=theta.dtype, n_features=self.n_features_in_)
+            weights = as_weights(sample_weight, batch.n_sequences, theta.dtype)
+            if self.n_steps_ != batch.common_length:
+                self.n_steps_ = None
+        run = _sequence.Training(batch.offsets, batch.n_sequences)
+        while run.status == "running":
+            self._run(run, batch, weights, settings, None, 1, 0.0)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Floats:
+        """fit(X, y, sample_weight), then transform(X)."""
+        return self.fit(X, y, sample_weight).transform(X)
+
+    def _start(self, batch: Batch, settings: hyperparameters.Hyperparameters,
+               rng: np.random.Generator) -> None:
+        """Replace everything learned by fresh initial values."""
+        _blas.check_size(settings.n_hidden + batch.n_features, "n_hidden plus the number of features")
+        theta = parameters.initialise(batch.n_features, settings.n_hidden, settings.init_scale, rng,
+                                      batch.data.dtype)
+        if not np.isfinite(theta).all():
+            raise ValueError(f"init_scale={self.init_scale} overflows {theta.dtype}; make it smaller")
+        self.theta_ = theta
+        self._n_hidden = settings.n_hidden
+        self.n_features_in_ = batch.n_features
+        self.n_steps_ = batch.common_length
+        self.n_iter_ = 0
+        self.loss_curve_ = []
+
+    def _train(self, batch: Batch, weights: Floats | None,
+               settings: hyperparameters.Hyperparameters, rng: np.random.Generator) -> None:
+        run = _sequence.Training(batch.offsets, min(settings.batch_size, batch.n_sequences))
+        bits = rng.bit_generator if settings.shuffle else None
+        with Progress(settings.max_iter, settings.verbose > 0) as progress:
+            while run.status == "running":
+                before = self.n_iter_
+                self._run(run, batch, weights, settings, bits, settings.max_iter, settings.tol)
+                progress.advance(self.n_iter_ - before, self.loss_curve_[-1] if self.loss_curve_ else None)
+
+    def _run(self, run: _sequence.Training, batch: Batch, weights: Floats | None,
+             settings: hyperparameters.Hyperparameters, bits: np.random.BitGenerator | None,
+             max_iter: int, tol: float) -> None:
+        """Let the compiled loop work for a moment; keep the record true however it ends."""
+        losses = np.empty(max(1, min(max_iter, _PASSES_PER_CALL)))
+        done = run.n_iter
+        try:
+            _sequence.train(self._theta(), batch.data, batch.offsets, weights, self._n_hidden,
+                            settings.hidden_weight, settings.reconstruct_h0, settings.learning_rate,
+                            bits, max_iter, tol, settings.n_iter_no_change, run, losses,
+                            _SECONDS_PER_CALL)
+        finally:
+            self.loss_curve_.extend(losses[:run.n_iter - done].tolist())
+            self.n_iter_ += run.n_iter - done
+        if run.status == "non-finite":
+            raise FloatingPointError(
+                f"The loss or its gradient became non-finite at update {run.n_updates + 1} (pass "
+                f"{self.n_iter_ + 1}). Lower learning_rate (now {settings.learning_rate}) or scale the "
+                "data down; the model keeps its parameters from before that update")
+
+    # ---- the model as a function ----------------------------------------------------------------
+
+    @property
+    def parameters_(self) -> dict[str, Floats]:
+        """The eight named parameters as views into theta_."""
+        return parameters.views(self._theta(), self.n_features_in_, self._n_hidden)
+
+    def loss_and_grad(self, X: Any, sample_weight: Any = None) -> tuple[float, dict[str, Floats]]:
+        """The objective sum_n w_n E(X_n) and its gradient.
+
+        Parameters
+        ----------
+        X : sequences
+        sample_weight : array-like of shape (N,), optional
+            The weights w_n, 1 / N each by default.
+
+        Returns
+        -------
+        loss : float
+        grad : dict of str to ndarray, with the names and shapes of `parameters_`
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+        """
+        theta = self._theta()
+        settings = hyperparameters.check(self.get_params())
+        batch = self._batch(X, theta)
+        weights = as_weights(sample_weight, batch.n_sequences, theta.dtype)
+        grad = np.empty_like(theta)
+        loss = _sequence.loss_and_grad(theta, batch.data, batch.offsets, weights, self._n_hidden,
+                                       settings.hidden_weight, settings.reconstruct_h0, grad)
+        return loss, parameters.views(grad, self.n_features_in_, self._n_hidden)
+
+    def transform(self, X: Any) -> Floats:
+        """Encode: the last code of each sequence, shape (N, H)."""
+        theta = self._theta()
+        batch = self._batch(X, theta)
+        codes = np.empty((batch.n_sequences, self._n_hidden), dtype=theta.dtype)
+        _sequence.hidden_states(theta, batch.data, batch.offsets, self._n_hidden, codes, True)
+        return codes
+
+    def hidden_states(self, X: Any) -> Floats | list[Floats]:
+        """The code after every step, without h0: (N, T, H), or a list of (T_n, H)."""
+        theta = self._theta()
+        batch = self._batch(X, theta)
+        states = np.empty((len(batch.data), self._n_hidden), dtype=theta.dtype)
+        _sequence.hidden_states(theta, batch.data, batch.offsets, self._n_hidden, states)
+        return batch.in_container(states)
+
+    def unroll(self, codes: Any, n_steps: int) -> Floats:
+        """Decode latest input first.
+
+        Parameters
+        ----------
+        codes : array-like of shape (N, H)
+        n_steps : int, at least 1
+
+        Returns
+        -------
+        ndarray of shape (N, n_steps, I)
+            Step k is ``y_k V_hx + c_x`` with ``y_1 = code``, ``y_{k+1} = y_k V_hh + c_h``.
+        """
+        theta = self._theta()
+        codes = as_matrix(codes, "codes", self._n_hidden, theta.dtype)
+        if np.ndim(n_steps):
+            raise ValueError(f"n_steps must be one integer; got {n_steps!r}")
+        offsets, _ = as_lengths(n_steps, len(codes))
+        return self._unroll(theta, codes, offsets, False).reshape(len(codes), -1, self.n_features_in_)
+
+    def inverse_transform(self, codes: Any, lengths: Any = None) -> Floats | list[Floats]:
+        """Decode in chronological order.
+
+        Parameters
+        ----------
+        codes : array-like of shape (N, H)
+        lengths : int, sequence of N ints, or None
+            Steps to unroll. None is the length of the sequences seen in fit, if that was one.
+
+        Returns
+        -------
+        ndarray of shape (N, length, I), or for a sequence of lengths a list of (length_n, I) arrays
+
+        Raises
+        ------
+        ValueError
+            For bad input, or lengths=None where fit saw sequences of different lengths.
+        """
+        theta = self._theta()
+        codes = as_matrix(codes, "codes", self._n_hidden, theta.dtype)
+        if lengths is None:
+            if self.n_steps_ is None:
+                raise ValueError("the model was fitted on sequences of different lengths; pass lengths")
+            lengths = self.n_steps_
+        offsets, as_list = as_lengths(lengths, len(codes))
+        return pack(self._unroll(theta, codes, offsets, True), offsets, as_list)
+
+    def reconstruct(self, X: Any) -> Floats | list[Floats]:
+        """Each sequence unrolled from its last code, chronological: (N, T, I) or list of (T_n, I)."""
+        batch, rows = self._reconstruct(X)
+        return batch.in_container(rows)
+
+    def reconstruction_error(self, X: Any) -> Floats:
+        """Sum over steps and features of the squared error of `reconstruct`, shape (N,)."""
+        batch, rows = self._reconstruct(X)
+        rows -= batch.data
+        squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+        return np.add.reduceat(squares, batch.offsets[:-1])
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Minus the mean of `reconstruction_error`: higher is better. y is ignored."""
+        return -float(self.reconstruction_error(X).mean())
+
+    # ---- streams ---------------------------------------------------------------------------------
+
+    def initial_state(self, n: int | None = None) -> Floats:
+        """h0 as the state of one stream (H,), or of n streams (n, H); a copy."""
+        theta = self._theta()
+        h0 = parameters.views(theta, self.n_features_in_, self._n_hidden)["h0"]
+        if n is None:
+            return h0.copy()
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise ValueError(f"n must be None or an integer of at least 1; got {n!r}")
+        return np.tile(h0, (int(n), 1))
+
+    def step(self, state: Any, x: Any, out: Floats | None = None) -> Floats:
+        """Read one more input of each of N streams.
+
+        Parameters
+        ----------
+        state : array-like of shape (H,) or (N, H)
+        x : array-like of shape (I,) or (N, I)
+        out : ndarray of the shape of state and the model's dtype, optional
+            Where to put the result; may be `state` itself.
+
+        Returns
+        -------
+        ndarray of the shape of state: ``tanh([state, x] W + b_h)``
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> state = model.initial_state()
+        >>> for x in np.eye(3):
+        ...     state = model.step(state, x)
+        >>> np.allclose(state, model.transform(np.eye(3))[0])
+        True
+        """
+        theta = self._theta()
+        one = np.ndim(state) == 1
+        if one != (np.ndim(x) == 1):
+            raise ValueError(f"state and x must both be vectors or both matrices; they have "
+                             f"{np.ndim(state)} and {np.ndim(x)} dimensions")
+        states = as_matrix([state] if one else state, "state", self._n_hidden, theta.dtype)
+        inputs = as_matrix([x] if one else x, "x", self.n_features_in_, theta.dtype)
+        if len(states) != len(inputs):
+            raise ValueError(f"state holds {len(states)} streams, but x holds {len(inputs)}")
+        result = np.empty_like(states)
+        _sequence.step(theta, states, inputs, result)
+        if one:
+            result = result[0]
+        if out is None:
+            return result
+        if not isinstance(out, np.ndarray) or out.shape != result.shape or out.dtype != result.dtype:
+            raise ValueError(f"out must be a {result.dtype} array of shape {result.shape}")
+        if not out.flags.writeable:
+            raise ValueError("out is read-only")
+        out[...] = result
+        return out
+
+    # ---- inside ----------------------------------------------------------------------------------
+
+    def _theta(self) -> Floats:
+        """theta_, checked: users may write into it and even replace it."""
+        if not hasattr(self, "theta_"):
+            raise not_fitted("this RAE is not fitted yet; call fit or partial_fit first")
+        theta = self.theta_
+        needed = parameters.size(self.n_features_in_, self._n_hidden)
+        if (not isinstance(theta, np.ndarray) or theta.dtype not in (np.float32, np.float64)
+                or theta.shape != (needed,) or not theta.flags.carray or not theta.dtype.isnative):
+            raise ValueError(f"theta_ must be a contiguous, writeable float32 or float64 vector of {needed} "
+                             "elements; write into it with model.theta_[:] = values")
+        return theta
+
+    def _batch(self, X: Any, theta: Floats) -> Batch:
+        return as_batch(X, dtype=theta.dtype, n_features=self.n_features_in_)
+
+    def _unroll(self, theta: Floats, codes: Floats, offsets: NDArray[np.intp],
+                chronological: bool) -> Floats:
+        out = np.empty((int(offsets[-1]), self.n_features_in_), dtype=theta.dtype)
+        _sequence.unroll(theta, codes, offsets, self.n_features_in_, chronological, out)
+        return out
+
+    def _reconstruct(self, X: Any) -> tuple[Batch, Floats]:
+        theta = self._theta()
+        batch = self._batch(X, theta)
+        codes = np.empty((batch.n_sequences, self._n_hidden), dtype=theta.dtype)
+        _sequence.hidden_states(theta, batch.data, batch.offsets, self._n_hidden, codes, True)
+        return batch, self._unroll(theta, codes, batch.offsets, True)
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """Names of the code's elements: rae0, rae1, ..."""
+        self._theta()
+        return np.array([f"rae{i}" for i in range(self._n_hidden)], dtype=object)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_state_format": _STATE_FORMAT}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        found = state.get("_state_format")
+        if found != _STATE_FORMAT:
+            raise ValueError(f"this pickle of an RAE has format {found!r}, but this version of rae_fast "
+                             f"reads format {_STATE_FORMAT}")
+        self.__dict__.update({k: v for k, v in state.items() if k != "_state_format"})

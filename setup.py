@@ -1,0 +1,50 @@
+"""Builds the three extension modules; pyproject.toml declares everything else.
+
+RAE_FAST_SANITIZE=address,undefined builds with these sanitizers (see CONTRIBUTING.md).
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import scipy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+PACKAGE = Path(__file__).parent / "rae_fast"
+
+
+def blas_int_line():
+    """SciPy >= 1.18 names its BLAS integer; older ones, and all signatures of theirs, say int."""
+    pxd = (Path(scipy.__file__).parent / "linalg" / "cython_blas.pxd").read_text()
+    if "blas_int" in pxd:
+        return "from scipy.linalg.cython_blas cimport blas_int\n"
+    return "ctypedef int blas_int\n"
+
+
+if sys.platform == "win32":
+    raise SystemExit("rae_fast is not supported on Windows yet: its C code needs gcc or clang")
+
+compile_args = ["-std=c11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
+                "-fvisibility=hidden"]
+link_args = []
+if sanitizers := os.environ.get("RAE_FAST_SANITIZE"):
+    link_args = [f"-fsanitize={sanitizers}"]
+    compile_args += [*link_args, "-g", "-fno-omit-frame-pointer"]
+
+(PACKAGE / "_blas_int.pxi").write_text(blas_int_line())
+options = {"extra_compile_args": compile_args, "extra_link_args": link_args, "include_dirs": ["csrc"]}
+kernel_files = ["csrc/dispatch.c"]
+headers = sorted(str(p) for p in Path("csrc").glob("*.h"))
+setup(
+    ext_modules=cythonize(
+        [
+            Extension("rae_fast._blas", ["rae_fast/_blas.pyx"], **options),
+            Extension("rae_fast._kernels", ["rae_fast/_kernels.pyx", *kernel_files],
+                      depends=headers, **options),
+            Extension("rae_fast._sequence", ["rae_fast/_sequence.pyx"], depends=headers, **options),
+        ],
+        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False,
+                             "cdivision": True, "initializedcheck": False},
+    )
+)
