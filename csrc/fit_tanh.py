@@ -8,7 +8,7 @@ Two pieces:
     |x| >= 0.625    tanh x = 1 - 2 / (1 + e^{2x}),   e^r = 1 + r + r^2 Q(r) on |r| <= ln(2) / 2
 """
 
-from mpmath import cos, exp, lu_solve, matrix, log, mp, mpf, pi, polyval, tanh
+from mpmath import cos, exp, log, lu_solve, matrix, mp, mpf, pi, polyval, tanh
 
 mp.dps = 60
 SPLIT = mpf("0.625")

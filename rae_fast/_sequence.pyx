@@ -909,19 +909,19 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     cdef double limit = np.finfo(np.asarray(theta).dtype).max / 2 / max(learning_rate, 1.0)
     cdef double loss = 0
     cdef int status = 0
+    cdef bint updated = False
     with nogil:
         while status == 0:
+            if run.position == 0 and run.n_iter >= max_iter:
+                status = 1
+                break
+            # At least one update a call, so that calls always get on.
+            if n_losses == losses.shape[0] or (updated and task.pulse.time >= task.pulse.deadline):
+                break
             if run.position == 0:
-                if run.n_iter >= max_iter:
-                    status = 1
-                    break
-                if n_losses == losses.shape[0] or task.pulse.time >= task.pulse.deadline:
-                    break
                 if bits != NULL and N > 1:
                     shuffle(N, &run.order[0], bits)
                 run.pass_loss = 0
-            elif task.pulse.time >= task.pulse.deadline:
-                break
             n = min(batch_size, N - run.position)
             batch_gradient(&task, &theta[0], &data[0, 0], &offsets[0], n,
                            &run.order[run.position], w, &grad[0], &loss)
@@ -929,6 +929,7 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
                 status = 3
                 break
             sgd_update(size, learning_rate, &grad[0], &theta[0])
+            updated = True
             run.n_updates += 1
             run.pass_loss += loss
             run.position += n

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -47,7 +48,8 @@ def check(params: dict[str, Any]) -> Hyperparameters:
         tol=_real(params, "tol"),
         n_iter_no_change=_integer(params, "n_iter_no_change", 1),
         shuffle=_boolean(params, "shuffle"),
-        verbose=_integer({"verbose": int(v) if isinstance(v := params["verbose"], bool) else v}, "verbose", 0),
+        verbose=int(params["verbose"]) if isinstance(params["verbose"], bool) else
+        _integer(params, "verbose", 0),
     )
 
 
@@ -64,20 +66,20 @@ def generator(random_state: Any) -> np.random.Generator:
 
 def _integer(params: dict[str, Any], name: str, low: int) -> int:
     value = params[name]
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < low:
         raise ValueError(f"{name} must be an integer of at least {low}; got {value!r}")
-    if value > np.iinfo(np.intp).max:
+    if int(value) > np.iinfo(np.intp).max:
         raise ValueError(f"{name} must fit a machine integer; got {value!r}")
     return int(value)
 
 
 def _real(params: dict[str, Any], name: str, positive: bool = False) -> float:
     value = params[name]
-    if (not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(value) or value < 0
-            or (positive and value == 0)):
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or number < 0 or (positive and number == 0):
         raise ValueError(f"{name} must be a finite number {'above' if positive else 'of at least'} 0; "
                          f"got {value!r}")
-    return float(value)
+    return number
 
 
 def _boolean(params: dict[str, Any], name: str) -> bool:

@@ -48,6 +48,6 @@ def initialise(n_inputs: int, n_hidden: int, scale: float, rng: np.random.Genera
     float64 in the order of NAMES, then cast, so that both dtypes start from the same numbers.
     """
     theta = np.empty(size(n_inputs, n_hidden), dtype=dtype)
-    for name, view in views(theta, n_inputs, n_hidden).items():
+    for view in views(theta, n_inputs, n_hidden).values():  # in the order of NAMES
         view[...] = scale * rng.standard_normal(view.shape)
     return theta

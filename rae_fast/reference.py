@@ -45,7 +45,8 @@ def hidden_states(theta: Floats, data: Floats, offsets: Integers, n_hidden: int,
 def step(theta: Floats, state: Floats, x: Floats) -> Floats:
     """One step of B streams: state (B, H), x (B, I) -> (B, H)."""
     W, b_h, _, _, _ = stacked(theta, x.shape[1], state.shape[1])
-    return np.tanh(np.concatenate([state, x], axis=1) @ W + b_h)
+    h: Floats = np.tanh(np.concatenate([state, x], axis=1) @ W + b_h)
+    return h
 
 
 def sequence_loss(theta: Floats, X: Floats, n_hidden: int, hidden_weight: float,

@@ -49,7 +49,7 @@ class TunedNumPy:
         self.last = rows[-1]
 
     def loss_and_grad(self):
-        dot, a_t, g, H = np.dot, self.a_t, self.g, self.H
+        dot, a_t, g = np.dot, self.a_t, self.g
         self.h[0] = self.h0
         dot(self.x, self.W_xh, out=self.p)
         self.p += self.b

@@ -1,0 +1,247 @@
+"""The C kernels one by one: every instruction set x dtype x sizes around every vector width."""
+
+import ctypes
+import mmap
+
+import numpy as np
+import pytest
+
+from rae_fast import _blas, _kernels
+
+DTYPES = [np.float32, np.float64]
+SIZES = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130, 1000]
+EXTENDED = np.finfo(np.longdouble).eps < 1e-18
+needs_extended = pytest.mark.skipif(not EXTENDED, reason="float64 is the widest type of this machine")
+
+pytestmark = pytest.mark.usefixtures("isa")
+
+
+def tanh(x):
+    y = np.full_like(x, 7)
+    _kernels.tanh(x, y)
+    return y
+
+
+def ulps(found, exact):
+    """Errors in units of the last place of the exact values, which are of a wider type."""
+    rounded = np.abs(exact).astype(found.dtype)
+    return np.abs(found.astype(exact.dtype) - exact) / np.spacing(rounded).astype(exact.dtype)
+
+
+def samples(dtype, n):
+    """Both signs, every magnitude from the smallest subnormal to infinity, dense where it matters."""
+    bits = np.linspace(0, np.array(np.inf, dtype).view(f"i{np.dtype(dtype).itemsize}"), n)
+    wide = bits.astype(f"i{np.dtype(dtype).itemsize}").view(dtype)
+    x = np.concatenate([wide[np.isfinite(wide)], np.linspace(0, 25, n, dtype=dtype),
+                        dtype(0.625) * (1 + np.finfo(dtype).eps * np.arange(-50, 50, dtype=dtype))])
+    return np.concatenate([x, -x])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=needs_extended)])
+def test_tanh_is_within_two_ulps(dtype):
+    x = samples(dtype, 400_000)
+    exact = np.tanh(x.astype(np.float64 if dtype is np.float32 else np.longdouble))
+    error = ulps(tanh(x), exact)
+    assert error.max() <= 2, f"{error.max()} ULP at {x[error.argmax()]!r}"
+
+
+@pytest.mark.slow
+def test_tanh_of_every_float32():
+    worst = 0.0
+    for start in range(0, 1 << 32, 1 << 24):
+        x = np.arange(start, start + (1 << 24), dtype=np.uint32).view(np.float32)
+        y = tanh(x)
+        assert (np.isnan(y) == np.isnan(x)).all()
+        x, y = x[~np.isnan(x)], y[~np.isnan(x)]
+        assert (np.signbit(y) == np.signbit(x)).all()
+        worst = max(worst, ulps(y, np.tanh(x.astype(np.float64))).max(initial=0))
+    assert worst <= 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tanh_special_values(dtype):
+    tiny, big = np.finfo(dtype).smallest_subnormal, np.finfo(dtype).max
+    x = np.array([0.0, -0.0, np.inf, -np.inf, big, -big, 20, -20, tiny, -tiny, np.nan, -np.nan], dtype)
+    y = tanh(x)
+    np.testing.assert_array_equal(y[:10], np.array([0, -0.0, 1, -1, 1, -1, 1, -1, tiny, -tiny], dtype))
+    np.testing.assert_array_equal(np.signbit(y[:10]), np.signbit(x[:10]))
+    assert np.isnan(y[10:]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tanh_saturates_exactly_where_it_rounds_to_one(dtype):
+    x = np.linspace(7, 25, 100_001, dtype=dtype)
+    gap = 2 / (np.exp(2 * x.astype(np.longdouble)) + 1)  # 1 - tanh x
+    assert (tanh(x)[gap < np.finfo(dtype).epsneg / 2 * 0.999] == 1).all()
+    assert (tanh(x) <= 1).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_tanh_does_not_depend_on_the_place(dtype, n):
+    x = np.linspace(-3, 3, n + 1, dtype=dtype)[1:]
+    y = tanh(x)
+    np.testing.assert_array_equal(y, [tanh(x[i:i + 1])[0] for i in range(n)])
+    in_place = x.copy()
+    _kernels.tanh(in_place, in_place)
+    np.testing.assert_array_equal(in_place, y)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_tanh_backward(dtype, n, rows):
+    rng = np.random.default_rng(n)
+    h, d = rng.uniform(-1, 1, (2, rows, n)).astype(dtype)
+    g = rng.standard_normal((rows, n + 3)).astype(dtype)
+    eps = 4 * np.finfo(dtype).eps
+    for g_next in (None, g):
+        found = d.copy()
+        _kernels.tanh_backward_(h, found, g_next)
+        expected = (d - (0 if g_next is None else g[:, :n])) * (1 - h * h)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=8 * eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_inputs", [1, 2, 8, 17, 130])
+@pytest.mark.parametrize("n_hidden", [0, 1, 7, 8, 33, 64])
+def test_residual(dtype, n_hidden, n_inputs):
+    rng = np.random.default_rng([n_hidden, n_inputs])
+    K = n_hidden + n_inputs
+    g, z = rng.standard_normal((2, 5, K)).astype(dtype)
+    c = rng.standard_normal(K).astype(dtype)
+    w_h, w_x = rng.uniform(0.1, 1, (2, 5)).astype(dtype)
+    w_h[1] = w_x[3] = 0
+    w = np.concatenate([np.repeat(w_h[:, None], n_hidden, 1), np.repeat(w_x[:, None], n_inputs, 1)], 1)
+    D = g.astype(np.float64) + c - z
+    found = g.copy()
+    loss = _kernels.residual_(w_h, w_x, c, z, found, n_hidden)
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(loss, (w * D * D).sum(), rtol=eps * (8 + K))
+    np.testing.assert_allclose(found, 2 * w * D, rtol=0, atol=16 * eps * np.abs(D).max())
+    assert (found[1, :n_hidden] == 0).all() and (found[3, n_hidden:] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_residual_leaves_out_what_has_no_weight(dtype):
+    z = np.array([[np.inf, 1]], dtype)
+    g = np.zeros((1, 2), dtype)
+    zero, one = np.zeros(1, dtype), np.ones(1, dtype)
+    assert _kernels.residual_(zero, one, np.zeros(2, dtype), z, g, 1) == 1
+    np.testing.assert_array_equal(g, [[0, -2]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_sgd_update(dtype, n):
+    theta, grad = np.random.default_rng(n).standard_normal((2, n)).astype(dtype)
+    found = theta.copy()
+    _kernels.sgd_update_(grad, found, 0.25)
+    np.testing.assert_allclose(found, theta - dtype(0.25) * grad, rtol=0, atol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [n for n in SIZES if n])
+def test_first_beyond_finds_each_place(dtype, n):
+    x = np.zeros(n, dtype)
+    limit = float(np.finfo(dtype).max)
+    assert _kernels.first_beyond_(x, limit) == n
+    for place in range(n):
+        for value in (np.nan, np.inf, -np.inf):
+            x[place] = value
+            assert _kernels.first_beyond_(x, limit) == place
+        x[place] = np.finfo(dtype).max
+        assert _kernels.first_beyond_(x, limit) == n
+        assert _kernels.first_beyond_(x, 1.0) == place
+        x[place] = -1
+        assert _kernels.first_beyond_(x, 1.0) == n
+        x[place] = 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_column_sums_and_transpose(dtype, n):
+    x = np.random.default_rng(n).standard_normal((5, n)).astype(dtype)
+    out = np.full(n, 3, dtype)
+    _kernels.column_sums_(x, out)
+    np.testing.assert_allclose(out, x.sum(0), rtol=0, atol=20 * np.finfo(dtype).eps)
+    _kernels.column_sums_(x, out, True)
+    np.testing.assert_allclose(out, 2 * x.sum(0), rtol=0, atol=40 * np.finfo(dtype).eps)
+    y = np.empty((n, 5), dtype)
+    _kernels.transpose_(x, y)
+    np.testing.assert_array_equal(y, x.T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 12, 15, 16, 17, 24, 31, 47, 48, 63, 64, 65, 95, 127, 130])
+def test_small_gemm(dtype, accumulate, n):
+    rng = np.random.default_rng(n)
+    for m in (1, 2, 3, 4, 5, 9):
+        for k in (0, 1, 3, 4, 5, 33):
+            a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+            c = rng.standard_normal((m, n)).astype(dtype)
+            expected = a.astype(np.float64) @ b + (c if accumulate else 0)
+            for layout in (a, np.asfortranarray(a)):
+                found = c.copy()
+                _kernels.small_gemm_(layout, b, found, accumulate)
+                np.testing.assert_allclose(found, expected, rtol=0, atol=8 * (k + 1) * np.finfo(dtype).eps,
+                                           err_msg=f"m={m} k={k}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_blas_wrapper_in_every_orientation(dtype):
+    rng = np.random.default_rng(0)
+    for m in (1, 2, 7):
+        for n in (1, 3, 8):
+            for k in (1, 2, 9):
+                for ta in (False, True):
+                    for tb in (False, True):
+                        for accumulate in (False, True):
+                            A = rng.standard_normal((k, m) if ta else (m, k)).astype(dtype)
+                            B = rng.standard_normal((n, k) if tb else (k, n)).astype(dtype)
+                            C = rng.standard_normal((m, n)).astype(dtype)
+                            expected = (A.T if ta else A) @ (B.T if tb else B) + (C if accumulate else 0)
+                            _blas.gemm(A, B, C, ta, tb, accumulate)
+                            np.testing.assert_allclose(C, expected, rtol=0, atol=64 * np.finfo(dtype).eps,
+                                                       err_msg=f"{m=} {n=} {k=} {ta=} {tb=} {accumulate=}")
+
+
+def test_peak_counts_its_operations():
+    for dtype in ("float32", "float64"):
+        assert _kernels.peak_flops(dtype, 1000) == 2 * _kernels.peak_flops(dtype, 500) > 0
+
+
+def before_a_guard_page(array):
+    """A copy whose last byte is the last one before a page that may not be touched."""
+    page = mmap.PAGESIZE
+    size = -(-array.nbytes // page) * page
+    memory = mmap.mmap(-1, size + page)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(address + size), ctypes.c_size_t(page), 0) == 0
+    copy = np.frombuffer(memory, array.dtype, array.size, size - array.nbytes).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 3, 8, 13, 24, 33, 65])
+def test_no_kernel_reads_past_an_array(dtype, n):
+    """A read past the end would kill the interpreter."""
+    guard = before_a_guard_page
+    ones, rows = np.ones(n, dtype), np.ones((3, n), dtype)
+    x, y = guard(ones), guard(ones)
+    _kernels.tanh(x, y)
+    _kernels.sgd_update_(x, y, 0.5)
+    _kernels.first_beyond_(x, 2.0)
+    _kernels.column_sums_(guard(rows), y)
+    _kernels.tanh_backward_(guard(rows), guard(rows), guard(rows))
+    _kernels.tanh_backward_(guard(rows), guard(rows))
+    _kernels.residual_(guard(ones[:1].repeat(3)), guard(ones[:1].repeat(3)), guard(ones), guard(rows),
+                       guard(rows), n // 2)
+    _kernels.transpose_(guard(rows), guard(rows.T.copy()))
+    for m in (1, 2, 3, 5):
+        a = np.ones((m, 5), dtype)
+        for layout in (guard(a), guard(a.T.copy()).T):
+            _kernels.small_gemm_(layout, guard(np.ones((5, n), dtype)), guard(np.ones((m, n), dtype)))
