@@ -75,7 +75,10 @@ def _integer(params: dict[str, Any], name: str, low: int) -> int:
 
 def _real(params: dict[str, Any], name: str, positive: bool = False) -> float:
     value = params[name]
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an integer beyond float
+        number = math.inf
     if not math.isfinite(number) or number < 0 or (positive and number == 0):
         raise ValueError(f"{name} must be a finite number {'above' if positive else 'of at least'} 0; "
                          f"got {value!r}")

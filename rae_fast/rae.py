@@ -193,7 +193,7 @@ class RAE(Estimator):
             weights = as_weights(sample_weight, batch.n_sequences, batch.data.dtype)
             self._start(batch, settings, hyperparameters.generator(self.random_state))
         else:
-            theta = self._theta()
+            theta = self._theta(to_write=True)
             if settings.n_hidden != self._n_hidden:
                 raise ValueError(f"n_hidden was changed from {self._n_hidden} to {settings.n_hidden} after "
                                  "the model was fitted; call fit to start afresh")
@@ -214,8 +214,9 @@ class RAE(Estimator):
                rng: np.random.Generator) -> None:
         """Replace everything learned by fresh initial values."""
         _blas.check_size(settings.n_hidden + batch.n_features, "n_hidden plus the number of features")
-        theta = parameters.initialise(batch.n_features, settings.n_hidden, settings.init_scale, rng,
-                                      batch.data.dtype)
+        with np.errstate(over="ignore"):
+            theta = parameters.initialise(batch.n_features, settings.n_hidden, settings.init_scale, rng,
+                                          batch.data.dtype)
         if not np.isfinite(theta).all():
             raise ValueError(f"init_scale={self.init_scale} overflows {theta.dtype}; make it smaller")
         self.theta_ = theta
@@ -242,7 +243,7 @@ class RAE(Estimator):
         losses = np.empty(max(1, min(max_iter, _PASSES_PER_CALL)))
         done = run.n_iter
         try:
-            _sequence.train(self._theta(), batch.data, batch.offsets, weights, self._n_hidden,
+            _sequence.train(self._theta(to_write=True), batch.data, batch.offsets, weights, self._n_hidden,
                             settings.hidden_weight, settings.reconstruct_h0, settings.learning_rate,
                             bits, max_iter, tol, settings.n_iter_no_change, run, losses,
                             _SECONDS_PER_CALL)
@@ -430,16 +431,20 @@ class RAE(Estimator):
 
     # ---- inside ----------------------------------------------------------------------------------
 
-    def _theta(self) -> Floats:
-        """theta_, checked: users may write into it and even replace it."""
+    def _theta(self, to_write: bool = False) -> Floats:
+        """theta_, checked: users may write into it and even replace it.
+
+        Reading from a read-only one works: joblib hands models to its workers as such.
+        """
         if not hasattr(self, "theta_"):
             raise not_fitted("this RAE is not fitted yet; call fit or partial_fit first")
         theta = self.theta_
         needed = parameters.size(self.n_features_in_, self._n_hidden)
         if (not isinstance(theta, np.ndarray) or theta.dtype not in (np.float32, np.float64)
-                or theta.shape != (needed,) or not theta.flags.carray or not theta.dtype.isnative):
-            raise ValueError(f"theta_ must be a contiguous, writeable float32 or float64 vector of {needed} "
-                             "elements; write into it with model.theta_[:] = values")
+                or theta.shape != (needed,) or not theta.dtype.isnative or not theta.flags.c_contiguous
+                or not theta.flags.aligned or (to_write and not theta.flags.writeable)):
+            raise ValueError(f"theta_ must be a contiguous{', writeable' * to_write} float32 or float64 vector "
+                             f"of {needed} elements; write into it with model.theta_[:] = values")
         return theta
 
     def _batch(self, X: Any, theta: Floats) -> Batch:

@@ -18,7 +18,7 @@ from rae_fast import _blas, _kernels
 Floats = NDArray[Any]
 Integers = NDArray[np.intp]
 
-_KINDS = {"c": "complex numbers", "O": "objects", "S": "byte strings", "U": "strings", "T": "strings",
+_KINDS = {"O": "objects", "S": "byte strings", "U": "strings", "T": "strings",
           "M": "dates", "m": "time differences", "V": "records"}
 
 # Elements checked for NaN at a time: about 50 ms, so that Ctrl-C is heard in between.
@@ -95,7 +95,7 @@ def _from_array(X: Any, dtype: np.dtype[Any] | None, n_features: int | None) -> 
     array = _as_numbers(X, "X")
     if array.ndim not in (2, 3):
         if array.ndim == 1:
-            hint = "; a single sequence of scalars is X[:, None], a single step X[None, :]"
+            hint = ". Reshape your data: a sequence of scalars is X[:, None], a single step X[None, :]"
         else:
             hint = ""
         raise ValueError(f"X has {array.ndim} dimension{'' if array.ndim == 1 else 's'}; expected one "
@@ -105,7 +105,7 @@ def _from_array(X: Any, dtype: np.dtype[Any] | None, n_features: int | None) -> 
         array = array[None]
     if array.shape[0] == 0:
         raise ValueError("X is empty: it holds no sequence")
-    _check_shape(array.shape[1:], "sequence 0", n_features)
+    _check_shape(array.shape[1:], "X", n_features)
     offsets = np.arange(0, array.shape[0] * array.shape[1] + 1, array.shape[1], dtype=np.intp)
     return Batch(_as_floats(array, dtype).reshape(-1, array.shape[2]), offsets, is_list=False)
 
@@ -122,11 +122,10 @@ def _from_list(X: Any, dtype: np.dtype[Any] | None, n_features: int | None) -> B
                              "2-D array")
         n_features = array.shape[1] if n_features is None and i == 0 else n_features
         _check_shape(array.shape, f"sequence {i}", n_features,
-                     "sequence 0" if dtype is None else "the model")
+                     "sequence 0 has" if dtype is None else "RAE is expecting")
         arrays.append(array)
     if dtype is None:
-        single = all(a.dtype == np.float32 for a in arrays)
-        dtype = np.dtype(np.float32 if single else np.float64)
+        dtype = _float_dtype(*arrays)
     offsets = np.zeros(len(arrays) + 1, dtype=np.intp)
     np.cumsum([len(a) for a in arrays], out=offsets[1:])
     data = np.empty((int(offsets[-1]), arrays[0].shape[1]), dtype=dtype)
@@ -149,27 +148,35 @@ def _as_numbers(value: Any, what: str) -> NDArray[Any]:
                          f"({error})") from None
     if array.dtype.kind in "fiub":
         return array
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {what} holds {array.dtype} numbers")
     content = _KINDS.get(array.dtype.kind, str(array.dtype))
     hint = "; pass sequences of different lengths as a list" if array.dtype.kind == "O" else ""
     raise ValueError(f"{what} holds {content} ({array.dtype}); real numbers are needed{hint}")
 
 
+def _float_dtype(*arrays: NDArray[Any]) -> np.dtype[Any]:
+    """float32 if all are float32, in whatever byte order; float64 for everything else."""
+    single = all(a.dtype.kind == "f" and a.dtype.itemsize == 4 for a in arrays)
+    return np.dtype(np.float32 if single else np.float64)
+
+
 def _as_floats(array: NDArray[Any], dtype: np.dtype[Any] | None) -> Floats:
     """Native, aligned and C-contiguous; a copy only where the array is not already so."""
     if dtype is None:
-        dtype = np.dtype(np.float32 if array.dtype == np.float32 else np.float64)
+        dtype = _float_dtype(array)
     with np.errstate(over="ignore"):  # becomes inf, which the check for finite values names
         return np.require(array, dtype=dtype, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
 
 def _check_shape(shape: tuple[int, ...], what: str, n_features: int | None,
-                 whose: str = "the model") -> None:
+                 whose: str = "RAE is expecting") -> None:
     if shape[0] == 0:
         raise ValueError(f"{what} has length zero; every sequence needs at least one step")
     if shape[1] == 0:
-        raise ValueError(f"{what} has no features")
+        raise ValueError(f"{what} has 0 feature(s) (shape={shape}) while a minimum of 1 is required.")
     if n_features is not None and shape[1] != n_features:
-        raise ValueError(f"{what} has {shape[1]} features, but {whose} has {n_features}")
+        raise ValueError(f"{what} has {shape[1]} features, but {whose} {n_features} features as input")
     _blas.check_size(shape[1], f"the number of features of {what}")
 
 
@@ -190,8 +197,8 @@ def _check_finite(batch: Batch) -> None:
     row, feature = divmod(position, batch.n_features)
     n = int(np.searchsorted(batch.offsets, row, side="right")) - 1
     value = batch.data[row, feature]
-    as_dtype = "" if np.isnan(value) else f" as {batch.data.dtype}"
-    raise ValueError(f"sequence {n} has {value} at step {row - int(batch.offsets[n])}, feature {feature}"
+    name, as_dtype = ("NaN", "") if np.isnan(value) else (f"{value}", f" as {batch.data.dtype}")
+    raise ValueError(f"sequence {n} has {name} at step {row - int(batch.offsets[n])}, feature {feature}"
                      f"{as_dtype}; remove or fill such values first")
 
 
@@ -219,6 +226,8 @@ def as_weights(sample_weight: Any, n: int, dtype: np.dtype[Any]) -> Floats | Non
     position = _first_not_finite(weights)
     if position is not None:
         raise ValueError(f"sample_weight[{position}] is {weights[position]}; weights must be finite")
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every sequence")
     if (weights < 0).any():
         position = int(np.argmax(weights < 0))
         raise ValueError(f"sample_weight[{position}] is {weights[position]}; weights must not be negative")

@@ -1,0 +1,187 @@
+"""The package as a whole: import, configuration, types, documentation, process state."""
+
+import doctest
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rae_fast
+from rae_fast import _config, _kernels, hyperparameters, parameters, rae, reference, sequences
+
+PACKAGE = Path(rae_fast.__file__).parent
+
+
+def run(code, **environment):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**os.environ, **environment})
+
+
+@pytest.mark.parametrize("name", _kernels.known_isas())
+def test_an_isa_can_be_forced(name):
+    result = run("import rae_fast; print(rae_fast.show_config('dicts')['kernels']['isa'])", RAE_FAST_ISA=name)
+    if name in _kernels.usable_isas():
+        assert result.stdout.strip() == name
+    else:
+        assert "ImportError" in result.stderr
+
+
+@pytest.mark.parametrize("variable, value, choices", [
+    ("RAE_FAST_ISA", "neon9", _kernels.usable_isas()), ("RAE_FAST_GEMM", "mkl", ["own", "blas"]),
+])
+def test_an_unusable_choice_is_an_import_error_that_names_the_choices(variable, value, choices):
+    result = run("import rae_fast", **{variable: value})
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError") and variable in last and value in last
+    assert all(choice in last for choice in choices)
+
+
+def test_a_row_the_cpu_lacks_is_refused():
+    with pytest.raises(ValueError, match="not usable here; this CPU has .*base"):
+        _kernels.use_isa("avx1024")
+
+
+@pytest.mark.parametrize("gemm", ["own", "blas"])
+def test_products_can_be_forced(gemm):
+    code = ("import numpy as np; from rae_fast import RAE; "
+            "print(repr(float(RAE(4, max_iter=9, random_state=0).fit(np.eye(4)).loss_curve_[-1])))")
+    forced = float(run(code, RAE_FAST_GEMM=gemm).stdout)
+    model = rae_fast.RAE(4, max_iter=9, random_state=0).fit(np.eye(4))
+    assert forced == pytest.approx(model.loss_curve_[-1], rel=1e-13)
+
+
+def test_same_seed_same_bits_in_another_process():
+    code = ("import numpy as np; from rae_fast import RAE; X = np.sin(np.arange(600.)).reshape(10, 12, 5); "
+            "print(RAE(9, max_iter=9, batch_size=4, random_state=0).fit(X).theta_.tobytes().hex())")
+    assert run(code).stdout == run(code).stdout != ""
+
+
+def test_floating_point_state_is_left_alone():
+    assert run("import rae_fast, sys; print(sys.float_info.min / 2 > 0)").stdout.strip() == "True"
+
+
+def test_show_config(capsys, monkeypatch):
+    assert rae_fast.show_config() is None
+    text = capsys.readouterr().out
+    for part in (rae_fast.__version__, np.__version__, _kernels.isa(), "BLAS", "cores"):
+        assert part in text
+    content = rae_fast.show_config("dicts")
+    if content["blas"]:
+        assert "rae_fast" in content["blas"][0]["used_by"]
+        assert content["blas"][0]["threads"] >= 1
+    with pytest.raises(ValueError, match="mode"):
+        rae_fast.show_config("json")
+    monkeypatch.setattr(_config, "blas_pools", lambda: None)
+    rae_fast.show_config()
+    assert "threadpoolctl" in capsys.readouterr().out
+
+
+def test_hint_where_openblas_is_held_to_avx2(monkeypatch):
+    pools = [{"core": "Haswell"}]
+    monkeypatch.setattr(_kernels, "usable_isas", lambda: ["avx512", "avx2", "base"])
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    assert _config._hint(pools) is None
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert "unset OPENBLAS_CORETYPE" in _config._hint(pools) and "Haswell" in _config._hint(None)
+    assert _config._hint([{"core": "SkylakeX"}]) is None
+    monkeypatch.setattr(_kernels, "usable_isas", lambda: ["avx2", "base"])
+    assert _config._hint(pools) is None
+
+
+def test_types_are_shipped_and_clean(tmp_path):
+    for name in ("py.typed", "_kernels.pyi", "_sequence.pyi", "_blas.pyi"):
+        assert (PACKAGE / name).exists(), name
+    if importlib.util.find_spec("mypy") is None:
+        pytest.skip("mypy is not installed")
+    use = tmp_path / "use.py"
+    use.write_text("import numpy as np\nfrom rae_fast import RAE, show_config\n"
+                   "model = RAE(n_hidden=3, tol=0).fit(np.eye(3))\n"
+                   "loss: float = model.loss_and_grad(np.eye(3))[0]\n"
+                   "codes = model.transform([np.eye(3)])\nreveal_type(codes)\n"
+                   "show_config()\nmodel.fit(np.eye(3)).partial_fit(np.eye(3)).score(np.eye(3))\n")
+    result = subprocess.run([sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path}", str(use),
+                             str(PACKAGE)], capture_output=True, text=True, cwd=PACKAGE.parent)
+    lines = [line for line in result.stdout.splitlines() if "import-" not in line and "note: See" not in line]
+    assert not [line for line in lines if "error" in line and "Found" not in line], result.stdout
+    assert "ndarray" in result.stdout
+
+
+def test_stubs_name_what_the_modules_hold():
+    import ast
+
+    for name in ("_kernels", "_sequence", "_blas"):
+        module = importlib.import_module(f"rae_fast.{name}")
+        tree = ast.parse((PACKAGE / f"{name}.pyi").read_text())
+        stubbed = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        held = {k for k, v in vars(module).items() if not k.startswith("_") and "cyfunction" in type(v).__name__
+                or "fused" in type(v).__name__}
+        assert held <= stubbed, held - stubbed
+        assert all(hasattr(module, k) for k in stubbed)
+
+
+@pytest.mark.parametrize("module", [rae_fast, rae, reference, sequences, parameters, hyperparameters, _config],
+                         ids=lambda m: m.__name__)
+def test_docstring_examples(module):
+    result = doctest.testmod(module)
+    assert result.failed == 0
+    if module in (rae, _config):
+        assert result.attempted > 0
+
+
+def test_public_functions_say_what_they_take_and_raise():
+    for name, member in vars(rae_fast.RAE).items():
+        if callable(member) and not name.startswith("_"):
+            assert member.__doc__, name
+
+
+def test_fork():
+    """A child after fork computes, and neither process hangs (OpenBLAS#5520)."""
+    code = """
+import os, warnings, numpy as np
+from rae_fast import RAE
+warnings.simplefilter("ignore")
+X = np.random.default_rng(0).standard_normal((64, 50, 64))
+model = RAE(256, max_iter=1, random_state=0).fit(X)
+codes = model.transform(X)
+pid = os.fork()
+ok = np.array_equal(model.fit(X).transform(X), codes)
+if pid == 0:
+    os._exit(0 if ok else 1)
+assert ok and os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_threads_share_a_model():
+    from concurrent.futures import ThreadPoolExecutor
+
+    X = np.random.default_rng(0).standard_normal((20, 30, 5))
+    model = rae_fast.RAE(40, max_iter=2, random_state=0).fit(X)
+    expected = model.transform(X), model.reconstruct(X), model.loss_and_grad(X)[0]
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: (model.transform(X), model.reconstruct(X), model.loss_and_grad(X)[0]),
+                              range(64)):
+            for a, b in zip(found, expected):
+                np.testing.assert_array_equal(a, b)
+        fits = list(pool.map(lambda _: rae_fast.RAE(40, max_iter=5, random_state=0).fit(X).theta_, range(16)))
+    assert all((theta == fits[0]).all() for theta in fits)
+
+
+def test_memory_is_given_back():
+    code = """
+import numpy as np, resource
+from rae_fast import RAE
+X = np.random.default_rng(0).standard_normal((50, 40, 8))
+def work(n):
+    for _ in range(n):
+        model = RAE(32, max_iter=2, random_state=0).fit(X)
+        model.reconstruct(X), model.loss_and_grad(X), model.hidden_states(list(X))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = work(20)
+print((work(200) - before) / before)
+"""
+    assert float(run(code).stdout) < 0.1

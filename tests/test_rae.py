@@ -1,0 +1,375 @@
+"""RAE: what its methods return, how it learns, how it is kept."""
+
+import copy
+import os
+import pickle
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from problems import ragged_lengths
+
+from rae_fast import RAE, NotFittedError, parameters, reference
+
+RNG = np.random.default_rng(0)
+X3 = RNG.standard_normal((6, 5, 3))
+RAGGED = [X3[i % 6, :n] for i, n in enumerate(ragged_lengths(5, 8))]
+
+
+@pytest.fixture(params=["3-D", "list"])
+def X(request):
+    return X3 if request.param == "3-D" else RAGGED
+
+
+def fitted(X, **params):
+    return RAE(**{"n_hidden": 6, "max_iter": 3, "random_state": 0, **params}).fit(X)
+
+
+def flat(X):
+    return np.concatenate(list(X)), np.cumsum([0] + [len(x) for x in X])
+
+
+# ---- initial values ------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_initial_values_come_in_the_documented_order(dtype):
+    model = RAE(n_hidden=4, max_iter=0, init_scale=0.3, random_state=7).fit(X3.astype(dtype))
+    rng = np.random.default_rng(7)
+    shapes = {"W_xh": (3, 4), "W_hh": (4, 4), "b_h": 4, "h0": 4, "V_hh": (4, 4), "V_hx": (4, 3), "c_h": 4,
+              "c_x": 3}
+    assert list(model.parameters_) == list(shapes)
+    for name, shape in shapes.items():
+        expected = (0.3 * rng.standard_normal(shape)).astype(dtype)
+        np.testing.assert_array_equal(model.parameters_[name], expected)
+    p = model.parameters_
+    stacked = [np.vstack([p["W_hh"], p["W_xh"]]).ravel(), p["b_h"], p["h0"],
+               np.hstack([p["V_hh"], p["V_hx"]]).ravel(), p["c_h"], p["c_x"]]
+    np.testing.assert_array_equal(model.theta_, np.concatenate(stacked))
+    assert model.loss_curve_ == [] and model.n_iter_ == 0
+
+
+def test_parameters_are_views():
+    model = fitted(X3)
+    model.parameters_["V_hx"][...] = 0
+    model.parameters_["c_x"][:] = 5
+    assert (model.reconstruct(X3) == 5).all()
+    model.theta_[:] = 0
+    assert all((view == 0).all() for view in model.parameters_.values())
+
+
+@pytest.mark.parametrize("make", [
+    lambda: 3, lambda: np.random.default_rng(3), lambda: np.random.SeedSequence(3),
+    lambda: np.random.PCG64(3), lambda: np.random.RandomState(3), lambda: np.random.Generator(np.random.MT19937(3)),
+])
+def test_every_kind_of_random_state_is_reproducible(make):
+    models = [RAE(n_hidden=4, max_iter=3, batch_size=2, random_state=make()).fit(X3) for _ in range(2)]
+    np.testing.assert_array_equal(models[0].theta_, models[1].theta_)
+
+
+def test_a_generator_advances():
+    rng = np.random.default_rng(3)
+    models = [RAE(n_hidden=4, max_iter=0, random_state=rng).fit(X3) for _ in range(2)]
+    assert (models[0].theta_ != models[1].theta_).all()
+
+
+# ---- learning ------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("params", [
+    {}, {"batch_size": 2}, {"batch_size": 100}, {"batch_size": 4, "shuffle": False},
+    {"hidden_weight": 0.3, "reconstruct_h0": True}, {"tol": 0.5, "n_iter_no_change": 2, "max_iter": 50},
+])
+def test_fit_is_the_reference_training(X, params):
+    model = fitted(X, learning_rate=0.01, **params)
+    data, offsets = flat(X)
+    rng = np.random.default_rng(0)
+    theta = parameters.initialise(3, 6, 0.1, rng, np.dtype(float))
+    curve = reference.train(theta, data, offsets, None, 6, model.hidden_weight, model.reconstruct_h0, 0.01,
+                            min(model.batch_size, len(X)), rng if model.shuffle else None, model.max_iter,
+                            model.tol, model.n_iter_no_change)
+    np.testing.assert_allclose(model.theta_, theta, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(model.loss_curve_, curve, rtol=1e-12)
+    assert model.n_iter_ == len(curve)
+    if params.get("max_iter") == 50:
+        assert 2 < len(curve) < 50
+
+
+def test_tol_zero_never_stops():
+    model = fitted(X3, max_iter=300, tol=0, learning_rate=1e-12, n_iter_no_change=1)
+    assert model.n_iter_ == 300
+    assert fitted(X3, max_iter=300, tol=1e-4, learning_rate=1e-12, n_iter_no_change=5).n_iter_ == 6
+
+
+def test_fit_starts_afresh():
+    model = fitted(X3)
+    theta = model.theta_.copy()
+    model.fit(X3)
+    np.testing.assert_array_equal(model.theta_, theta)
+    assert len(model.loss_curve_) == 3
+    model.fit(RNG.standard_normal((2, 4, 5)).astype(np.float32))
+    assert model.n_features_in_ == 5 and model.theta_.dtype == np.float32 and model.n_steps_ == 4
+
+
+def test_partial_fit_makes_one_update(X):
+    model = fitted(X, max_iter=0, learning_rate=0.01)
+    theta = model.theta_.copy()
+    loss, grad = model.loss_and_grad(X)
+    steps = {name: model.parameters_[name] - 0.01 * g for name, g in grad.items()}
+    assert model.partial_fit(X) is model
+    for name, expected in steps.items():
+        np.testing.assert_allclose(model.parameters_[name], expected, rtol=0, atol=1e-15)
+    assert model.loss_curve_ == [loss] and model.n_iter_ == 1
+    assert (model.theta_ != theta).any()
+
+
+def test_partial_fit_starts_where_there_is_nothing():
+    model = RAE(n_hidden=6, max_iter=0, random_state=0).partial_fit(X3)
+    np.testing.assert_array_equal(model.theta_, fitted(X3, max_iter=0).partial_fit(X3).theta_)
+
+
+def test_partial_fit_goes_on_from_what_theta_holds():
+    model = fitted(X3)
+    model.theta_[:] = 0.25
+    loss, _ = model.loss_and_grad(X3)
+    assert model.partial_fit(X3).loss_curve_[-1] == loss
+
+
+def test_partial_fit_refuses_another_n_hidden():
+    model = fitted(X3).set_params(n_hidden=7)
+    with pytest.raises(ValueError, match="n_hidden was changed from 6 to 7"):
+        model.partial_fit(X3)
+    assert model.transform(X3).shape == (6, 6)
+
+
+def test_weights_are_the_weights_of_the_sum(X):
+    model = fitted(X)
+    w = RNG.uniform(0, 1, len(X))
+    w[1] = 0
+    each = [model.loss_and_grad([x]) for x in X]
+    loss, grad = model.loss_and_grad(X, sample_weight=w)
+    assert loss == pytest.approx(sum(w_n * e for w_n, (e, _) in zip(w, each)), rel=1e-12)
+    for name in parameters.NAMES:
+        np.testing.assert_allclose(grad[name], sum(w_n * g[name] for w_n, (_, g) in zip(w, each)), atol=1e-12)
+    mean, _ = model.loss_and_grad(X)
+    assert mean == pytest.approx(np.mean([e for e, _ in each]), rel=1e-12)
+    weighted = fitted(X, batch_size=3, shuffle=False)
+    weighted.fit(X, sample_weight=np.full(len(X), 1 / 3))
+    if len(X) % 3 == 0:
+        np.testing.assert_allclose(weighted.theta_, fitted(X, batch_size=3, shuffle=False).theta_, atol=1e-14)
+
+
+def test_overflow_names_the_update_and_keeps_finite_parameters():
+    model = RAE(n_hidden=6, learning_rate=50.0, max_iter=1000, tol=0, random_state=0)
+    with pytest.raises(FloatingPointError, match=r"at update \d+ .*learning_rate \(now 50.0\)"):
+        model.fit(X3)
+    assert np.isfinite(model.theta_).all()
+    assert len(model.loss_curve_) == model.n_iter_ > 0
+    theta = model.theta_.copy()
+    with pytest.raises(FloatingPointError, match="at update 1 "):
+        model.partial_fit(X3)
+    np.testing.assert_array_equal(model.theta_, theta)
+
+
+def test_a_gradient_that_overflows_alone_is_caught():
+    """|D|^2 still fits float32 here, the gradient's sum over steps does not."""
+    X = np.full((1, 40, 1), 1e18, np.float32)
+    model = RAE(n_hidden=1, max_iter=0, random_state=0).fit(X)
+    model.theta_[:] = 0
+    model.parameters_["b_h"][:] = 1
+    model.parameters_["V_hx"][:] = 1e18
+    model.set_params(learning_rate=1e30)
+    theta = model.theta_.copy()
+    assert np.isfinite(model.loss_and_grad(X)[0])
+    with pytest.raises(FloatingPointError):
+        model.partial_fit(X)
+    np.testing.assert_array_equal(model.theta_, theta)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_original_experiment_recalls_all_eight(seed):
+    """np.eye(8), 24 hidden units, N(0, 0.1), SGD 1e-4, the same order every time."""
+    model = RAE(24, learning_rate=1e-4, max_iter=19_999, tol=0, random_state=seed).fit(np.eye(8))
+    latest_first = model.unroll(model.transform(np.eye(8)), 8)[0]
+    np.testing.assert_array_equal(latest_first.argmax(axis=1), np.arange(8)[::-1])
+
+
+# ---- the model as a function -----------------------------------------------------------------------
+
+def test_methods_agree_with_the_reference(X):
+    model = fitted(X)
+    data, offsets = flat(X)
+    codes = model.transform(X)
+    np.testing.assert_allclose(codes, reference.hidden_states(model.theta_, data, offsets, 6, True), atol=1e-14)
+    states = model.hidden_states(X)
+    for n, x in enumerate(X):
+        np.testing.assert_allclose(states[n], reference.encode_sequence(model.theta_, x, 6)[1:], atol=1e-14)
+    back = reference.unroll(model.theta_, codes, offsets, 3, True)
+    np.testing.assert_allclose(np.concatenate(list(model.reconstruct(X))), back, atol=1e-13)
+    error = [((back[a:b] - data[a:b]) ** 2).sum() for a, b in zip(offsets[:-1], offsets[1:])]
+    np.testing.assert_allclose(model.reconstruction_error(X), error, rtol=1e-12)
+    assert model.score(X) == pytest.approx(-np.mean(error), rel=1e-12)
+    loss, grad = reference.loss_and_grad(model.theta_, data, offsets, None, 6, 1.0, False)
+    found, named = model.loss_and_grad(X)
+    assert isinstance(found, float) and found == pytest.approx(loss, rel=1e-12)
+    for name, expected in parameters.views(grad, 3, 6).items():
+        np.testing.assert_allclose(named[name], expected, atol=1e-12)
+
+
+def test_unroll_and_inverse_transform():
+    model = fitted(X3)
+    codes = model.transform(X3)
+    latest_first = model.unroll(codes, 4)
+    assert latest_first.shape == (6, 4, 3)
+    np.testing.assert_array_equal(model.inverse_transform(codes, 4), latest_first[:, ::-1])
+    np.testing.assert_array_equal(model.inverse_transform(codes), model.reconstruct(X3))
+    several = model.inverse_transform(codes, [1, 2, 3, 4, 5, 6])
+    assert isinstance(several, list)
+    for n, found in enumerate(several):
+        np.testing.assert_allclose(found, model.unroll(codes[n:n + 1], n + 1)[0, ::-1], atol=1e-14)
+
+
+def test_inverse_transform_needs_lengths_after_a_ragged_fit():
+    model = fitted(RAGGED)
+    assert model.n_steps_ is None
+    with pytest.raises(ValueError, match="pass lengths"):
+        model.inverse_transform(model.transform(RAGGED))
+    assert fitted([X3[0], X3[1]]).n_steps_ == 5
+    model = fitted(X3).partial_fit(X3[:, :4])
+    assert model.n_steps_ is None
+
+
+def test_streams():
+    model = fitted(X3)
+    state = model.initial_state()
+    np.testing.assert_array_equal(state, model.parameters_["h0"])
+    state[:] = 9  # a copy
+    states, one = model.initial_state(6), model.initial_state()
+    for t in range(5):
+        buffer = model.step(states, X3[:, t], out=states)
+        assert buffer is states
+        one = model.step(one, X3[0, t])
+        np.testing.assert_allclose(one, states[0], atol=1e-14)
+    np.testing.assert_allclose(states, model.transform(X3), atol=1e-14)
+    assert one.shape == (6,) and model.initial_state(1).shape == (1, 6)
+
+
+def test_one_sequence_does_not_depend_on_its_neighbours():
+    model = fitted(RAGGED)
+    together = model.transform(RAGGED)
+    for n, x in enumerate(RAGGED):
+        np.testing.assert_allclose(model.transform([x])[0], together[n], atol=1e-14)
+        np.testing.assert_allclose(model.transform(x)[0], together[n], atol=1e-14)
+
+
+def test_equal_lengths_as_a_list_are_the_array():
+    for a, b in zip(fitted(X3, batch_size=4).loss_curve_, fitted(list(X3), batch_size=4).loss_curve_):
+        assert a == b
+
+
+def test_not_fitted():
+    for call, args in [("transform", (X3,)), ("hidden_states", (X3,)), ("unroll", (np.zeros((1, 24)), 2)),
+                       ("inverse_transform", (np.zeros((1, 24)),)), ("reconstruct", (X3,)), ("score", (X3,)),
+                       ("reconstruction_error", (X3,)), ("loss_and_grad", (X3,)), ("initial_state", ()),
+                       ("step", (np.zeros(24), np.zeros(3))), ("get_feature_names_out", ())]:
+        with pytest.raises((NotFittedError, ValueError), match="not fitted"):
+            getattr(RAE(), call)(*args)
+    with pytest.raises((AttributeError, ValueError), match="not fitted"):
+        RAE().parameters_
+
+
+# ---- keeping it ---------------------------------------------------------------------------------------
+
+KEEPERS = {
+    "pickle": lambda m: pickle.loads(pickle.dumps(m)),
+    "old pickle": lambda m: pickle.loads(pickle.dumps(m, protocol=2)),
+    "deepcopy": copy.deepcopy,
+}
+
+
+@pytest.mark.parametrize("keep", KEEPERS)
+def test_copies_are_whole_and_learn_on(X, keep):
+    model = fitted(X)
+    copied = KEEPERS[keep](model)
+    assert not np.shares_memory(copied.theta_, model.theta_)
+    assert copied.get_params() == model.get_params()
+    np.testing.assert_array_equal(copied.transform(X), model.transform(X))
+    copied.parameters_["b_h"][0] += 1
+    assert copied.theta_.base is None or np.shares_memory(copied.parameters_["b_h"], copied.theta_)
+    before = copied.theta_.copy()
+    copied.partial_fit(X)
+    assert (copied.theta_ != before).any()
+    assert len(copied.loss_curve_) == len(model.loss_curve_) + 1
+
+
+def test_a_pickle_of_another_format_is_refused():
+    state = fitted(X3).__getstate__()
+    for wrong in (99, None):
+        with pytest.raises(ValueError, match="format"):
+            RAE().__setstate__({**state, "_state_format": wrong})
+
+
+def test_get_and_set_params():
+    model = RAE(n_hidden=8, tol=0)
+    assert repr(model) == "RAE(n_hidden=8, tol=0)"
+    assert model.get_params()["n_hidden"] == 8 and len(model.get_params()) == 17
+    assert model.set_params(tol=0.5, verbose=1) is model and model.tol == 0.5
+    with pytest.raises(ValueError, match="no parameter 'hidden'; its parameters are n_hidden, objective"):
+        model.set_params(tol=1, hidden=3)
+    assert model.tol == 0.5
+    with pytest.raises(TypeError):
+        RAE(24, "stepwise")
+
+
+def test_verbose_shows_progress_with_and_without_tqdm(capsys, monkeypatch):
+    fitted(X3, verbose=1)
+    import sys
+
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    capsys.readouterr()
+    fitted(X3, verbose=1)
+    assert "pass 3 of 3, done" in capsys.readouterr().err
+    fitted(X3)
+    assert capsys.readouterr().err == ""
+
+
+# ---- Ctrl-C ------------------------------------------------------------------------------------------
+
+def interrupted(call, after=0.3):
+    """Run call, send SIGINT, and return how long the interpreter took to hear it."""
+    sent = []
+
+    def send():
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(after, send)
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        return time.monotonic() - sent[0]
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+@pytest.mark.parametrize("shape, n_hidden", [((1, 8, 8), 24), ((64, 100, 128), 256), ((1, 300_000, 4), 64),
+                                             ((2000, 20, 8), 16)])
+def test_ctrl_c_leaves_a_usable_model(shape, n_hidden):
+    """It is heard within 0.3 s (docs/performance.md); here the bound only tells it from never."""
+    X = np.random.default_rng(0).standard_normal(shape)
+    model = RAE(n_hidden, max_iter=10**9, tol=0, learning_rate=1e-7, random_state=0)
+    assert interrupted(lambda: model.fit(X)) < 5
+    assert np.isfinite(model.theta_).all()
+    assert len(model.loss_curve_) == model.n_iter_
+    assert model.transform(X[:1, :5]).shape == (1, n_hidden)
+    model.partial_fit(X[:1, :5])
+
+
+def test_ctrl_c_in_one_long_gradient_keeps_the_parameters():
+    X = np.random.default_rng(0).standard_normal((1, 1_000_000, 2))
+    model = RAE(64, max_iter=0, random_state=0).fit(X[:, :5])
+    theta = model.theta_.copy()
+    assert interrupted(lambda: [model.partial_fit(X) for _ in range(100)], 0.1) < 5
+    assert np.isfinite(model.theta_).all() and model.theta_.shape == theta.shape
