@@ -4,9 +4,14 @@ RAE is the model; reference is the same mathematics in readable NumPy; show_conf
 process computes with.
 """
 
+import sys
+
 from rae_fast._config import show_config
 from rae_fast._estimator import NotFittedError
 from rae_fast.rae import RAE
 
 __version__ = "0.1.0"
 __all__ = ["RAE", "NotFittedError", "show_config", "__version__"]
+
+# "import rae_fast.RAE" is a promised spelling, though RAE is a class and no module.
+sys.modules[f"{__name__}.RAE"] = RAE  # type: ignore[assignment]

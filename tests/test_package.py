@@ -60,6 +60,11 @@ def test_same_seed_same_bits_in_another_process():
     assert run(code).stdout == run(code).stdout != ""
 
 
+def test_both_spellings_of_the_import():
+    code = "import rae_fast.RAE; from rae_fast import RAE; print(rae_fast.RAE is RAE, RAE(3))"
+    assert run(code).stdout.strip() == "True RAE(n_hidden=3)"
+
+
 def test_floating_point_state_is_left_alone():
     assert run("import rae_fast, sys; print(sys.float_info.min / 2 > 0)").stdout.strip() == "True"
 

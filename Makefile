@@ -1,0 +1,54 @@
+# make demo | make test: each does all of its own set-up in a private .venv.
+# Needs Python >= 3.11 with venv, and a C compiler. PYTHON=python3.13 make test picks another Python.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := setup.py pyproject.toml $(wildcard rae_fast/*.py rae_fast/*.pyx rae_fast/*.pxd csrc/*.c csrc/*.h)
+
+.PHONY: demo test slow bench dist lint sanitize clean
+
+demo: $(VENV)/built
+	$(BIN)/python benchmarks/demo.py $(DEMO)
+
+test: $(VENV)/built
+	$(BIN)/python -m pytest
+
+# Every float32 bit pattern through tanh, on every instruction set: about five minutes.
+slow: $(VENV)/built
+	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/built
+	$(BIN)/python benchmarks/run.py
+
+lint: $(VENV)/built
+	$(BIN)/python -m pip install --quiet ruff
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+
+# The whole suite with gcc's AddressSanitizer and UndefinedBehaviorSanitizer compiled in.
+sanitize: $(VENV)/built
+	RAE_FAST_SANITIZE=address,undefined $(BIN)/python setup.py -q build_ext --inplace --force
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
+	  $(BIN)/python -m pytest -p no:cacheprovider -k "not ctrl_c and not memory_is_given_back"; \
+	  status=$$?; $(BIN)/python setup.py -q build_ext --inplace --force; exit $$status
+
+# The wheel is built from the sdist, so that a file missing there shows.
+dist: $(VENV)/built
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+
+$(VENV)/built: $(VENV)/ready $(SOURCES)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rae_fast needs Python >= 3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --group build --group test --group demo
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info rae_fast/*.so rae_fast/*.c rae_fast/_blas_int.pxi
