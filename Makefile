@@ -22,7 +22,7 @@ bench: $(VENV)/built
 	$(BIN)/python benchmarks/run.py
 
 lint: $(VENV)/built
-	$(BIN)/python -m pip install --quiet ruff
+	$(BIN)/python -m pip install --quiet --group lint
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 

@@ -252,7 +252,8 @@ def test_bad_weights(model, call, weights, message):
 
 @pytest.mark.parametrize("call, args", [
     ("unroll", (np.zeros((2, 5)), 3)), ("unroll", (np.zeros(6), 3)), ("unroll", (np.zeros((2, 6)), 0)),
-    ("unroll", (np.zeros((2, 6)), 1.5)), ("unroll", (np.zeros((2, 6)), [1, 2])), ("unroll", (np.zeros((0, 6)), 2)),
+    ("unroll", (np.zeros((2, 6)), 1.5)), ("unroll", (np.zeros((2, 6)), [1, 2])),
+    ("unroll", (np.zeros((0, 6)), 2)),
     ("unroll", (np.full((2, 6), np.nan), 2)), ("unroll", (np.zeros((2, 6)), 2**70)),
     ("inverse_transform", (np.zeros((2, 6)), [1, 0])), ("inverse_transform", (np.zeros((2, 6)), [1])),
     ("inverse_transform", (np.zeros((2, 6)), "ab")), ("inverse_transform", (np.zeros((2, 6)), [2**62, 2**62])),

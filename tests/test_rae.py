@@ -275,7 +275,7 @@ def test_not_fitted():
         with pytest.raises((NotFittedError, ValueError), match="not fitted"):
             getattr(RAE(), call)(*args)
     with pytest.raises((AttributeError, ValueError), match="not fitted"):
-        RAE().parameters_
+        _ = RAE().parameters_
 
 
 # ---- keeping it ---------------------------------------------------------------------------------------
