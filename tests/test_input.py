@@ -240,7 +240,8 @@ def test_numpy_scalars_are_fine_hyperparameters():
 
 @pytest.mark.parametrize("weights, message", [
     ([1, 2, 3], "shape"), ([[1, 2, 3, 4]], "shape"), (1.0, "shape"), ([1, 2, np.nan, 4], r"sample_weight\[2\]"),
-    ([1, -2, 3, 4], r"sample_weight\[1\]"), (["a"] * 4, "strings"), ([1j] * 4, "Complex"), ([0, 0, 0, 0], "zero for every"),
+    ([1, -2, 3, 4], r"sample_weight\[1\]"), (["a"] * 4, "strings"), ([1j] * 4, "Complex"),
+    ([0, 0, 0, 0], "zero for every"),
 ])
 @pytest.mark.parametrize("call", ["fit", "partial_fit", "loss_and_grad"])
 def test_bad_weights(model, call, weights, message):
