@@ -34,10 +34,11 @@ from rae_fast._kernels cimport (column_sums, first_beyond, residual, sgd_update,
 
 # ---- which product -----------------------------------------------------------------------------
 
-# Weights up to this many bytes (W and V together) are multiplied by the C kernels, larger ones by
-# BLAS: docs/performance.md, "own or BLAS".
+# The C kernels take products with at most OWN_MAX_PRODUCT multiplications if the weights (W and V
+# together) have at most OWN_MAX_BYTES; BLAS takes the rest: docs/performance.md, "own or BLAS".
 cdef enum:
     OWN_MAX_BYTES = 524288
+    OWN_MAX_PRODUCT = 2097152
 
 cdef enum:
     AUTO = 0
@@ -65,10 +66,11 @@ if os.environ.get("RAE_FAST_GEMM"):
         raise ImportError(f"RAE_FAST_GEMM: {error}") from None
 
 
-cdef inline bint own_products(Py_ssize_t I, Py_ssize_t H, Py_ssize_t itemsize) noexcept nogil:
+cdef inline Py_ssize_t own_limit(Py_ssize_t I, Py_ssize_t H, Py_ssize_t itemsize) noexcept nogil:
+    """Multiplications up to which a product is left to the C kernels; 0 for none."""
     if _choice == AUTO:
-        return 2 * (H + I) * H * itemsize <= OWN_MAX_BYTES
-    return _choice == OWN
+        return OWN_MAX_PRODUCT if 2 * (H + I) * H * itemsize <= OWN_MAX_BYTES else 0
+    return <Py_ssize_t>2 ** 62 if _choice == OWN else 0
 
 
 # ---- interruption ------------------------------------------------------------------------------
@@ -266,14 +268,14 @@ cdef struct Plan:
     Py_ssize_t span_rows      # at most, except for a single step with more sequences
     Py_ssize_t block_rows     # at most, except for a single longer sequence
     Py_ssize_t block_members
-    bint own                  # C kernels instead of BLAS
+    Py_ssize_t own_limit      # C kernels instead of BLAS up to so many multiplications
 
 
 cdef Plan make_plan(Py_ssize_t I, Py_ssize_t H, Py_ssize_t itemsize, bint keep) noexcept nogil:
     cdef Plan plan
     plan.I = I
     plan.H = H
-    plan.own = own_products(I, H, itemsize)
+    plan.own_limit = own_limit(I, H, itemsize)
     cdef Py_ssize_t limit_rows = max(<Py_ssize_t>1, <Py_ssize_t>PRODUCT_LIMIT // (2 * (H + I) * H))
     plan.span_rows = max(<Py_ssize_t>SPAN_MIN_ROWS, SPAN_BYTES // ((3 * H + 2 * I) * itemsize))
     plan.span_rows = min(plan.span_rows, limit_rows)
@@ -347,7 +349,7 @@ cdef inline void product(const Plan *plan, bint transpose_a, Py_ssize_t m, Py_ss
                          Py_ssize_t k, const real *A, Py_ssize_t lda, const real *B,
                          Py_ssize_t ldb, bint accumulate, real *C, Py_ssize_t ldc) noexcept nogil:
     """C (m,n) = op(A) (m,k) B (k,n), or C += ..."""
-    if plan.own:
+    if m * n * k <= plan.own_limit:
         small_gemm(m, n, k, A, 1 if transpose_a else lda, lda if transpose_a else 1, B, ldb,
                    accumulate, C, ldc)
     else:
@@ -359,7 +361,7 @@ cdef inline void product_bt(const Plan *plan, Py_ssize_t m, Py_ssize_t n, Py_ssi
                             const real *B_transposed, bint accumulate, real *C,
                             Py_ssize_t ldc) noexcept nogil:
     """C (m,n) = A (m,k) B^T, or C += ..., with B (n,k); own kernels read the transposed copy."""
-    if plan.own:
+    if m * n * k <= plan.own_limit:
         small_gemm(m, n, k, A, lda, 1, B_transposed, n, accumulate, C, ldc)
     else:
         gemm_rm(False, True, m, n, k, A, lda, B, ldb, accumulate, C, ldc)
@@ -434,7 +436,7 @@ cdef size_t buffer_bytes(const Plan *p, const Extent *e, size_t item) noexcept n
     return (bytes_for(e.rows * p.H, item) + 2 * bytes_for(e.span_rows * (p.H + p.I), item)
             + bytes_for(e.span_rows * p.H, item) + 2 * bytes_for(e.members * p.H, item)
             + bytes_for(e.members, item) + 2 * bytes_for(e.span_rows, item) + 2 * bytes_for(p.H, item)
-            + (bytes_for(p.H * p.H, item) + bytes_for((p.H + p.I) * p.H, item) if p.own else 0))
+            + (bytes_for(p.H * p.H, item) + bytes_for((p.H + p.I) * p.H, item) if p.own_limit else 0))
 
 
 cdef int take_buffers(Workspace space, const Plan *p, const Extent *e, size_t item,
@@ -450,8 +452,8 @@ cdef int take_buffers(Workspace space, const Plan *p, const Extent *e, size_t it
     b.w_input = space.take(e.span_rows, item)
     b.bias0 = space.take(p.H, item)
     b.sums = space.take(p.H, item)
-    b.W_hh_T = space.take(p.H * p.H, item) if p.own else NULL
-    b.V_T = space.take((p.H + p.I) * p.H, item) if p.own else NULL
+    b.W_hh_T = space.take(p.H * p.H, item) if p.own_limit else NULL
+    b.V_T = space.take((p.H + p.I) * p.H, item) if p.own_limit else NULL
     return 0
 
 
@@ -603,7 +605,7 @@ cdef int batch_gradient(Task *task, const real *theta, const real *data, const P
     cdef const Buffers *buffers = &task.buffers
     cdef Py_ssize_t H = plan.H, done = 0, members, i
     cdef real *w = <real *>buffers.w
-    if plan.own:
+    if plan.own_limit:
         transpose(H, H, theta, H, <real *>buffers.W_hh_T, H)
         transpose(H, H + plan.I, V_of(theta, plan), H + plan.I, <real *>buffers.V_T, H)
     first_input(plan, theta, <real *>buffers.bias0)

@@ -18,6 +18,9 @@ Floats = NDArray[Any]
 # Also the order in which `initialise` draws, and the keys of RAE.parameters_ and of gradients.
 NAMES = ("W_xh", "W_hh", "b_h", "h0", "V_hh", "V_hx", "c_h", "c_x")
 
+# Draws between two chances for Ctrl-C: some 10 ms. The stream is the same however it is cut.
+_DRAWS_AT_ONCE = 1 << 20
+
 
 def size(n_inputs: int, n_hidden: int) -> int:
     """Number of parameters."""
@@ -49,5 +52,9 @@ def initialise(n_inputs: int, n_hidden: int, scale: float, rng: np.random.Genera
     """
     theta = np.empty(size(n_inputs, n_hidden), dtype=dtype)
     for view in views(theta, n_inputs, n_hidden).values():  # in the order of NAMES
-        view[...] = scale * rng.standard_normal(view.shape)
+        rows = view.reshape(view.shape[0], -1) if view.ndim == 1 else view
+        at_once = max(1, _DRAWS_AT_ONCE // rows.shape[1])
+        for start in range(0, len(rows), at_once):
+            part = rows[start:start + at_once]
+            part[...] = scale * rng.standard_normal(part.shape)
     return theta

@@ -50,6 +50,12 @@ def test_initial_values_come_in_the_documented_order(dtype):
     assert model.loss_curve_ == [] and model.n_iter_ == 0
 
 
+def test_initial_values_do_not_depend_on_how_the_draws_are_cut(monkeypatch):
+    whole = fitted(X3, max_iter=0).theta_
+    monkeypatch.setattr(parameters, "_DRAWS_AT_ONCE", 7)
+    np.testing.assert_array_equal(fitted(X3, max_iter=0).theta_, whole)
+
+
 def test_parameters_are_views():
     model = fitted(X3)
     model.parameters_["V_hx"][...] = 0
