@@ -30,7 +30,7 @@ def peak_rate(dtype, threads):
 
     from rae_fast import _kernels
 
-    rounds = 3_000_000
+    rounds = 30_000_000
     best = 0.0
     with ThreadPoolExecutor(threads) as pool:
         for _ in range(5):
