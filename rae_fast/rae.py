@@ -172,6 +172,16 @@ class RAE(Estimator):
             For bad input or hyper-parameters; the model is unchanged.
         FloatingPointError
             When the loss or its gradient overflows; the model keeps the last finite parameters.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> rng = np.random.default_rng(0)
+        >>> X = [rng.random((n, 2)) for n in (3, 5, 4)]
+        >>> model = RAE(n_hidden=4, max_iter=50, tol=0, random_state=0).fit(X)
+        >>> model.loss_curve_[-1] < model.loss_curve_[0]
+        True
         """
         settings = hyperparameters.check(self.get_params())
         rng = hyperparameters.generator(self.random_state)
@@ -185,7 +195,31 @@ class RAE(Estimator):
         """Make one update with all of X as the batch, from whatever theta_ holds.
 
         Initialises first where there is no theta_ yet. Appends the objective before the update to
-        loss_curve_. Parameters, returns and errors are those of `fit`.
+        loss_curve_. This is ``train(X)`` of the original program.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`; X must have n_features_in_ features and is cast to the dtype of theta_.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, FloatingPointError
+            As in `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, random_state=0)
+        >>> for _ in range(3):
+        ...     _ = model.partial_fit(np.eye(3))
+        >>> len(model.loss_curve_)
+        3
         """
         settings = hyperparameters.check(self.get_params())
         if not hasattr(self, "theta_"):
@@ -207,7 +241,12 @@ class RAE(Estimator):
         return self
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Floats:
-        """fit(X, y, sample_weight), then transform(X)."""
+        """fit(X, y, sample_weight), then transform(X); parameters and errors are theirs.
+
+        Returns
+        -------
+        ndarray of shape (N, H)
+        """
         return self.fit(X, y, sample_weight).transform(X)
 
     def _start(self, batch: Batch, settings: hyperparameters.Hyperparameters,
@@ -260,7 +299,16 @@ class RAE(Estimator):
 
     @property
     def parameters_(self) -> dict[str, Floats]:
-        """The eight named parameters as views into theta_."""
+        """The eight named parameters as views into theta_: dict of str to ndarray.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> {name: view.shape for name, view in model.parameters_.items()}["V_hx"]
+        (4, 3)
+        """
         return parameters.views(self._theta(), self.n_features_in_, self._n_hidden)
 
     def loss_and_grad(self, X: Any, sample_weight: Any = None) -> tuple[float, dict[str, Floats]]:
@@ -281,6 +329,21 @@ class RAE(Estimator):
         ------
         ValueError
             For bad input.
+
+        Notes
+        -----
+        Exact back-propagation through time, the moving targets included: `docs/design.md`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> loss, grad = model.loss_and_grad(np.eye(3))
+        >>> model.parameters_["c_x"][0] += 1e-6
+        >>> change = (model.loss_and_grad(np.eye(3))[0] - loss) / 1e-6
+        >>> bool(abs(change - grad["c_x"][0]) < 1e-4)
+        True
         """
         theta = self._theta()
         settings = hyperparameters.check(self.get_params())
@@ -292,7 +355,29 @@ class RAE(Estimator):
         return loss, parameters.views(grad, self.n_features_in_, self._n_hidden)
 
     def transform(self, X: Any) -> Floats:
-        """Encode: the last code of each sequence, shape (N, H)."""
+        """Encode: the last code of each sequence.
+
+        Parameters
+        ----------
+        X : sequences
+
+        Returns
+        -------
+        ndarray of shape (N, H), the model's dtype; elements lie in [-1, 1]
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> model.transform([np.eye(3), np.eye(3)[:2]]).shape
+        (2, 4)
+        """
         theta = self._theta()
         batch = self._batch(X, theta)
         codes = np.empty((batch.n_sequences, self._n_hidden), dtype=theta.dtype)
@@ -300,7 +385,29 @@ class RAE(Estimator):
         return codes
 
     def hidden_states(self, X: Any) -> Floats | list[Floats]:
-        """The code after every step, without h0: (N, T, H), or a list of (T_n, H)."""
+        """The code after every step, without h0.
+
+        Parameters
+        ----------
+        X : sequences
+
+        Returns
+        -------
+        ndarray of shape (N, T, H), or for a list a list of (T_n, H) arrays
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> [h.shape for h in model.hidden_states([np.eye(3), np.eye(3)[:2]])]
+        [(3, 4), (2, 4)]
+        """
         theta = self._theta()
         batch = self._batch(X, theta)
         states = np.empty((len(batch.data), self._n_hidden), dtype=theta.dtype)
@@ -319,6 +426,19 @@ class RAE(Estimator):
         -------
         ndarray of shape (N, n_steps, I)
             Step k is ``y_k V_hx + c_x`` with ``y_1 = code``, ``y_{k+1} = y_k V_hh + c_h``.
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> model.unroll(model.transform(np.eye(3)), 5).shape
+        (1, 5, 3)
         """
         theta = self._theta()
         codes = as_matrix(codes, "codes", self._n_hidden, theta.dtype)
@@ -344,6 +464,15 @@ class RAE(Estimator):
         ------
         ValueError
             For bad input, or lengths=None where fit saw sequences of different lengths.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> codes = model.transform(np.eye(3))
+        >>> model.inverse_transform(codes).shape, model.inverse_transform(codes, [2])[0].shape
+        ((1, 3, 3), (2, 3))
         """
         theta = self._theta()
         codes = as_matrix(codes, "codes", self._n_hidden, theta.dtype)
@@ -355,25 +484,100 @@ class RAE(Estimator):
         return pack(self._unroll(theta, codes, offsets, True), offsets, as_list)
 
     def reconstruct(self, X: Any) -> Floats | list[Floats]:
-        """Each sequence unrolled from its last code, chronological: (N, T, I) or list of (T_n, I)."""
+        """Each sequence unrolled from its last code, in chronological order.
+
+        Parameters
+        ----------
+        X : sequences
+
+        Returns
+        -------
+        ndarray of shape (N, T, I), or for a list a list of (T_n, I) arrays
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> model.reconstruct(np.eye(3)).shape
+        (1, 3, 3)
+        """
         batch, rows = self._reconstruct(X)
         return batch.in_container(rows)
 
     def reconstruction_error(self, X: Any) -> Floats:
-        """Sum over steps and features of the squared error of `reconstruct`, shape (N,)."""
+        """Squared error of `reconstruct`, summed over steps and features: an anomaly score.
+
+        Parameters
+        ----------
+        X : sequences
+
+        Returns
+        -------
+        ndarray of shape (N,), float64, in squared units of X
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> difference = model.reconstruct(np.eye(3))[0] - np.eye(3)
+        >>> np.allclose(model.reconstruction_error(np.eye(3)), (difference**2).sum())
+        True
+        """
         batch, rows = self._reconstruct(X)
         rows -= batch.data
         squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
         return np.add.reduceat(squares, batch.offsets[:-1])
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Minus the mean of `reconstruction_error`: higher is better. y is ignored."""
+        """Minus the mean of `reconstruction_error`: higher is better, at most 0.
+
+        Parameters
+        ----------
+        X : sequences
+        y : ignored
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+        """
         return -float(self.reconstruction_error(X).mean())
 
     # ---- streams ---------------------------------------------------------------------------------
 
     def initial_state(self, n: int | None = None) -> Floats:
-        """h0 as the state of one stream (H,), or of n streams (n, H); a copy."""
+        """The state before the first input, h0.
+
+        Parameters
+        ----------
+        n : int, optional
+            Number of streams.
+
+        Returns
+        -------
+        ndarray of shape (H,), or (n, H); a copy
+
+        Raises
+        ------
+        ValueError
+            If n is not None or a positive integer.
+        """
         theta = self._theta()
         h0 = parameters.views(theta, self.n_features_in_, self._n_hidden)["h0"]
         if n is None:
@@ -395,6 +599,11 @@ class RAE(Estimator):
         Returns
         -------
         ndarray of the shape of state: ``tanh([state, x] W + b_h)``
+
+        Raises
+        ------
+        ValueError
+            For bad input, or an `out` that does not fit.
 
         Examples
         --------
