@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rae_fast import parameters
+from rae_fast.parameters import Form
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,17 @@ class Case:
         return self.B * self.T * (12 * self.H**2 + 10 * self.H * self.I)
 
     @property
+    def form(self):
+        return Form(self.I, self.H)
+
+    @property
     def sizes(self):
         return f"({self.I},{self.H},{self.T},{self.B})"
 
     def data(self, dtype):
         """theta, X (B, T, I) and offsets; small numbers, so that no run overflows."""
         rng = np.random.default_rng([self.I, self.H, self.T, self.B])
-        theta = parameters.initialise(self.I, self.H, 0.5 / np.sqrt(self.I + self.H), rng, np.dtype(dtype))
+        theta = parameters.initialise(self.form, 0.5 / np.sqrt(self.I + self.H), rng, np.dtype(dtype))
         X = 0.3 * rng.standard_normal((self.B, self.T, self.I)).astype(dtype)
         if self.name == "A":
             X = np.eye(8, dtype=dtype)[None]

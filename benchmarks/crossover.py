@@ -14,14 +14,15 @@ import time  # noqa: E402
 import numpy as np  # noqa: E402
 
 from rae_fast import _kernels, _sequence, parameters  # noqa: E402
+from rae_fast.parameters import Form  # noqa: E402
 
 T = 20
 
 
-def update_time(theta, data, offsets, H, B, n):
+def update_time(theta, data, offsets, form, B, n):
     run, losses = _sequence.Training(offsets, B), np.empty(n)
     start = time.perf_counter()
-    _sequence.train(theta, data, offsets, None, H, 1.0, False, 1e-6, None, n, 0.0, 1, run, losses, 1e9)
+    _sequence.train(theta, data, offsets, None, form, 1e-6, None, n, 0.0, 1, run, losses, 1e9)
     return (time.perf_counter() - start) / n
 
 
@@ -33,7 +34,7 @@ def main():
             for H in (8, 16, 24, 48, 64, 96, 128, 160, 192, 256, 384):
                 I = H // 2
                 rng = np.random.default_rng(0)
-                theta = parameters.initialise(I, H, 0.5 / np.sqrt(H + I), rng, np.dtype(dtype))
+                theta = parameters.initialise(Form(I, H), 0.5 / np.sqrt(H + I), rng, np.dtype(dtype))
                 data = 0.3 * rng.standard_normal((B * T, I)).astype(dtype)
                 offsets = np.arange(0, B * T + 1, T)
                 n = max(1, int(4e7 / (B * T * (12 * H * H + 10 * H * I))))
@@ -41,7 +42,7 @@ def main():
                 for _ in range(7):
                     for choice in best:
                         _sequence.use_gemm(choice)
-                        best[choice] = min(best[choice], update_time(theta, data, offsets, H, B, n))
+                        best[choice] = min(best[choice], update_time(theta, data, offsets, Form(I, H), B, n))
                 kib = 2 * (H + I) * H * np.dtype(dtype).itemsize / 1024
                 print(f"{np.dtype(dtype).name:9}{B:>4}{H:>6}{kib:>7.0f}{best['own'] * 1e6:>12.1f}"
                       f"{best['blas'] * 1e6:>12.1f}{best['blas'] / best['own']:>10.2f}", flush=True)

@@ -64,21 +64,21 @@ def contestants(case, dtype):
 
     theta, X, offsets = case.data(dtype)
     data = X.reshape(-1, case.I)
-    rate, H = 1e-5, case.H
+    rate, form = 1e-5, case.form
     losses = np.empty(1 << 17)
 
     def engine_gradient():
         grad = np.empty_like(theta)
-        return _sequence.loss_and_grad(theta, data, offsets, None, H, 1.0, False, grad), grad
+        return _sequence.loss_and_grad(theta, data, offsets, None, form, grad), grad
 
     own = theta.copy()
 
     def engine_updates(n):
         run = _sequence.Training(offsets, case.B)
-        _sequence.train(own, data, offsets, None, H, 1.0, False, rate, None, n, 0.0, 1, run, losses, 1e9)
+        _sequence.train(own, data, offsets, None, form, rate, None, n, 0.0, 1, run, losses, 1e9)
         assert run.n_updates == n
 
-    tuned = TunedNumPy(theta.copy(), X, H)
+    tuned = TunedNumPy(theta.copy(), X, case.H)
 
     def tuned_updates(n):
         for _ in range(n):
@@ -88,10 +88,10 @@ def contestants(case, dtype):
 
     def readable_updates(n):
         for _ in range(n):
-            readable[:] -= rate * reference.loss_and_grad(readable, data, offsets, None, H, 1.0, False)[1]
+            readable[:] -= rate * reference.loss_and_grad(readable, data, offsets, None, form)[1]
 
     def reference_gradient():
-        return reference.loss_and_grad(theta.astype(float), data.astype(float), offsets, None, H, 1.0, False)
+        return reference.loss_and_grad(theta.astype(float), data.astype(float), offsets, None, form)
 
     return {
         "rae_fast": (engine_gradient, engine_updates),
@@ -107,7 +107,7 @@ def check(case, dtype, entries):
     from rae_fast import parameters
 
     loss, grad = entries["reference"][0]()
-    expected = parameters.views(grad, case.I, case.H)
+    expected = parameters.views(grad, case.form)
     # As in tests/problems.py; NumPy adds the loss up in float32, hence the factor.
     allowed = 64 * np.finfo(dtype).eps * (np.sqrt(case.T * (case.H + case.I)) + np.sqrt(case.T * case.B))
     worst = 0.0
@@ -115,7 +115,7 @@ def check(case, dtype, entries):
         found_loss, found_grad = entries[name][0]()
         errors = {"loss": abs(found_loss - loss) / abs(loss)}
         scale = np.abs(grad).max()
-        for key, view in parameters.views(found_grad, case.I, case.H).items():
+        for key, view in parameters.views(found_grad, case.form).items():
             errors[key] = np.abs(view - expected[key]).max() / scale
         for key, error in errors.items():
             if not error < allowed:

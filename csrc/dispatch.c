@@ -4,6 +4,7 @@
  * portable; nothing here runs an instruction before its row's usable() has said yes. */
 #include "rae_kernels.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 

@@ -52,6 +52,27 @@ INLINE double K(lane_sum)(VEC v)
 
 /* ---- tanh ------------------------------------------------------------------------------------ */
 
+/* e^x = scale * p with scale = 2^k and p = e^r, |r| <= ln(2) / 2. Adding MAGIC rounds x / ln 2 to the
+ * integer k, which the low bits of the sum then hold. */
+INLINE VEC K(exp_parts)(VEC x, VEC *scale)
+{
+    const VEC shifted = x * TANH(LOG2_E) + TANH(MAGIC);
+    const VEC k = shifted - TANH(MAGIC);
+    const VEC r = x - k * TANH(LN2_HI) - k * TANH(LN2_LO);
+    const IVEC power = (IVEC)shifted - (IVEC)K(splat)(TANH(MAGIC)) + TANH(BIAS);
+    *scale = (VEC)(power << TANH(MANTISSA_BITS));
+    return r * r * TANH(EXP_TAIL)(r) + r + (REAL)1;
+}
+
+/* e^x for x <= 0; what is smaller than the smallest normal number becomes about that. NaN stays NaN. */
+INLINE VEC K(exp_vec)(VEC x)
+{
+    VEC scale;
+    x = K(select)((IVEC)(x < TANH(EXP_LOW)), K(splat)(TANH(EXP_LOW)), x);
+    const VEC p = K(exp_parts)(x, &scale);
+    return scale * p;
+}
+
 /* Coefficients and pieces: csrc/fit_tanh.py. tanh.h defines them for both types. Both pieces are
  * computed as base + numerator / denominator, so one division serves both. */
 INLINE VEC K(tanh_vec)(VEC x)
@@ -62,13 +83,9 @@ INLINE VEC K(tanh_vec)(VEC x)
     /* Beyond LIMIT the large piece gives exactly 1; NaN fails the comparison and passes. */
     a = K(select)((IVEC)(a > TANH(LIMIT)), K(splat)(TANH(LIMIT)), a);
 
-    /* e^{2a} = 2^k e^r; adding MAGIC rounds to an integer that the low bits of the sum hold. */
-    const VEC shifted = a * (2 * TANH(LOG2_E)) + TANH(MAGIC);
-    const VEC k = shifted - TANH(MAGIC);
-    const VEC r = (a + a) - k * TANH(LN2_HI) - k * TANH(LN2_LO);
-    const IVEC power = (IVEC)shifted - (IVEC)K(splat)(TANH(MAGIC)) + TANH(BIAS);
-    const VEC scale = (VEC)(power << TANH(MANTISSA_BITS));
-    const VEC e1 = scale * (r * r * TANH(EXP_TAIL)(r) + r + (REAL)1) + (REAL)1;
+    VEC scale;
+    const VEC p = K(exp_parts)(a + a, &scale);
+    const VEC e1 = scale * p + (REAL)1;
 
     const VEC z = a * a;
     const IVEC small = (IVEC)(a < (REAL)0.625);
@@ -110,8 +127,8 @@ static void K(tanh_backward)(size_t rows, size_t n, const REAL *h, const REAL *g
     }
 }
 
-/* One row's hidden or input part: g = 2 w (g + c - z); returns |g + c - z|^2. */
-INLINE double K(residual_part)(size_t n, REAL w, const REAL *c, const REAL *z, REAL *g)
+/* One row: g = 2 w (g + c - z); returns |g + c - z|^2. */
+INLINE double K(residual_row)(size_t n, REAL w, const REAL *c, const REAL *z, REAL *g)
 {
     const REAL twice = 2 * w;
     VEC squares = {0};
@@ -130,24 +147,63 @@ INLINE double K(residual_part)(size_t n, REAL w, const REAL *c, const REAL *z, R
     return K(lane_sum)(squares) + rest;
 }
 
-static double K(residual)(size_t rows, size_t n_hidden, size_t n_inputs, const REAL *w_hidden,
-                          const REAL *w_input, const REAL *c, const REAL *z, REAL *g)
+static double K(residual)(size_t rows, size_t n, const REAL *w, const REAL *c, const REAL *z, size_t ldz,
+                          REAL *g, size_t ldg)
 {
     double loss = 0;
-    for (size_t r = 0; r < rows; ++r) {
-        if (w_hidden[r] != 0)
-            loss += w_hidden[r] * K(residual_part)(n_hidden, w_hidden[r], c, z, g);
+    for (size_t r = 0; r < rows; ++r, z += ldz, g += ldg) {
+        if (w[r] != 0)
+            loss += w[r] * K(residual_row)(n, w[r], c, z, g);
         else
-            for (size_t i = 0; i < n_hidden; ++i)
+            for (size_t i = 0; i < n; ++i)
                 g[i] = 0;
-        if (w_input[r] != 0)
-            loss += w_input[r] * K(residual_part)(n_inputs, w_input[r], c + n_hidden, z + n_hidden,
-                                                  g + n_hidden);
+    }
+    return loss;
+}
+
+/* One row: g = w (softmax(g + c) - x); returns x . (log sum exp(g + c) - (g + c)). */
+INLINE double K(cross_entropy_row)(size_t n, REAL w, const REAL *c, const REAL *x, REAL *g)
+{
+    REAL top = g[0] + c[0];
+    for (size_t i = 0; i < n; ++i) {
+        g[i] += c[i];
+        top = g[i] > top || g[i] != g[i] ? g[i] : top;
+    }
+    double likely = 0, mass = 0, total = 0;
+    VEC sums = {0};
+    for (size_t i = 0; i < n; ++i) {
+        g[i] -= top;
+        likely += (double)x[i] * g[i];
+        mass += x[i];
+    }
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        const VEC e = K(exp_vec)(K(load)(g + i));
+        sums += e;
+        K(store)(g + i, e);
+    }
+    if (i < n) {
+        K(store_part)(g + i, K(exp_vec)(K(load_part)(g + i, n - i)), n - i);
+        for (; i < n; ++i)
+            total += g[i];
+    }
+    total += K(lane_sum)(sums);
+    const REAL share = (REAL)(1 / total);
+    for (i = 0; i < n; ++i)
+        g[i] = w * (g[i] * share - x[i]);
+    return mass * log(total) - likely;
+}
+
+static double K(cross_entropy)(size_t rows, size_t n, const REAL *w, const REAL *c, const REAL *x, size_t ldx,
+                               REAL *g, size_t ldg)
+{
+    double loss = 0;
+    for (size_t r = 0; r < rows; ++r, x += ldx, g += ldg) {
+        if (w[r] != 0)
+            loss += w[r] * K(cross_entropy_row)(n, w[r], c, x, g);
         else
-            for (size_t i = 0; i < n_inputs; ++i)
-                g[n_hidden + i] = 0;
-        z += n_hidden + n_inputs;
-        g += n_hidden + n_inputs;
+            for (size_t i = 0; i < n; ++i)
+                g[i] = 0;
     }
     return loss;
 }
@@ -305,6 +361,7 @@ static const TABLE K(table) = {
     .tanh = K(tanh),
     .tanh_backward = K(tanh_backward),
     .residual = K(residual),
+    .cross_entropy = K(cross_entropy),
     .sgd_update = K(sgd_update),
     .first_beyond = K(first_beyond),
     .column_sums = K(column_sums),

@@ -26,13 +26,16 @@
         void (*tanh_backward)(size_t rows, size_t n, const T *h, const T *g_next, size_t ld_g,     \
                               T *d);                                                               \
                                                                                                    \
-        /* Rows of n_hidden + n_inputs numbers: the reconstruction g + c minus its target z.       \
-         * On entry g holds H V; on return g = 2 w (g + c - z), the gradient, with w = w_hidden[r] \
-         * for the first n_hidden columns of row r and w_input[r] for the rest.                    \
-         * Returns sum_r w_hidden[r] |.|^2 + w_input[r] |.|^2. Where a weight is 0 its part of z   \
-         * is not looked at. */                                                                    \
-        double (*residual)(size_t rows, size_t n_hidden, size_t n_inputs, const T *w_hidden,       \
-                           const T *w_input, const T *c, const T *z, T *g);                        \
+        /* Rows of n numbers: the reconstruction g + c minus its target z. On entry g holds the     \
+         * product that makes it; on return g = 2 w[r] (g + c - z), the gradient. Returns          \
+         * sum_r w[r] |g + c - z|^2. Where w[r] is 0 the row's z is not looked at and g becomes 0. */\
+        double (*residual)(size_t rows, size_t n, const T *w, const T *c, const T *z, size_t ldz,  \
+                           T *g, size_t ldg);                                                      \
+                                                                                                   \
+        /* The same for cross-entropy, n >= 1: g = w[r] (softmax(g + c) - x) for rows x that sum to \
+         * 1; returns sum_r w[r] x . (log sum exp(g + c) - (g + c)), without overflow. */          \
+        double (*cross_entropy)(size_t rows, size_t n, const T *w, const T *c, const T *x,         \
+                                size_t ldx, T *g, size_t ldg);                                     \
                                                                                                    \
         /* theta[i] -= rate * grad[i] */                                                           \
         void (*sgd_update)(size_t n, T rate, const T *grad, T *theta);                             \

@@ -14,6 +14,10 @@
 #define LIMIT_F64 20.0
 #define LIMIT_F32 10.0f
 
+/* e^x is a normal number down to here. */
+#define EXP_LOW_F64 -708.0
+#define EXP_LOW_F32 -87.0f
+
 /* 1.5 * 2^(mantissa bits): the sum with a small number has that number, rounded, in its low bits. */
 #define MAGIC_F64 6755399441055744.0
 #define MAGIC_F32 12582912.0f

@@ -6,8 +6,10 @@ cdef extern from "rae_kernels.h":
     ctypedef struct rae_table_f32:
         void (*tanh)(size_t, const float *, float *) noexcept nogil
         void (*tanh_backward)(size_t, size_t, const float *, const float *, size_t, float *) noexcept nogil
-        double (*residual)(size_t, size_t, size_t, const float *, const float *, const float *,
-                           const float *, float *) noexcept nogil
+        double (*residual)(size_t, size_t, const float *, const float *, const float *, size_t, float *,
+                           size_t) noexcept nogil
+        double (*cross_entropy)(size_t, size_t, const float *, const float *, const float *, size_t, float *,
+                                size_t) noexcept nogil
         void (*sgd_update)(size_t, float, const float *, float *) noexcept nogil
         size_t (*first_beyond)(size_t, float, const float *) noexcept nogil
         void (*column_sums)(size_t, size_t, const float *, size_t, int, float *) noexcept nogil
@@ -20,8 +22,10 @@ cdef extern from "rae_kernels.h":
     ctypedef struct rae_table_f64:
         void (*tanh)(size_t, const double *, double *) noexcept nogil
         void (*tanh_backward)(size_t, size_t, const double *, const double *, size_t, double *) noexcept nogil
-        double (*residual)(size_t, size_t, size_t, const double *, const double *, const double *,
-                           const double *, double *) noexcept nogil
+        double (*residual)(size_t, size_t, const double *, const double *, const double *, size_t, double *,
+                           size_t) noexcept nogil
+        double (*cross_entropy)(size_t, size_t, const double *, const double *, const double *, size_t, double *,
+                                size_t) noexcept nogil
         void (*sgd_update)(size_t, double, const double *, double *) noexcept nogil
         size_t (*first_beyond)(size_t, double, const double *) noexcept nogil
         void (*column_sums)(size_t, size_t, const double *, size_t, int, double *) noexcept nogil
@@ -59,12 +63,20 @@ cdef inline void tanh_backward(size_t rows, size_t n, const real *h, const real 
         active_isa().f64.tanh_backward(rows, n, h, g_next, ld_g, d)
 
 
-cdef inline double residual(size_t rows, size_t n_hidden, size_t n_inputs, const real *w_hidden,
-                            const real *w_input, const real *c, const real *z, real *g) noexcept nogil:
+cdef inline double residual(size_t rows, size_t n, const real *w, const real *c, const real *z, size_t ldz,
+                        real *g, size_t ldg) noexcept nogil:
     if real is float:
-        return active_isa().f32.residual(rows, n_hidden, n_inputs, w_hidden, w_input, c, z, g)
+        return active_isa().f32.residual(rows, n, w, c, z, ldz, g, ldg)
     else:
-        return active_isa().f64.residual(rows, n_hidden, n_inputs, w_hidden, w_input, c, z, g)
+        return active_isa().f64.residual(rows, n, w, c, z, ldz, g, ldg)
+
+
+cdef inline double cross_entropy(size_t rows, size_t n, const real *w, const real *c, const real *z, size_t ldz,
+                             real *g, size_t ldg) noexcept nogil:
+    if real is float:
+        return active_isa().f32.cross_entropy(rows, n, w, c, z, ldz, g, ldg)
+    else:
+        return active_isa().f64.cross_entropy(rows, n, w, c, z, ldz, g, ldg)
 
 
 cdef inline void sgd_update(size_t n, double rate, const real *grad, real *theta) noexcept nogil:

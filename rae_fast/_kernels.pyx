@@ -80,19 +80,28 @@ def tanh_backward_(const real[:, ::1] h, real[:, ::1] d, const real[:, ::1] g_ne
             tanh_backward(h.shape[0], h.shape[1], &h[0, 0], g, ld_g, &d[0, 0])
 
 
-def residual_(const real[::1] w_hidden, const real[::1] w_input, const real[::1] c,
-              const real[:, ::1] z, real[:, ::1] g, Py_ssize_t n_hidden):
-    """g becomes 2 w (g + c - z); returns sum_r w_r |g_r + c - z_r|^2 by the two parts of a row."""
-    for n in (w_hidden.shape[0], w_input.shape[0], z.shape[0]):
-        _same(g.shape[0], n, "rows of g and of another argument")
+def residual_(const real[::1] w, const real[::1] c, const real[:, ::1] z, real[:, ::1] g):
+    """g becomes 2 w (g + c - z); returns sum_r w_r |g_r + c - z_r|^2."""
+    _same(g.shape[0], w.shape[0], "rows of g and w")
+    _same(g.shape[0], z.shape[0], "rows of g and z")
     _same(g.shape[1], c.shape[0], "a row of g and c")
-    _same(g.shape[1], z.shape[1], "rows of g and z")
-    if not 0 <= n_hidden <= g.shape[1]:
-        raise ValueError("n_hidden lies outside the row")
+    if z.shape[1] < g.shape[1]:
+        raise ValueError("z has fewer columns than g")
     if g.shape[0] == 0 or g.shape[1] == 0:
         return 0.0
-    return residual(g.shape[0], n_hidden, g.shape[1] - n_hidden, &w_hidden[0], &w_input[0], &c[0],
-                    &z[0, 0], &g[0, 0])
+    return residual(g.shape[0], g.shape[1], &w[0], &c[0], &z[0, 0], z.shape[1], &g[0, 0], g.shape[1])
+
+
+def cross_entropy_(const real[::1] w, const real[::1] c, const real[:, ::1] z, real[:, ::1] g):
+    """g becomes w (softmax(g + c) - z); returns the cross-entropy of softmax(g + c) against z, times w."""
+    _same(g.shape[0], w.shape[0], "rows of g and w")
+    _same(g.shape[0], z.shape[0], "rows of g and z")
+    _same(g.shape[1], c.shape[0], "a row of g and c")
+    if z.shape[1] < g.shape[1]:
+        raise ValueError("z has fewer columns than g")
+    if g.shape[0] == 0 or g.shape[1] == 0:
+        return 0.0
+    return cross_entropy(g.shape[0], g.shape[1], &w[0], &c[0], &z[0, 0], z.shape[1], &g[0, 0], g.shape[1])
 
 
 def sgd_update_(const real[::1] grad, real[::1] theta, double rate):

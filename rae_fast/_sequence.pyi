@@ -3,6 +3,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rae_fast.parameters import Form
+
 Floats = NDArray[Any]
 Integers = NDArray[np.intp]
 
@@ -14,16 +16,14 @@ class Training:
     def __init__(self, offsets: Integers, batch_size: int) -> None: ...
 
 def use_gemm(choice: str) -> str: ...
-def hidden_states(theta: Floats, data: Floats, offsets: Integers, n_hidden: int, out: Floats,
+def hidden_states(theta: Floats, data: Floats, offsets: Integers, form: Form, out: Floats,
                   last_only: bool = ...) -> None: ...
 def loss_and_grad(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None,
-                  n_hidden: int, hidden_weight: float, reconstruct_h0: bool,
-                  grad: Floats) -> float: ...
-def unroll(theta: Floats, codes: Floats, offsets: Integers, n_inputs: int, chronological: bool,
+                  form: Form, grad: Floats) -> float: ...
+def unroll(theta: Floats, codes: Floats, offsets: Integers, form: Form, chronological: bool,
            out: Floats) -> None: ...
-def step(theta: Floats, state: Floats, x: Floats, out: Floats) -> None: ...
-def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, n_hidden: int,
-          hidden_weight: float, reconstruct_h0: bool, learning_rate: float,
+def step(theta: Floats, state: Floats, x: Floats, form: Form, out: Floats) -> None: ...
+def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form, learning_rate: float,
           bit_generator: np.random.BitGenerator | None, max_iter: int, tol: float,
           n_iter_no_change: int, run: Training, losses: NDArray[np.float64],
           seconds: float) -> None: ...

@@ -29,8 +29,8 @@ from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from rae_fast._blas cimport gemm_rm, real
-from rae_fast._kernels cimport (column_sums, first_beyond, residual, sgd_update, small_gemm,
-                                tanh_, tanh_backward, transpose)
+from rae_fast._kernels cimport (column_sums, cross_entropy, first_beyond, residual, sgd_update,
+                                small_gemm, tanh_, tanh_backward, transpose)
 
 # ---- which product -----------------------------------------------------------------------------
 
@@ -124,21 +124,28 @@ cdef inline Pulse new_pulse(double seconds) noexcept nogil:
 # ---- memory ------------------------------------------------------------------------------------
 
 cdef class Workspace:
-    """One piece of scratch memory, handed out in 64-byte aligned parts; one per call and thread."""
+    """One piece of scratch memory, handed out in 64-byte aligned parts; one per call and thread.
+
+    Workspace(0) only counts what is taken from it: the size that a second, real one needs.
+    """
     cdef object memory
     cdef char *base
     cdef size_t size, used
 
     def __cinit__(self, size_t size):
+        if size == 0:
+            return
         self.memory = np.empty(size + 64, dtype=np.uint8)
         cdef unsigned char[::1] view = self.memory
         cdef size_t address = <size_t>&view[0]
         self.base = <char *>((address + 63) & ~<size_t>63)
         self.size = size
 
-    cdef void *take(self, size_t count, size_t itemsize) except NULL:
+    cdef void *take(self, size_t count, size_t itemsize) except? NULL:
         cdef size_t start = self.used
         self.used += bytes_for(count, itemsize)
+        if self.base == NULL:
+            return NULL
         if self.used > self.size:
             raise AssertionError("the workspace was planned too small")
         return self.base + start
@@ -269,12 +276,28 @@ cdef struct Plan:
     Py_ssize_t block_rows     # at most, except for a single longer sequence
     Py_ssize_t block_members
     Py_ssize_t own_limit      # C kernels instead of BLAS up to so many multiplications
+    bint unfold               # the rest is parameters.Form
+    bint tanh_decoder
+    bint softmax
+    bint tied
+    double hidden_weight
+    bint reconstruct_h0
 
 
-cdef Plan make_plan(Py_ssize_t I, Py_ssize_t H, Py_ssize_t itemsize, bint keep) noexcept nogil:
+cdef Plan make_plan(form, Py_ssize_t itemsize, bint keep) except *:
+    """The plan of a call that keeps the hidden states of a block (gradients) or does not."""
     cdef Plan plan
+    cdef Py_ssize_t I = form.n_inputs, H = form.n_hidden
+    if I < 1 or H < 1:
+        raise ValueError("n_inputs and n_hidden must be at least 1")
     plan.I = I
     plan.H = H
+    plan.unfold = form.objective == "unfold"
+    plan.tanh_decoder = form.decoder == "tanh"
+    plan.softmax = form.output == "softmax"
+    plan.tied = form.tied
+    plan.hidden_weight = form.hidden_weight
+    plan.reconstruct_h0 = form.reconstruct_h0
     plan.own_limit = own_limit(I, H, itemsize)
     cdef Py_ssize_t limit_rows = max(<Py_ssize_t>1, <Py_ssize_t>PRODUCT_LIMIT // (2 * (H + I) * H))
     plan.span_rows = max(<Py_ssize_t>SPAN_MIN_ROWS, SPAN_BYTES // ((3 * H + 2 * I) * itemsize))
@@ -325,6 +348,7 @@ cdef int take_block(Workspace space, const Extent *extent, Block *block) except 
 
 # ---- views into theta --------------------------------------------------------------------------
 # theta = [ W (H+I, H) | b_h (H) | h0 (H) | V (H, H+I) | c_h (H) | c_x (I) ],  W = [W_hh; W_xh]
+# Tied: V's block is absent; drivers then put W^T into scratch and add dV^T to dW.
 
 cdef inline const real *W_xh_of(const real *theta, const Plan *p) noexcept nogil:
     return theta + p.H * p.H
@@ -339,10 +363,10 @@ cdef inline const real *V_of(const real *theta, const Plan *p) noexcept nogil:
     return theta + (p.H + p.I) * p.H + 2 * p.H
 
 cdef inline const real *c_of(const real *theta, const Plan *p) noexcept nogil:
-    return theta + 2 * (p.H + p.I) * p.H + 2 * p.H
+    return theta + (1 if p.tied else 2) * (p.H + p.I) * p.H + 2 * p.H
 
 cdef inline Py_ssize_t theta_size(const Plan *p) noexcept nogil:
-    return 2 * (p.H + p.I) * p.H + 3 * p.H + p.I
+    return (1 if p.tied else 2) * (p.H + p.I) * p.H + 3 * p.H + p.I
 
 
 cdef inline void product(const Plan *plan, bint transpose_a, Py_ssize_t m, Py_ssize_t n,
@@ -411,55 +435,62 @@ cdef int encode_span(const Plan *plan, const real *theta, const Block *block, Py
 
 # ---- decode, loss, gradient --------------------------------------------------------------------
 
-cdef struct Objective:
-    double hidden_weight
-    bint reconstruct_h0
-
-
 cdef struct Buffers:           # of one gradient call; (real *) behind void *
     void *trace                # (rows of a block, H)   hidden states
+    void *y                    # (rows of a block, H)   unfolded codes, unfold only
     void *z                    # (rows of a span, H+I)  targets [h_{t-1}, x_t]
-    void *g                    # (rows of a span, H+I)  2 w (reconstruction - target)
+    void *g                    # (rows of a span, H+I)  gradient of the decoder's linear parts
     void *da                   # (rows of a span, H)
-    void *da_next              # (sequences, H)  da and g of the first step of the later span
-    void *g_next               # (sequences, H)
+    void *back                 # (rows of a span, H)    decoded codes, stepwise tanh decoder only
+    void *pull                 # (rows of a span, H)    on the targets, stepwise tanh decoder only
+    void *da_next              # (sequences, H)  da of the first step of the later span
+    void *pull_next            # (sequences, H)  and its pull
+    void *dcode                # (sequences, H)  gradient of the last codes, unfold only
     void *w                    # (sequences)
     void *w_hidden             # (rows of a span)
     void *w_input              # (rows of a span)
     void *bias0                # (H)
     void *sums                 # (H)
+    void *zeros                # (H)
     void *W_hh_T               # (H, H), own kernels only
+    void *V                    # (H, H+I), in theta or made of W
     void *V_T                  # (H+I, H), own kernels only
-
-
-cdef size_t buffer_bytes(const Plan *p, const Extent *e, size_t item) noexcept nogil:
-    return (bytes_for(e.rows * p.H, item) + 2 * bytes_for(e.span_rows * (p.H + p.I), item)
-            + bytes_for(e.span_rows * p.H, item) + 2 * bytes_for(e.members * p.H, item)
-            + bytes_for(e.members, item) + 2 * bytes_for(e.span_rows, item) + 2 * bytes_for(p.H, item)
-            + (bytes_for(p.H * p.H, item) + bytes_for((p.H + p.I) * p.H, item) if p.own_limit else 0))
+    void *dV                   # (H, H+I), in the gradient or added to dW
+    void *scratch_V            # (H, H+I), tied only
+    void *scratch_dV           # (H, H+I), tied only
 
 
 cdef int take_buffers(Workspace space, const Plan *p, const Extent *e, size_t item,
                       Buffers *b) except -1:
-    b.trace = space.take(e.rows * p.H, item)
-    b.z = space.take(e.span_rows * (p.H + p.I), item)
-    b.g = space.take(e.span_rows * (p.H + p.I), item)
-    b.da = space.take(e.span_rows * p.H, item)
-    b.da_next = space.take(e.members * p.H, item)
-    b.g_next = space.take(e.members * p.H, item)
+    cdef bint bent = p.tanh_decoder and not p.unfold
+    cdef Py_ssize_t H = p.H, K = p.H + p.I
+    b.trace = space.take(e.rows * H, item)
+    b.y = space.take(e.rows * H if p.unfold else 0, item)
+    b.z = space.take(e.span_rows * K, item)
+    b.g = space.take(e.span_rows * K, item)
+    b.da = space.take(e.span_rows * H, item)
+    b.back = space.take(e.span_rows * H if bent else 0, item)
+    b.pull = space.take(e.span_rows * H if bent else 0, item)
+    b.da_next = space.take(e.members * H, item)
+    b.pull_next = space.take(e.members * H, item)
+    b.dcode = space.take(e.members * H if p.unfold else 0, item)
     b.w = space.take(e.members, item)
     b.w_hidden = space.take(e.span_rows, item)
     b.w_input = space.take(e.span_rows, item)
-    b.bias0 = space.take(p.H, item)
-    b.sums = space.take(p.H, item)
-    b.W_hh_T = space.take(p.H * p.H, item) if p.own_limit else NULL
-    b.V_T = space.take((p.H + p.I) * p.H, item) if p.own_limit else NULL
+    b.bias0 = space.take(H, item)
+    b.sums = space.take(H, item)
+    b.zeros = space.take(H, item)
+    b.W_hh_T = space.take(H * H if p.own_limit else 0, item)
+    b.V_T = space.take(H * K if p.own_limit and not p.tied else 0, item)
+    b.scratch_V = space.take(H * K if p.tied else 0, item)
+    b.scratch_dV = space.take(H * K if p.tied else 0, item)
+    if space.base != NULL:
+        memset(b.zeros, 0, H * item)
     return 0
 
 
 cdef struct Task:              # all that a gradient call needs besides the arrays it is about
     Plan plan
-    Objective objective
     Block block
     Buffers buffers
     LengthAt *lengths          # scratch of the sort
@@ -469,16 +500,19 @@ cdef struct Task:              # all that a gradient call needs besides the arra
 cdef Workspace begin_task(Task *task, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch, size_t item):
     """Plan and take the memory for gradients of up to `batch` sequences with up to `rows` rows."""
     cdef Extent extent = measure(&task.plan, longest, rows, batch)
-    cdef Workspace space = Workspace(block_bytes(&extent) + buffer_bytes(&task.plan, &extent, item)
-                                     + bytes_for(batch, sizeof(LengthAt)))
-    take_block(space, &extent, &task.block)
-    take_buffers(space, &task.plan, &extent, item, &task.buffers)
-    task.lengths = <LengthAt *>space.take(batch, sizeof(LengthAt))
+    cdef Workspace space = Workspace(0)
+    for _ in range(2):
+        take_block(space, &extent, &task.block)
+        take_buffers(space, &task.plan, &extent, item, &task.buffers)
+        task.lengths = <LengthAt *>space.take(batch, sizeof(LengthAt))
+        if space.base == NULL:
+            space = Workspace(space.used)
+        else:
+            break
     return space
 
 
-cdef void span_targets(const Plan *plan, const Objective *objective, const real *theta,
-                       const Block *block, Py_ssize_t t0, Py_ssize_t t1, const real *data,
+cdef void span_targets(const Plan *plan, const real *theta, const Block *block, Py_ssize_t t0, Py_ssize_t t1, const real *data,
                        const real *trace, const real *w, real *z, real *w_hidden,
                        real *w_input) noexcept nogil:
     """Z row = [h_{t-1}, x_t] and the two loss weights of every row of steps t0:t1."""
@@ -493,34 +527,172 @@ cdef void span_targets(const Plan *plan, const Objective *objective, const real 
             if t > 0:
                 h_before += H
             w_input[0] = w[n]
-            w_hidden[0] = <real>(objective.hidden_weight * w[n]) if t > 0 or objective.reconstruct_h0 else 0
+            w_hidden[0] = <real>(plan.hidden_weight * w[n]) if t > 0 or plan.reconstruct_h0 else 0
             w_input += 1
             w_hidden += 1
+
+
+cdef inline double output_loss(const Plan *plan, Py_ssize_t rows, const real *w, const real *c,
+                               const real *z, Py_ssize_t ldz, real *g, Py_ssize_t ldg) noexcept nogil:
+    """Loss of the outputs g + c against z (rows, I), and its gradient into g."""
+    if plan.softmax:
+        return cross_entropy(rows, plan.I, w, c, z, ldz, g, ldg)
+    return residual(rows, plan.I, w, c, z, ldz, g, ldg)
+
+
+cdef inline void copy_rows(Py_ssize_t rows, Py_ssize_t n, const real *x, Py_ssize_t ldx, real *y,
+                           Py_ssize_t ldy) noexcept nogil:
+    cdef Py_ssize_t r
+    for r in range(rows):
+        memcpy(y + r * ldy, x + r * ldx, n * sizeof(real))
+
+
+cdef int decode_span(Task *task, const real *theta, Py_ssize_t rows, const real *h, const real **pull,
+                     Py_ssize_t *ld_pull, double *loss) except -1 nogil:
+    """Stepwise: reconstruct the span's targets from h; loss, G, what flows into h, and the pull.
+
+    z must hold the targets. dH goes to buffers.da; pull points to rows like those of h.
+    """
+    cdef const Plan *plan = &task.plan
+    cdef const Buffers *buffers = &task.buffers
+    cdef Py_ssize_t I = plan.I, H = plan.H, K = plan.H + plan.I, r
+    cdef real *z = <real *>buffers.z
+    cdef real *g = <real *>buffers.g
+    cdef real *da = <real *>buffers.da
+    cdef real *back = <real *>buffers.back
+    cdef const real *V = <const real *>buffers.V
+    cdef const real *c = c_of(theta, plan)
+    if plan.tanh_decoder:
+        # back = tanh(H V_hh + c_h); pull = 2 w (back - h_{t-1}); G_h = pull o (1 - back^2)
+        for r in range(rows):
+            memcpy(back + r * H, c, H * sizeof(real))
+        product(plan, False, rows, H, H, h, H, V, K, True, back, H)
+        product(plan, False, rows, I, H, h, H, V + H, K, False, g + H, K)
+        tanh_(rows * H, back, back)
+        copy_rows(rows, H, back, H, <real *>buffers.pull, H)
+        loss[0] += residual(rows, H, <real *>buffers.w_hidden, <real *>buffers.zeros, z, K,
+                            <real *>buffers.pull, H)
+        copy_rows(rows, H, <real *>buffers.pull, H, da, H)
+        tanh_backward(rows, H, back, <const real *>NULL, 0, da)
+        copy_rows(rows, H, da, H, g, K)
+        pull[0] = <const real *>buffers.pull
+        ld_pull[0] = H
+    else:
+        # H V                          (rows,H+I) = (rows,H)(H,H+I)
+        product(plan, False, rows, K, H, h, H, V, K, False, g, K)
+        loss[0] += residual(rows, H, <real *>buffers.w_hidden, c, z, K, g, K)
+        pull[0] = g
+        ld_pull[0] = K
+    loss[0] += output_loss(plan, rows, <real *>buffers.w_input, c + H, z + H, K, g + H, K)
+    beat(&task.pulse, 2.0 * rows * H * K)
+    # dH = G V'                        (rows,H) = (rows,H+I)(H+I,H)
+    product_bt(plan, rows, H, K, g, K, V, K, <real *>buffers.V_T, False, da, H)
+    beat(&task.pulse, 2.0 * rows * H * K)
+    return 0
+
+
+cdef int unfold_block(Task *task, const real *theta, const real *data, bint accumulate, real *dc,
+                      double *loss) except -1 nogil:
+    """Unroll the last codes of the block, add the loss, and go back to dcode, dV and dc.
+
+    Step k decodes x_{T-k} (k from 0) from y_k; y_0 is the code, row first[k] + n belongs to sequence n.
+    """
+    cdef const Plan *plan = &task.plan
+    cdef const Block *block = &task.block
+    cdef const Buffers *buffers = &task.buffers
+    cdef Py_ssize_t I = plan.I, H = plan.H, K = plan.H + plan.I, k, k0, k1, n, r, rows, later, length
+    cdef real *y = <real *>buffers.y
+    cdef real *z = <real *>buffers.z
+    cdef real *g = <real *>buffers.g
+    cdef real *da = <real *>buffers.da
+    cdef real *w = <real *>buffers.w
+    cdef real *w_input = <real *>buffers.w_input
+    cdef real *y_k
+    cdef real *da_k
+    cdef const real *da_next = NULL
+    cdef const real *V = <const real *>buffers.V
+    cdef const real *V_T = <const real *>buffers.V_T
+    cdef const real *c = c_of(theta, plan)
+
+    for n in range(block.n):
+        length = block_length(block, n)
+        memcpy(y + n * H, <real *>buffers.trace + (block.first[length - 1] + n) * H, H * sizeof(real))
+    for k in range(1, block.steps):
+        # Y_k = decode(Y_{k-1} V_hh + c_h)     (B,H) = (B,H)(H,H)
+        y_k = y + block.first[k] * H
+        for n in range(block.active[k]):
+            memcpy(y_k + n * H, c, H * sizeof(real))
+        product(plan, False, block.active[k], H, H, y + block.first[k - 1] * H, H, V, K, True, y_k, H)
+        if plan.tanh_decoder:
+            tanh_(block.active[k] * H, y_k, y_k)
+        beat(&task.pulse, 2.0 * block.active[k] * H * H)
+
+    k1 = block.steps
+    while k1 > 0:
+        k0 = span_start(block, k1, plan.span_rows)
+        rows = block.first[k1] - block.first[k0]
+        y_k = y + block.first[k0] * H
+        r = 0
+        for k in range(k0, k1):
+            for n in range(block.active[k]):
+                memcpy(z + r * I, data + (block.start[n] + block_length(block, n) - 1 - k) * I, I * sizeof(real))
+                w_input[r] = w[n]
+                r += 1
+        # X^ = Y V_hx + c_x, loss, G_x     (rows,I) = (rows,H)(H,I)
+        product(plan, False, rows, I, H, y_k, H, V + H, K, False, g + H, K)
+        loss[0] += output_loss(plan, rows, w_input, c + H, z, I, g + H, K)
+        beat(&task.pulse, 2.0 * rows * H * I)
+        # dY = G_x V_hx'                   (rows,H) = (rows,I)(I,H)
+        product_bt(plan, rows, H, I, g + H, K, V + H, K, V_T + H * H if V_T != NULL else NULL, False, da, H)
+        beat(&task.pulse, 2.0 * rows * H * I)
+        for k in range(k1 - 1, k0 - 1, -1):
+            later = block.active[k + 1] if k + 1 < block.steps else 0
+            r = block.first[k] - block.first[k0]
+            da_k = da + r * H
+            # G_h row k: the gradient of y_{k+1}'s linear part, 0 where the sequence has ended
+            copy_rows(later, H, da_next, H, g + r * K, K)
+            for n in range(later, block.active[k]):
+                memset(g + (r + n) * K, 0, H * sizeof(real))
+            if later:
+                # dY_k += dA_{k+1} V_hh'
+                product_bt(plan, later, H, H, da_next, H, V, K, V_T, True, da_k, H)
+            if plan.tanh_decoder and k > 0:
+                tanh_backward(block.active[k], H, y + block.first[k] * H, <const real *>NULL, 0, da_k)
+            da_next = da_k
+            beat(&task.pulse, 2.0 * later * H * H)
+        # dV (+)= Y' G                     (H,H+I) = (H,rows)(rows,H+I)
+        product(plan, True, H, K, rows, y_k, H, g, K, accumulate, <real *>buffers.dV, K)
+        column_sums(rows, K, g, K, accumulate, dc)
+        beat(&task.pulse, 2.0 * rows * H * K)
+        accumulate = True
+        if k0 > 0:
+            memcpy(buffers.da_next, da, block.active[k0] * H * sizeof(real))
+            da_next = <real *>buffers.da_next
+        k1 = k0
+    memcpy(buffers.dcode, da, block.n * H * sizeof(real))
+    return 0
 
 
 cdef int block_gradient(Task *task, const real *theta, const real *data, bint accumulate,
                         real *grad, double *loss) except -1 nogil:
     """Add the block's loss; write its gradient to grad, or add it (accumulate)."""
     cdef const Plan *plan = &task.plan
-    cdef const Objective *objective = &task.objective
     cdef const Block *block = &task.block
     cdef const Buffers *buffers = &task.buffers
     cdef Pulse *pulse = &task.pulse
-    cdef Py_ssize_t I = plan.I, H = plan.H, K = plan.H + plan.I, t, t0, t1, rows, active, later
+    cdef Py_ssize_t I = plan.I, H = plan.H, K = plan.H + plan.I, t, t0, t1, rows, r, active, later
     cdef real *trace = <real *>buffers.trace
     cdef real *z = <real *>buffers.z
-    cdef real *g = <real *>buffers.g
     cdef real *da = <real *>buffers.da
     cdef real *h
     cdef real *da_t
+    cdef const real *pull = NULL          # of the rows of this span
     cdef const real *da_next = NULL
-    cdef const real *g_next = NULL
-    cdef Py_ssize_t ld_g = 0
-    cdef const real *V = V_of(theta, plan)
+    cdef const real *pull_next = NULL     # of the rows of step t + 1
+    cdef Py_ssize_t ld_pull = 0, ld_next = 0
     cdef real *dW = grad
     cdef real *db = <real *>b_of(<const real *>grad, plan)
     cdef real *dh0 = <real *>h0_of(<const real *>grad, plan)
-    cdef real *dV = <real *>V_of(<const real *>grad, plan)
     cdef real *dc = <real *>c_of(<const real *>grad, plan)
     cdef real *sums = <real *>buffers.sums
 
@@ -532,6 +704,8 @@ cdef int block_gradient(Task *task, const real *theta, const real *data, bint ac
                     trace + block.first[t0 - 1] * H if t0 > 0 else NULL, z,
                     trace + block.first[t0] * H, pulse)
         t0 = t1
+    if plan.unfold:
+        unfold_block(task, theta, data, accumulate, dc, loss)
 
     # Backward, span by span.
     t1 = block.steps
@@ -539,55 +713,55 @@ cdef int block_gradient(Task *task, const real *theta, const real *data, bint ac
         t0 = span_start(block, t1, plan.span_rows)
         rows = block.first[t1] - block.first[t0]
         h = trace + block.first[t0] * H
-        span_targets(plan, objective, theta, block, t0, t1, data, trace, <real *>buffers.w, z,
+        span_targets(plan, theta, block, t0, t1, data, trace, <real *>buffers.w, z,
                      <real *>buffers.w_hidden, <real *>buffers.w_input)
-        # G = 2 w (H V + c - Z)            (rows,H+I) = (rows,H)(H,H+I)
-        product(plan, False, rows, K, H, h, H, V, K, False, g, K)
-        loss[0] += residual(rows, H, I, <real *>buffers.w_hidden, <real *>buffers.w_input,
-                            c_of(theta, plan), z, g)
-        beat(pulse, 2.0 * rows * H * K)
-        # dH = G V'                        (rows,H) = (rows,H+I)(H+I,H)
-        product_bt(plan, rows, H, K, g, K, V, K, <real *>buffers.V_T, False, da, H)
-        beat(pulse, 2.0 * rows * H * K)
-        # dA_t = (dH_t + dA_{t+1} W_hh' - G_h,t+1) o (1 - H_t^2)
+        if plan.unfold:
+            memset(da, 0, rows * H * sizeof(real))
+        else:
+            decode_span(task, theta, rows, h, &pull, &ld_pull, loss)
+        # dA_t = (dH_t + dA_{t+1} W_hh' - pull_{t+1}) o (1 - H_t^2)
         for t in range(t1 - 1, t0 - 1, -1):
             active = block.active[t]
             later = block.active[t + 1] if t + 1 < block.steps else 0
-            da_t = da + (block.first[t] - block.first[t0]) * H
+            r = block.first[t] - block.first[t0]
+            da_t = da + r * H
+            if plan.unfold and active > later:  # sequences that end here: the gradient of their codes
+                memcpy(da_t + later * H, <real *>buffers.dcode + later * H, (active - later) * H * sizeof(real))
             if later:
                 product_bt(plan, later, H, H, da_next, H, theta, H, <real *>buffers.W_hh_T, True,
                            da_t, H)
-                tanh_backward(later, H, h + (block.first[t] - block.first[t0]) * H, g_next, ld_g, da_t)
+                tanh_backward(later, H, h + r * H, pull_next, ld_next, da_t)
             if active > later:
-                tanh_backward(active - later, H,
-                              h + (block.first[t] - block.first[t0] + later) * H,
-                              <const real *>NULL, 0, da_t + later * H)
+                tanh_backward(active - later, H, h + (r + later) * H, <const real *>NULL, 0,
+                              da_t + later * H)
             da_next = da_t
-            g_next = g + (block.first[t] - block.first[t0]) * K
-            ld_g = K
+            if pull != NULL:
+                pull_next = pull + r * ld_pull
+                ld_next = ld_pull
             beat(pulse, 2.0 * later * H * H)
         # dW (+)= Z' dA    dV (+)= H' G    db, dc: column sums
         product(plan, True, K, H, rows, z, K, da, H, accumulate, dW, H)
         beat(pulse, 2.0 * rows * H * K)
-        product(plan, True, H, K, rows, h, H, g, K, accumulate, dV, K)
-        beat(pulse, 2.0 * rows * H * K)
         column_sums(rows, H, da, H, accumulate, db)
-        column_sums(rows, K, g, K, accumulate, dc)
+        if not plan.unfold:
+            product(plan, True, H, K, rows, h, H, <real *>buffers.g, K, accumulate, <real *>buffers.dV, K)
+            beat(pulse, 2.0 * rows * H * K)
+            column_sums(rows, K, <real *>buffers.g, K, accumulate, dc)
         accumulate = True
         if t0 > 0:
             # The buffers are about to be reused: keep what the step before t0 needs.
             memcpy(buffers.da_next, da, block.active[t0] * H * sizeof(real))
-            for t in range(block.active[t0]):
-                memcpy(<real *>buffers.g_next + t * H, g + t * K, H * sizeof(real))
             da_next = <real *>buffers.da_next
-            g_next = <real *>buffers.g_next
-            ld_g = H
+            if pull != NULL:
+                copy_rows(block.active[t0], H, pull, ld_pull, <real *>buffers.pull_next, H)
+                pull_next = <real *>buffers.pull_next
+                ld_next = H
         t1 = t0
-    # dh0 += (sum_n da_1) W_hh' - sum_n G_h,1; step 1 is still at the start of the span's buffers.
+    # dh0 += (sum_n da_1) W_hh' - sum_n pull_1; step 1 is still at the start of the span's buffers.
     column_sums(block.n, H, da, H, False, sums)
     product_bt(plan, 1, H, H, sums, H, theta, H, <real *>buffers.W_hh_T, True, dh0, H)
-    if objective.reconstruct_h0:
-        column_sums(block.n, H, g, K, False, sums)
+    if plan.reconstruct_h0 and not plan.unfold:
+        column_sums(block.n, H, pull, ld_pull, False, sums)
         for t in range(H):
             dh0[t] -= sums[t]
     return 0
@@ -602,12 +776,21 @@ cdef int batch_gradient(Task *task, const real *theta, const real *data, const P
     """
     cdef const Plan *plan = &task.plan
     cdef Block *block = &task.block
-    cdef const Buffers *buffers = &task.buffers
-    cdef Py_ssize_t H = plan.H, done = 0, members, i
+    cdef Buffers *buffers = &task.buffers
+    cdef Py_ssize_t H = plan.H, K = plan.H + plan.I, done = 0, members, i
     cdef real *w = <real *>buffers.w
+    if plan.tied:
+        transpose(K, H, theta, H, <real *>buffers.scratch_V, K)
+        buffers.V = buffers.scratch_V
+        buffers.V_T = <void *>theta
+        buffers.dV = buffers.scratch_dV
+    else:
+        buffers.V = <void *>V_of(theta, plan)
+        buffers.dV = <void *>V_of(<const real *>grad, plan)
+        if plan.own_limit:
+            transpose(H, K, <const real *>buffers.V, K, <real *>buffers.V_T, H)
     if plan.own_limit:
         transpose(H, H, theta, H, <real *>buffers.W_hh_T, H)
-        transpose(H, H + plan.I, V_of(theta, plan), H + plan.I, <real *>buffers.V_T, H)
     first_input(plan, theta, <real *>buffers.bias0)
     memset(<real *>h0_of(<const real *>grad, plan), 0, H * sizeof(real))
     loss[0] = 0
@@ -619,13 +802,17 @@ cdef int batch_gradient(Task *task, const real *theta, const real *data, const P
             w[i] = weights[block.member[i]] if weights != NULL else <real>(1.0 / <double>n)
         block_gradient(task, theta, data, done > 0, grad, loss)
         done += members
+    if plan.tied:
+        # dW += dV', by way of the scratch that held V
+        transpose(H, K, <const real *>buffers.dV, K, <real *>buffers.scratch_V, H)
+        sgd_update(H * K, -1.0, <const real *>buffers.scratch_V, grad)
     return 0
 
 
 # ---- unroll ------------------------------------------------------------------------------------
 
-cdef int unroll_block(const Plan *plan, const real *theta, const Block *block, const real *codes,
-                      bint chronological, real *y, real *z, real *out, Pulse *pulse) except -1 nogil:
+cdef int unroll_block(const Plan *plan, const real *theta, const real *V, const Block *block,
+                      const real *codes, bint chronological, real *y, real *z, real *out, Pulse *pulse) except -1 nogil:
     """Unroll each member's code for its length: latest input first, or turned round.
 
     y (members, H) and z (members, H+I): scratch.
@@ -638,7 +825,7 @@ cdef int unroll_block(const Plan *plan, const real *theta, const Block *block, c
         # [y', x] = y V + c          (B,H+I) = (B,H)(H,H+I)
         for n in range(active):
             memcpy(z + n * K, c_of(theta, plan), K * sizeof(real))
-        product(plan, False, active, K, H, y, H, V_of(theta, plan), K, True, z, K)
+        product(plan, False, active, K, H, y, H, V, K, True, z, K)
         for n in range(active):
             memcpy(y + n * H, z + n * K, H * sizeof(real))
             if chronological:
@@ -647,6 +834,8 @@ cdef int unroll_block(const Plan *plan, const real *theta, const Block *block, c
             else:
                 row = block.start[n] + k
             memcpy(out + row * I, z + n * K + H, I * sizeof(real))
+        if plan.tanh_decoder:
+            tanh_(active * H, y, y)
         beat(pulse, 2.0 * active * H * K)
     return 0
 
@@ -672,14 +861,22 @@ cdef int check_theta(const Plan *plan, Py_ssize_t size) except -1:
     return 0
 
 
+cdef int check_data(const Plan *plan, Py_ssize_t rows, Py_ssize_t columns,
+                    const Py_ssize_t[::1] offsets) except -1:
+    if columns != plan.I or offsets.shape[0] < 2 or offsets[0] != 0 or offsets[offsets.shape[0] - 1] != rows:
+        raise ValueError(f"data ({rows}, {columns}) does not fit its offsets or n_inputs={plan.I}")
+    return 0
+
+
 def hidden_states(const real[::1] theta not None, const real[:, ::1] data not None,
-                  const Py_ssize_t[::1] offsets not None, Py_ssize_t n_hidden,
-                  real[:, ::1] out not None, bint last_only=False):
+                  const Py_ssize_t[::1] offsets not None, form, real[:, ::1] out not None,
+                  bint last_only=False):
     """h_t of every step into out (rows of data, H); with last_only the codes into out (N, H)."""
-    cdef Plan plan = make_plan(data.shape[1], n_hidden, sizeof(real), False)
-    cdef Py_ssize_t N = offsets.shape[0] - 1, H = n_hidden, done = 0, members, t, t0, t1, n
+    cdef Plan plan = make_plan(form, sizeof(real), False)
+    cdef Py_ssize_t N = offsets.shape[0] - 1, H = plan.H, done = 0, members, t, t0, t1, n
     cdef Py_ssize_t still, destination
     check_theta(&plan, theta.shape[0])
+    check_data(&plan, data.shape[0], data.shape[1], offsets)
     if out.shape[0] != (N if last_only else data.shape[0]) or out.shape[1] != H:
         raise ValueError("out has the wrong shape")
     cdef (Py_ssize_t, Py_ssize_t) most = longest_and_rows(offsets, N)
@@ -725,18 +922,17 @@ def hidden_states(const real[::1] theta not None, const real[:, ::1] data not No
 
 
 def loss_and_grad(const real[::1] theta not None, const real[:, ::1] data not None,
-                  const Py_ssize_t[::1] offsets not None, const real[::1] weights,
-                  Py_ssize_t n_hidden, double hidden_weight, bint reconstruct_h0,
+                  const Py_ssize_t[::1] offsets not None, const real[::1] weights, form,
                   real[::1] grad not None):
     """Return sum_n w_n E(X_n) and write its gradient; weights None means 1 / N each."""
     cdef Py_ssize_t N = offsets.shape[0] - 1
     cdef Task task
-    task.plan = make_plan(data.shape[1], n_hidden, sizeof(real), True)
+    task.plan = make_plan(form, sizeof(real), True)
     check_theta(&task.plan, theta.shape[0])
     check_theta(&task.plan, grad.shape[0])
+    check_data(&task.plan, data.shape[0], data.shape[1], offsets)
     if weights is not None and weights.shape[0] != N:
         raise ValueError("one weight per sequence is needed")
-    task.objective = Objective(hidden_weight, reconstruct_h0)
     cdef (Py_ssize_t, Py_ssize_t) most = longest_and_rows(offsets, N)
     cdef Workspace space = begin_task(&task, most[0], most[1], N, sizeof(real))
     task.pulse = new_pulse(0)
@@ -749,25 +945,33 @@ def loss_and_grad(const real[::1] theta not None, const real[:, ::1] data not No
 
 
 def unroll(const real[::1] theta not None, const real[:, ::1] codes not None,
-           const Py_ssize_t[::1] offsets not None, Py_ssize_t n_inputs, bint chronological,
+           const Py_ssize_t[::1] offsets not None, form, bint chronological,
            real[:, ::1] out not None):
-    """Unroll code n into rows offsets[n]:offsets[n+1] of out, latest input first or chronological."""
-    cdef Plan plan = make_plan(n_inputs, codes.shape[1], sizeof(real), False)
+    """Unroll code n into rows offsets[n]:offsets[n+1] of out, latest input first or chronological.
+
+    With softmax output these are logits.
+    """
+    cdef Plan plan = make_plan(form, sizeof(real), False)
     cdef Py_ssize_t N = offsets.shape[0] - 1, done = 0, members
     check_theta(&plan, theta.shape[0])
-    if codes.shape[0] != N or out.shape[0] != offsets[N] or out.shape[1] != n_inputs:
+    if codes.shape[0] != N or codes.shape[1] != plan.H or out.shape[0] != offsets[N] or out.shape[1] != plan.I:
         raise ValueError("codes and out do not fit the offsets")
     cdef (Py_ssize_t, Py_ssize_t) most = longest_and_rows(offsets, N)
     cdef Extent extent = measure(&plan, most[0], most[1], N)
     cdef Workspace space = Workspace(
         block_bytes(&extent) + bytes_for(N, sizeof(LengthAt))
         + bytes_for(extent.members * plan.H, sizeof(real))
-        + bytes_for(extent.members * (plan.H + plan.I), sizeof(real)))
+        + bytes_for(extent.members * (plan.H + plan.I), sizeof(real))
+        + bytes_for(plan.H * (plan.H + plan.I) if plan.tied else 0, sizeof(real)))
     cdef Block block
     take_block(space, &extent, &block)
     cdef LengthAt *lengths = <LengthAt *>space.take(N, sizeof(LengthAt))
     cdef real *y = <real *>space.take(extent.members * plan.H, sizeof(real))
     cdef real *z = <real *>space.take(extent.members * (plan.H + plan.I), sizeof(real))
+    cdef const real *V = V_of(&theta[0], &plan)
+    if plan.tied:
+        V = <const real *>space.take(plan.H * (plan.H + plan.I), sizeof(real))
+        transpose(plan.H + plan.I, plan.H, &theta[0], plan.H, <real *>V, plan.H + plan.I)
     cdef Py_ssize_t[::1] order = np.arange(N)
     cdef Pulse pulse = new_pulse(0)
     with nogil:
@@ -776,18 +980,18 @@ def unroll(const real[::1] theta not None, const real[:, ::1] codes not None,
             members = block_members(N - done, &order[done], &offsets[0], plan.block_rows,
                                     plan.block_members)
             fill_block(&block, members, &order[done], &offsets[0])
-            unroll_block(&plan, &theta[0], &block, &codes[0, 0], chronological, y, z, &out[0, 0],
+            unroll_block(&plan, &theta[0], V, &block, &codes[0, 0], chronological, y, z, &out[0, 0],
                          &pulse)
             done += members
 
 
 def step(const real[::1] theta not None, const real[:, ::1] state not None,
-         const real[:, ::1] x not None, real[:, ::1] out not None):
+         const real[:, ::1] x not None, form, real[:, ::1] out not None):
     """out = tanh(x W_xh + state W_hh + b_h), one step of B streams; out must not overlap the inputs."""
-    cdef Plan plan = make_plan(x.shape[1], state.shape[1], sizeof(real), False)
+    cdef Plan plan = make_plan(form, sizeof(real), False)
     cdef Py_ssize_t B = state.shape[0], H = plan.H, I = plan.I, r, first = 0, rows
     check_theta(&plan, theta.shape[0])
-    if x.shape[0] != B or out.shape[0] != B or out.shape[1] != H:
+    if x.shape[0] != B or x.shape[1] != I or state.shape[1] != H or out.shape[0] != B or out.shape[1] != H:
         raise ValueError("state, x and out do not fit together")
     cdef Pulse pulse = new_pulse(0)
     cdef const real *bias = b_of(&theta[0], &plan)
@@ -880,9 +1084,8 @@ cdef inline bint pass_converged(Training run, double loss, double tol, Py_ssize_
 
 
 def train(real[::1] theta not None, const real[:, ::1] data not None,
-          const Py_ssize_t[::1] offsets not None, const real[::1] weights, Py_ssize_t n_hidden,
-          double hidden_weight, bint reconstruct_h0, double learning_rate, bit_generator,
-          Py_ssize_t max_iter, double tol, Py_ssize_t n_iter_no_change, Training run not None,
+          const Py_ssize_t[::1] offsets not None, const real[::1] weights, form,
+          double learning_rate, bit_generator, Py_ssize_t max_iter, double tol, Py_ssize_t n_iter_no_change, Training run not None,
           double[::1] losses not None, double seconds):
     """Make SGD updates of theta for about `seconds`; write the mean loss of each pass that ends.
 
@@ -892,13 +1095,13 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     """
     cdef Py_ssize_t N = offsets.shape[0] - 1, n, n_losses = 0, batch_size = run.batch_size
     cdef Task task
-    task.plan = make_plan(data.shape[1], n_hidden, sizeof(real), True)
+    task.plan = make_plan(form, sizeof(real), True)
     check_theta(&task.plan, theta.shape[0])
+    check_data(&task.plan, data.shape[0], data.shape[1], offsets)
     if weights is not None and weights.shape[0] != N:
         raise ValueError("one weight per sequence is needed")
     if run.order.shape[0] != N or losses.shape[0] == 0:
         raise ValueError("run or losses do not fit the data")
-    task.objective = Objective(hidden_weight, reconstruct_h0)
     cdef Workspace space = begin_task(&task, run.longest, run.batch_rows, run.batch_size, sizeof(real))
     task.pulse = new_pulse(seconds)
     cdef Py_ssize_t size = theta_size(&task.plan)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-CHOICES = {"objective": ("stepwise",), "decoder": ("linear",), "init": ("normal",), "solver": ("sgd",)}
+CHOICES = {"objective": ("stepwise", "unfold"), "decoder": ("linear", "tanh"), "output": ("linear", "softmax"),
+           "init": ("normal",), "solver": ("sgd",)}
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,10 @@ class Hyperparameters:
     """Checked values; the meaning of each is documented in RAE."""
 
     n_hidden: int
+    objective: str
+    decoder: str
+    output: str
+    tied: bool
     hidden_weight: float
     reconstruct_h0: bool
     init_scale: float
@@ -39,6 +44,10 @@ def check(params: dict[str, Any]) -> Hyperparameters:
                          f"rae_fast.show_config()); got {params['n_jobs']!r}")
     return Hyperparameters(
         n_hidden=_integer(params, "n_hidden", 1),
+        objective=params["objective"],
+        decoder=params["decoder"],
+        output=params["output"],
+        tied=_boolean(params, "tied"),
         hidden_weight=_real(params, "hidden_weight"),
         reconstruct_h0=_boolean(params, "reconstruct_h0"),
         init_scale=_real(params, "init_scale"),

@@ -3,11 +3,12 @@
 Storage order, frozen because files and reductions depend on it (H hidden units, I inputs)::
 
     theta = [ W (H+I, H) | b_h (H) | h0 (H) | V (H, H+I) | c_h (H) | c_x (I) ]
-    W = [W_hh; W_xh]      V = [V_hh, V_hx]
+    W = [W_hh; W_xh]      V = [V_hh, V_hx]      tied: V's block is absent, V = W^T
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,36 +23,67 @@ NAMES = ("W_xh", "W_hh", "b_h", "h0", "V_hh", "V_hx", "c_h", "c_x")
 _DRAWS_AT_ONCE = 1 << 20
 
 
-def size(n_inputs: int, n_hidden: int) -> int:
+@dataclass(frozen=True)
+class Form:
+    """What a model computes: its sizes and the choices that its mathematics depends on.
+
+    Attributes
+    ----------
+    n_inputs, n_hidden : int
+    objective : "stepwise" or "unfold"
+    decoder : "linear" or "tanh"
+    output : "linear" (squared error) or "softmax" (cross-entropy)
+    tied : whether V is the transpose of W
+    hidden_weight, reconstruct_h0 : of the stepwise objective's hidden term
+    """
+
+    n_inputs: int
+    n_hidden: int
+    objective: str = "stepwise"
+    decoder: str = "linear"
+    output: str = "linear"
+    tied: bool = False
+    hidden_weight: float = 1.0
+    reconstruct_h0: bool = False
+
+
+def size(form: Form) -> int:
     """Number of parameters."""
-    return 2 * (n_hidden + n_inputs) * n_hidden + 3 * n_hidden + n_inputs
+    H, K = form.n_hidden, form.n_hidden + form.n_inputs
+    return K * H + 2 * H + (0 if form.tied else H * K) + K
 
 
-def stacked(theta: Floats, n_inputs: int, n_hidden: int) -> tuple[Floats, ...]:
-    """Views W (H+I, H), b_h (H,), h0 (H,), V (H, H+I), c (H+I,) of theta, as the kernels use them."""
-    H, K = n_hidden, n_hidden + n_inputs
-    ends = np.cumsum([K * H, H, H, H * K, K])
+def stacked(theta: Floats, form: Form) -> tuple[Floats, ...]:
+    """Views W (H+I, H), b_h (H,), h0 (H,), V (H, H+I), c (H+I,) of theta, as the kernels use them.
+
+    For tied parameters V is the transposed view of W.
+    """
+    H, K = form.n_hidden, form.n_hidden + form.n_inputs
+    ends = np.cumsum([K * H, H, H, 0 if form.tied else H * K, K])
     W, b_h, h0, V, c = np.split(theta, ends[:-1])
-    return W.reshape(K, H), b_h, h0, V.reshape(H, K), c
+    W = W.reshape(K, H)
+    return W, b_h, h0, W.T if form.tied else V.reshape(H, K), c
 
 
-def views(theta: Floats, n_inputs: int, n_hidden: int) -> dict[str, Floats]:
+def views(theta: Floats, form: Form) -> dict[str, Floats]:
     """The eight named parameters as views into theta: writing to one writes to theta."""
-    H = n_hidden
-    W, b_h, h0, V, c = stacked(theta, n_inputs, n_hidden)
+    H = form.n_hidden
+    W, b_h, h0, V, c = stacked(theta, form)
     return {"W_xh": W[H:], "W_hh": W[:H], "b_h": b_h, "h0": h0,
             "V_hh": V[:, :H], "V_hx": V[:, H:], "c_h": c[:H], "c_x": c[H:]}
 
 
-def initialise(n_inputs: int, n_hidden: int, scale: float, rng: np.random.Generator,
-               dtype: np.dtype[Any]) -> Floats:
+def initialise(form: Form, scale: float, rng: np.random.Generator, dtype: np.dtype[Any]) -> Floats:
     """A new theta of normal draws times scale, every parameter included, biases and h0 too.
 
     This is the original program's initialisation (0.1 * randn for all eight). Draws are made in
-    float64 in the order of NAMES, then cast, so that both dtypes start from the same numbers.
+    float64 in the order of NAMES, then cast, so that both dtypes start from the same numbers. Of tied
+    parameters only W is drawn.
     """
-    theta = np.empty(size(n_inputs, n_hidden), dtype=dtype)
-    for view in views(theta, n_inputs, n_hidden).values():  # in the order of NAMES
+    theta = np.empty(size(form), dtype=dtype)
+    for name, view in views(theta, form).items():  # in the order of NAMES
+        if form.tied and name in ("V_hh", "V_hx"):
+            continue
         rows = view.reshape(view.shape[0], -1) if view.ndim == 1 else view
         at_once = max(1, _DRAWS_AT_ONCE // rows.shape[1])
         for start in range(0, len(rows), at_once):

@@ -5,15 +5,26 @@ Thin on purpose: it validates, holds theta_, and hands arrays to the drivers in 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
 
 from rae_fast import _blas, _sequence, hyperparameters, parameters
 from rae_fast._estimator import Estimator, not_fitted
 from rae_fast._progress import Progress
-from rae_fast.sequences import Batch, as_batch, as_lengths, as_matrix, as_weights, pack
+from rae_fast.parameters import Form
+from rae_fast.sequences import (
+    Batch,
+    as_batch,
+    as_lengths,
+    as_matrix,
+    as_weights,
+    check_distributions,
+    pack,
+)
 
 Floats = NDArray[Any]
 
@@ -37,16 +48,23 @@ class RAE(Estimator):
     ----------
     n_hidden : int, default=24
         Number of hidden units H, the length of a code.
-    objective : {"stepwise"}, default="stepwise"
-        What is minimised: at every step the squared error of the reconstructed input and of the
-        reconstructed previous code, summed over steps.
+    objective : {"stepwise", "unfold"}, default="stepwise"
+        What is minimised. "stepwise": at every step the loss of the reconstructed input and the squared
+        error of the reconstructed previous code, summed over steps. "unfold": the loss of the whole
+        sequence unrolled from its last code (Socher et al., NIPS 2011), which is what `reconstruct`
+        shows. A low stepwise loss need not mean good recall: `docs/design.md`.
     hidden_weight : float, default=1.0
         Weight of the previous code's squared error.
     reconstruct_h0 : bool, default=False
         Whether the first step must give back the initial code h0 as well. The original program
         leaves this term out.
-    decoder : {"linear"}, default="linear"
-        The reconstruction is linear in the code.
+    decoder : {"linear", "tanh"}, default="linear"
+        How a code is reconstructed from the next one: linearly, or through tanh (Pollack's RAAM).
+    output : {"linear", "softmax"}, default="linear"
+        "linear" outputs are judged by squared error. "softmax" is for categorical steps: every row of the
+        input is a distribution (one-hot, or probabilities that sum to 1), judged by cross-entropy.
+    tied : bool, default=False
+        Whether the decoder is the transposed encoder, V = W^T.
     init : {"normal"}, default="normal"
         Every parameter, biases and h0 included, starts as a standard normal draw times init_scale.
     init_scale : float, default=0.1
@@ -81,7 +99,7 @@ class RAE(Estimator):
         `parameters_`, changes the model.
     parameters_ : dict of str to ndarray
         Views into theta_: W_xh (I, H), W_hh (H, H), b_h (H,), h0 (H,), V_hh (H, H), V_hx (H, I),
-        c_h (H,), c_x (I,).
+        c_h (H,), c_x (I,). Of a tied model V_hh and V_hx are transposed views of W.
     n_features_in_ : int
         Number of features I.
     n_steps_ : int or None
@@ -126,7 +144,8 @@ class RAE(Estimator):
     loss_curve_: list[float]
 
     def __init__(self, n_hidden: int = 24, *, objective: str = "stepwise", hidden_weight: float = 1.0,
-                 reconstruct_h0: bool = False, decoder: str = "linear", init: str = "normal",
+                 reconstruct_h0: bool = False, decoder: str = "linear", output: str = "linear",
+                 tied: bool = False, init: str = "normal",
                  init_scale: float = 0.1, solver: str = "sgd", learning_rate: float = 1e-3,
                  batch_size: int = 32, max_iter: int = 200, tol: float = 1e-4,
                  n_iter_no_change: int = 10, shuffle: bool = True, n_jobs: int | None = 1,
@@ -136,6 +155,8 @@ class RAE(Estimator):
         self.hidden_weight = hidden_weight
         self.reconstruct_h0 = reconstruct_h0
         self.decoder = decoder
+        self.output = output
+        self.tied = tied
         self.init = init
         self.init_scale = init_scale
         self.solver = solver
@@ -228,10 +249,12 @@ class RAE(Estimator):
             self._start(batch, settings, hyperparameters.generator(self.random_state))
         else:
             theta = self._theta(to_write=True)
-            if settings.n_hidden != self._n_hidden:
-                raise ValueError(f"n_hidden was changed from {self._n_hidden} to {settings.n_hidden} after "
-                                 "the model was fitted; call fit to start afresh")
-            batch = as_batch(X, dtype=theta.dtype, n_features=self.n_features_in_)
+            for name in ("n_hidden", "decoder", "output", "tied"):
+                now, then = getattr(settings, name), getattr(self._form, name)
+                if now != then:
+                    raise ValueError(f"{name} was changed from {then!r} to {now!r} after the model was fitted; "
+                                     "call fit to start afresh")
+            batch = self._targets(X, theta)
             weights = as_weights(sample_weight, batch.n_sequences, theta.dtype)
             if self.n_steps_ != batch.common_length:
                 self.n_steps_ = None
@@ -253,13 +276,16 @@ class RAE(Estimator):
                rng: np.random.Generator) -> None:
         """Replace everything learned by fresh initial values."""
         _blas.check_size(settings.n_hidden + batch.n_features, "n_hidden plus the number of features")
+        form = Form(batch.n_features, settings.n_hidden, decoder=settings.decoder, output=settings.output,
+                    tied=settings.tied)
+        if form.output == "softmax":
+            check_distributions(batch)
         with np.errstate(over="ignore"):
-            theta = parameters.initialise(batch.n_features, settings.n_hidden, settings.init_scale, rng,
-                                          batch.data.dtype)
+            theta = parameters.initialise(form, settings.init_scale, rng, batch.data.dtype)
         if not np.isfinite(theta).all():
             raise ValueError(f"init_scale={self.init_scale} overflows {theta.dtype}; make it smaller")
         self.theta_ = theta
-        self._n_hidden = settings.n_hidden
+        self._form = form
         self.n_features_in_ = batch.n_features
         self.n_steps_ = batch.common_length
         self.n_iter_ = 0
@@ -282,9 +308,8 @@ class RAE(Estimator):
         losses = np.empty(max(1, min(max_iter, _PASSES_PER_CALL)))
         done = run.n_iter
         try:
-            _sequence.train(self._theta(to_write=True), batch.data, batch.offsets, weights, self._n_hidden,
-                            settings.hidden_weight, settings.reconstruct_h0, settings.learning_rate,
-                            bits, max_iter, tol, settings.n_iter_no_change, run, losses,
+            _sequence.train(self._theta(to_write=True), batch.data, batch.offsets, weights,
+                            self._objective(settings), settings.learning_rate, bits, max_iter, tol, settings.n_iter_no_change, run, losses,
                             _SECONDS_PER_CALL)
         finally:
             self.loss_curve_.extend(losses[:run.n_iter - done].tolist())
@@ -309,7 +334,7 @@ class RAE(Estimator):
         >>> {name: view.shape for name, view in model.parameters_.items()}["V_hx"]
         (4, 3)
         """
-        return parameters.views(self._theta(), self.n_features_in_, self._n_hidden)
+        return parameters.views(self._theta(), self._form)
 
     def loss_and_grad(self, X: Any, sample_weight: Any = None) -> tuple[float, dict[str, Floats]]:
         """The objective sum_n w_n E(X_n) and its gradient.
@@ -347,12 +372,12 @@ class RAE(Estimator):
         """
         theta = self._theta()
         settings = hyperparameters.check(self.get_params())
-        batch = self._batch(X, theta)
+        batch = self._targets(X, theta)
         weights = as_weights(sample_weight, batch.n_sequences, theta.dtype)
         grad = np.empty_like(theta)
-        loss = _sequence.loss_and_grad(theta, batch.data, batch.offsets, weights, self._n_hidden,
-                                       settings.hidden_weight, settings.reconstruct_h0, grad)
-        return loss, parameters.views(grad, self.n_features_in_, self._n_hidden)
+        form = self._objective(settings)
+        loss = _sequence.loss_and_grad(theta, batch.data, batch.offsets, weights, form, grad)
+        return loss, parameters.views(grad, form)
 
     def transform(self, X: Any) -> Floats:
         """Encode: the last code of each sequence.
@@ -380,8 +405,8 @@ class RAE(Estimator):
         """
         theta = self._theta()
         batch = self._batch(X, theta)
-        codes = np.empty((batch.n_sequences, self._n_hidden), dtype=theta.dtype)
-        _sequence.hidden_states(theta, batch.data, batch.offsets, self._n_hidden, codes, True)
+        codes = np.empty((batch.n_sequences, self._form.n_hidden), dtype=theta.dtype)
+        _sequence.hidden_states(theta, batch.data, batch.offsets, self._form, codes, True)
         return codes
 
     def hidden_states(self, X: Any) -> Floats | list[Floats]:
@@ -410,22 +435,25 @@ class RAE(Estimator):
         """
         theta = self._theta()
         batch = self._batch(X, theta)
-        states = np.empty((len(batch.data), self._n_hidden), dtype=theta.dtype)
-        _sequence.hidden_states(theta, batch.data, batch.offsets, self._n_hidden, states)
+        states = np.empty((len(batch.data), self._form.n_hidden), dtype=theta.dtype)
+        _sequence.hidden_states(theta, batch.data, batch.offsets, self._form, states)
         return batch.in_container(states)
 
-    def unroll(self, codes: Any, n_steps: int) -> Floats:
+    def unroll(self, codes: Any, n_steps: int, *, logits: bool = False) -> Floats:
         """Decode latest input first.
 
         Parameters
         ----------
         codes : array-like of shape (N, H)
         n_steps : int, at least 1
+        logits : bool, default=False
+            With softmax output, return the logits instead of probabilities.
 
         Returns
         -------
         ndarray of shape (N, n_steps, I)
-            Step k is ``y_k V_hx + c_x`` with ``y_1 = code``, ``y_{k+1} = y_k V_hh + c_h``.
+            Step k is ``y_k V_hx + c_x`` with ``y_1 = code``, ``y_{k+1} = y_k V_hh + c_h`` (its tanh
+            with ``decoder="tanh"``); with softmax output the softmax of that.
 
         Raises
         ------
@@ -441,13 +469,15 @@ class RAE(Estimator):
         (1, 5, 3)
         """
         theta = self._theta()
-        codes = as_matrix(codes, "codes", self._n_hidden, theta.dtype)
+        codes = as_matrix(codes, "codes", self._form.n_hidden, theta.dtype)
         if np.ndim(n_steps):
             raise ValueError(f"n_steps must be one integer; got {n_steps!r}")
         offsets, _ = as_lengths(n_steps, len(codes))
-        return self._unroll(theta, codes, offsets, False).reshape(len(codes), -1, self.n_features_in_)
+        rows = self._outputs(self._unroll(theta, codes, offsets, False), logits)
+        return rows.reshape(len(codes), -1, self.n_features_in_)
 
-    def inverse_transform(self, codes: Any, lengths: Any = None) -> Floats | list[Floats]:
+    def inverse_transform(self, codes: Any, lengths: Any = None, *,
+                          logits: bool = False) -> Floats | list[Floats]:
         """Decode in chronological order.
 
         Parameters
@@ -455,6 +485,8 @@ class RAE(Estimator):
         codes : array-like of shape (N, H)
         lengths : int, sequence of N ints, or None
             Steps to unroll. None is the length of the sequences seen in fit, if that was one.
+        logits : bool, default=False
+            With softmax output, return the logits instead of probabilities.
 
         Returns
         -------
@@ -475,20 +507,22 @@ class RAE(Estimator):
         ((1, 3, 3), (2, 3))
         """
         theta = self._theta()
-        codes = as_matrix(codes, "codes", self._n_hidden, theta.dtype)
+        codes = as_matrix(codes, "codes", self._form.n_hidden, theta.dtype)
         if lengths is None:
             if self.n_steps_ is None:
                 raise ValueError("the model was fitted on sequences of different lengths; pass lengths")
             lengths = self.n_steps_
         offsets, as_list = as_lengths(lengths, len(codes))
-        return pack(self._unroll(theta, codes, offsets, True), offsets, as_list)
+        return pack(self._outputs(self._unroll(theta, codes, offsets, True), logits), offsets, as_list)
 
-    def reconstruct(self, X: Any) -> Floats | list[Floats]:
+    def reconstruct(self, X: Any, *, logits: bool = False) -> Floats | list[Floats]:
         """Each sequence unrolled from its last code, in chronological order.
 
         Parameters
         ----------
         X : sequences
+        logits : bool, default=False
+            With softmax output, return the logits instead of probabilities.
 
         Returns
         -------
@@ -507,11 +541,14 @@ class RAE(Estimator):
         >>> model.reconstruct(np.eye(3)).shape
         (1, 3, 3)
         """
-        batch, rows = self._reconstruct(X)
-        return batch.in_container(rows)
+        theta = self._theta()
+        batch = self._batch(X, theta)
+        return batch.in_container(self._outputs(self._reconstruct(theta, batch), logits))
 
     def reconstruction_error(self, X: Any) -> Floats:
         """Squared error of `reconstruct`, summed over steps and features: an anomaly score.
+
+        With softmax output the cross-entropy, in nats.
 
         Parameters
         ----------
@@ -535,10 +572,15 @@ class RAE(Estimator):
         >>> np.allclose(model.reconstruction_error(np.eye(3)), (difference**2).sum())
         True
         """
-        batch, rows = self._reconstruct(X)
-        rows -= batch.data
-        squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-        return np.add.reduceat(squares, batch.offsets[:-1])
+        theta = self._theta()
+        batch = self._targets(X, theta)
+        rows = self._reconstruct(theta, batch)
+        if self._form.output == "softmax":
+            errors = -np.einsum("ij,ij->i", batch.data, log_softmax(rows, axis=1), dtype=np.float64)
+        else:
+            rows -= batch.data
+            errors = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+        return np.add.reduceat(errors, batch.offsets[:-1])
 
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the mean of `reconstruction_error`: higher is better, at most 0.
@@ -579,7 +621,7 @@ class RAE(Estimator):
             If n is not None or a positive integer.
         """
         theta = self._theta()
-        h0 = parameters.views(theta, self.n_features_in_, self._n_hidden)["h0"]
+        h0 = parameters.views(theta, self._form)["h0"]
         if n is None:
             return h0.copy()
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
@@ -621,12 +663,12 @@ class RAE(Estimator):
         if one != (np.ndim(x) == 1):
             raise ValueError(f"state and x must both be vectors or both matrices; they have "
                              f"{np.ndim(state)} and {np.ndim(x)} dimensions")
-        states = as_matrix([state] if one else state, "state", self._n_hidden, theta.dtype)
+        states = as_matrix([state] if one else state, "state", self._form.n_hidden, theta.dtype)
         inputs = as_matrix([x] if one else x, "x", self.n_features_in_, theta.dtype)
         if len(states) != len(inputs):
             raise ValueError(f"state holds {len(states)} streams, but x holds {len(inputs)}")
         result = np.empty_like(states)
-        _sequence.step(theta, states, inputs, result)
+        _sequence.step(theta, states, inputs, self._form, result)
         if one:
             result = result[0]
         if out is None:
@@ -648,7 +690,7 @@ class RAE(Estimator):
         if not hasattr(self, "theta_"):
             raise not_fitted("this RAE is not fitted yet; call fit or partial_fit first")
         theta = self.theta_
-        needed = parameters.size(self.n_features_in_, self._n_hidden)
+        needed = parameters.size(self._form)
         if (not isinstance(theta, np.ndarray) or theta.dtype not in (np.float32, np.float64)
                 or theta.shape != (needed,) or not theta.dtype.isnative or not theta.flags.c_contiguous
                 or not theta.flags.aligned or (to_write and not theta.flags.writeable)):
@@ -659,23 +701,39 @@ class RAE(Estimator):
     def _batch(self, X: Any, theta: Floats) -> Batch:
         return as_batch(X, dtype=theta.dtype, n_features=self.n_features_in_)
 
+    def _targets(self, X: Any, theta: Floats) -> Batch:
+        """_batch of sequences that are to be given back: distributions where the output is softmax."""
+        batch = self._batch(X, theta)
+        if self._form.output == "softmax":
+            check_distributions(batch)
+        return batch
+
+    def _objective(self, settings: hyperparameters.Hyperparameters) -> Form:
+        """The fitted form with the objective that the hyper-parameters ask for now."""
+        return replace(self._form, objective=settings.objective, hidden_weight=settings.hidden_weight,
+                       reconstruct_h0=settings.reconstruct_h0)
+
+    def _outputs(self, rows: Floats, logits: bool) -> Floats:
+        """What the user gets of unrolled rows: probabilities where the output is softmax."""
+        if self._form.output == "softmax" and not logits:
+            rows = softmax(rows, axis=1)
+        return rows
+
     def _unroll(self, theta: Floats, codes: Floats, offsets: NDArray[np.intp],
                 chronological: bool) -> Floats:
         out = np.empty((int(offsets[-1]), self.n_features_in_), dtype=theta.dtype)
-        _sequence.unroll(theta, codes, offsets, self.n_features_in_, chronological, out)
+        _sequence.unroll(theta, codes, offsets, self._form, chronological, out)
         return out
 
-    def _reconstruct(self, X: Any) -> tuple[Batch, Floats]:
-        theta = self._theta()
-        batch = self._batch(X, theta)
-        codes = np.empty((batch.n_sequences, self._n_hidden), dtype=theta.dtype)
-        _sequence.hidden_states(theta, batch.data, batch.offsets, self._n_hidden, codes, True)
-        return batch, self._unroll(theta, codes, batch.offsets, True)
+    def _reconstruct(self, theta: Floats, batch: Batch) -> Floats:
+        codes = np.empty((batch.n_sequences, self._form.n_hidden), dtype=theta.dtype)
+        _sequence.hidden_states(theta, batch.data, batch.offsets, self._form, codes, True)
+        return self._unroll(theta, codes, batch.offsets, True)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the code's elements: rae0, rae1, ..."""
         self._theta()
-        return np.array([f"rae{i}" for i in range(self._n_hidden)], dtype=object)
+        return np.array([f"rae{i}" for i in range(self._form.n_hidden)], dtype=object)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_state_format": _STATE_FORMAT}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast.parameters import stacked
+from rae_fast.parameters import Form, stacked
 
 Floats = NDArray[Any]
 Integers = NDArray[np.intp]
@@ -26,103 +26,174 @@ def sequences(data: Floats, offsets: Integers) -> list[Floats]:
     return [data[a:b] for a, b in zip(offsets[:-1], offsets[1:])]
 
 
-def encode_sequence(theta: Floats, X: Floats, n_hidden: int) -> Floats:
+def encode_sequence(theta: Floats, X: Floats, form: Form) -> Floats:
     """h_0 ... h_T of one sequence, (T+1, H): h_t = tanh([h_{t-1}, x_t] W + b_h)."""
-    W, b_h, h0, _, _ = stacked(theta, X.shape[1], n_hidden)
+    W, b_h, h0, _, _ = stacked(theta, form)
     h = [h0]
     for x in X:
         h.append(np.tanh(np.concatenate([h[-1], x]) @ W + b_h))
     return np.array(h)
 
 
-def hidden_states(theta: Floats, data: Floats, offsets: Integers, n_hidden: int,
+def hidden_states(theta: Floats, data: Floats, offsets: Integers, form: Form,
                   last_only: bool = False) -> Floats:
     """h_t of every step, (rows of data, H), h_0 left out; with last_only the codes, (N, H)."""
-    states = [encode_sequence(theta, X, n_hidden)[1:] for X in sequences(data, offsets)]
+    states = [encode_sequence(theta, X, form)[1:] for X in sequences(data, offsets)]
     return np.array([h[-1] for h in states]) if last_only else np.concatenate(states)
 
 
-def step(theta: Floats, state: Floats, x: Floats) -> Floats:
+def step(theta: Floats, state: Floats, x: Floats, form: Form) -> Floats:
     """One step of B streams: state (B, H), x (B, I) -> (B, H)."""
-    W, b_h, _, _, _ = stacked(theta, x.shape[1], state.shape[1])
+    W, b_h, _, _, _ = stacked(theta, form)
     h: Floats = np.tanh(np.concatenate([state, x], axis=1) @ W + b_h)
     return h
 
 
-def sequence_loss(theta: Floats, X: Floats, n_hidden: int, hidden_weight: float,
-                  reconstruct_h0: bool) -> Any:
-    """E(X) = sum_t |D_x,t|^2 + hidden_weight sum_{t>=2} |D_h,t|^2, with D = H V + c - Z.
+def decode(a: Floats, form: Form) -> Floats:
+    """The reconstructed code from its linear part y V_hh + c_h: itself, or its tanh."""
+    y: Floats = np.tanh(a) if form.decoder == "tanh" else a
+    return y
 
-    Row t of Z is [h_{t-1}, x_t]: what the step read is what it must give back.
+
+def decode_slope(y: Floats, form: Form) -> Any:
+    """Derivative of `decode`, from its value."""
+    return 1 - y * y if form.decoder == "tanh" else 1.0
+
+
+def log_sum_exp(z: Floats) -> Floats:
+    """log sum_i exp z_i of each row, without overflow."""
+    top = z.real.max(axis=-1, keepdims=True)
+    total: Floats = np.log(np.exp(z - top).sum(axis=-1, keepdims=True)) + top
+    return total
+
+
+def softmax(z: Floats) -> Floats:
+    """exp z_i / sum_j exp z_j of each row."""
+    p: Floats = np.exp(z - log_sum_exp(z))
+    return p
+
+
+def output_loss(z: Floats, X: Floats, form: Form) -> Any:
+    """Loss of the outputs z (rows, I) against X: squared error, or cross-entropy of softmax(z)."""
+    if form.output == "softmax":
+        return (X * (log_sum_exp(z) - z)).sum()
+    return ((z - X) * (z - X)).sum()
+
+
+def output_grad(z: Floats, X: Floats, form: Form) -> Floats:
+    """Its gradient with respect to z; rows of X sum to 1 where the output is softmax."""
+    grad: Floats = softmax(z) - X if form.output == "softmax" else 2 * (z - X)
+    return grad
+
+
+def unfold_sequence(theta: Floats, code: Floats, n_steps: int, form: Form) -> Floats:
+    """y_1 ... y_n, (n, H), with y_1 = code and y_{k+1} = decode(y_k V_hh + c_h)."""
+    _, _, _, V, c = stacked(theta, form)
+    H = form.n_hidden
+    y = [code]
+    for _ in range(n_steps - 1):
+        y.append(decode(y[-1] @ V[:, :H] + c[:H], form))
+    return np.array(y)
+
+
+def sequence_loss(theta: Floats, X: Floats, form: Form) -> Any:
+    """E(X) of one sequence.
+
+    stepwise: sum_t loss(x^_t, x_t) + hidden_weight sum_{t>=2} |h^_{t-1} - h_{t-1}|^2, where [h^_{t-1},
+    x^_t] is decoded from h_t: what the step read is what it must give back.
+    unfold: sum_k loss(y_k V_hx + c_x, x_{T+1-k}), the whole sequence unrolled from its last code.
     """
-    _, _, _, V, c = stacked(theta, X.shape[1], n_hidden)
-    h = encode_sequence(theta, X, n_hidden)
-    Z = np.concatenate([h[:-1], X], axis=1)
-    D = h[1:] @ V + c - Z
-    D_h, D_x = D[:, :n_hidden], D[:, n_hidden:]
-    if not reconstruct_h0:
+    _, _, _, V, c = stacked(theta, form)
+    H = form.n_hidden
+    h = encode_sequence(theta, X, form)
+    if form.objective == "unfold":
+        y = unfold_sequence(theta, h[-1], len(X), form)
+        return output_loss(y @ V[:, H:] + c[H:], X[::-1], form)
+    a = h[1:] @ V + c
+    D_h = decode(a[:, :H], form) - h[:-1]
+    if not form.reconstruct_h0:
         D_h = D_h[1:]
-    return (D_x * D_x).sum() + hidden_weight * (D_h * D_h).sum()
+    return output_loss(a[:, H:], X, form) + form.hidden_weight * (D_h * D_h).sum()
 
 
-def loss(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, n_hidden: int,
-         hidden_weight: float, reconstruct_h0: bool) -> Any:
+def loss(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form) -> Any:
     """sum_n w_n E(X_n); weights None means 1 / N each."""
     n = len(offsets) - 1
     w = np.full(n, 1 / n) if weights is None else weights
-    return sum(w_n * sequence_loss(theta, X, n_hidden, hidden_weight, reconstruct_h0)
-               for w_n, X in zip(w, sequences(data, offsets)))
+    return sum(w_n * sequence_loss(theta, X, form) for w_n, X in zip(w, sequences(data, offsets)))
 
 
-def sequence_grad(theta: Floats, X: Floats, n_hidden: int, hidden_weight: float,
-                  reconstruct_h0: bool) -> Floats:
-    """Gradient of E(X), flat like theta: back-propagation through time, targets included."""
-    H = n_hidden
-    W, _, _, V, c = stacked(theta, X.shape[1], H)
-    h = encode_sequence(theta, X, H)
-    Z = np.concatenate([h[:-1], X], axis=1)
-    G = 2 * (h[1:] @ V + c - Z)
-    G[:, :H] *= hidden_weight
-    if not reconstruct_h0:
-        G[0, :H] = 0
-    dH = G @ V.T
+def stepwise_decoder_grad(h: Floats, X: Floats, V: Floats, c: Floats,
+                          form: Form) -> tuple[Floats, Floats]:
+    """G (T, H+I), the gradient of the decoder's linear parts, and the pull (T, H) on its targets h_{t-1}."""
+    H = form.n_hidden
+    a = h[1:] @ V + c
+    back = decode(a[:, :H], form)
+    D = 2 * form.hidden_weight * (back - h[:-1])
+    if not form.reconstruct_h0:
+        D[0] = 0
+    return np.concatenate([D * decode_slope(back, form), output_grad(a[:, H:], X, form)], axis=1), D
+
+
+def unfold_decoder_grad(y: Floats, X: Floats, V: Floats, c: Floats, form: Form) -> tuple[Floats, Floats]:
+    """G (T, H+I): row k the gradients of y_{k+1}'s linear part and of x^_k; and that of the code."""
+    H = form.n_hidden
+    G = np.zeros((len(y), H + X.shape[1]), dtype=y.dtype)
+    G[:, H:] = output_grad(y @ V[:, H:] + c[H:], X[::-1], form)
+    for k in range(len(y) - 1, 0, -1):
+        G[k - 1, :H] = (G[k] @ V.T) * decode_slope(y[k], form)
+    return G, G[0] @ V.T
+
+
+def sequence_grad(theta: Floats, X: Floats, form: Form) -> Floats:
+    """Gradient of E(X), flat like theta: back-propagation through time, moving targets included."""
+    H, T = form.n_hidden, len(X)
+    W, _, _, V, c = stacked(theta, form)
+    h = encode_sequence(theta, X, form)
+    dH = np.zeros((T, H), dtype=theta.dtype)    # what flows into h_t from the decoder
+    pull = np.zeros((T, H), dtype=theta.dtype)  # row t: on h_{t-1} as the target of step t
+    if form.objective == "unfold":
+        y = unfold_sequence(theta, h[-1], T, form)
+        G, dH[-1] = unfold_decoder_grad(y, X, V, c, form)
+    else:
+        y = h[1:]
+        G, pull = stepwise_decoder_grad(h, X, V, c, form)
+        dH = G @ V.T
     dA = np.zeros_like(dH)
     later = np.zeros(H, dtype=theta.dtype)  # what step t + 1 sends back into h_t
-    for t in range(len(X) - 1, -1, -1):
+    for t in range(T - 1, -1, -1):
         dA[t] = (dH[t] + later) * (1 - h[t + 1] ** 2)
-        later = dA[t] @ W[:H].T - G[t, :H]  # through the recurrence; as the target of step t
-    dW, db, dh0, dV, dc = Z.T @ dA, dA.sum(0), later, h[1:].T @ G, G.sum(0)
+        later = dA[t] @ W[:H].T - pull[t]
+    Z = np.concatenate([h[:-1], X], axis=1)
+    dW, db, dh0, dV, dc = Z.T @ dA, dA.sum(0), later, y.T @ G, G.sum(0)
+    if form.tied:
+        return np.concatenate([(dW + dV.T).ravel(), db, dh0, dc])
     return np.concatenate([dW.ravel(), db, dh0, dV.ravel(), dc])
 
 
 def loss_and_grad(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None,
-                  n_hidden: int, hidden_weight: float, reconstruct_h0: bool) -> tuple[Any, Floats]:
+                  form: Form) -> tuple[Any, Floats]:
     """sum_n w_n E(X_n) and its gradient, flat like theta; weights None means 1 / N each."""
     n = len(offsets) - 1
     w = np.full(n, 1 / n) if weights is None else weights
     grad = np.zeros_like(theta)
     for w_n, X in zip(w, sequences(data, offsets)):
-        grad += w_n * sequence_grad(theta, X, n_hidden, hidden_weight, reconstruct_h0)
-    return loss(theta, data, offsets, weights, n_hidden, hidden_weight, reconstruct_h0), grad
+        grad += w_n * sequence_grad(theta, X, form)
+    return loss(theta, data, offsets, weights, form), grad
 
 
-def unroll(theta: Floats, codes: Floats, offsets: Integers, n_inputs: int,
-           chronological: bool) -> Floats:
-    """Unroll code n for offsets[n+1] - offsets[n] steps, (offsets[-1], I).
+def unroll(theta: Floats, codes: Floats, offsets: Integers, form: Form, chronological: bool) -> Floats:
+    """Unroll code n for offsets[n+1] - offsets[n] steps, (offsets[-1], I), latest input first.
 
-    y_1 = code; x_k = y_k V_hx + c_x; y_{k+1} = y_k V_hh + c_h: no tanh, latest input first.
+    Outputs are y_k V_hx + c_x of `unfold_sequence`; for softmax these are logits.
     """
-    H = codes.shape[1]
-    _, _, _, V, c = stacked(theta, n_inputs, H)
+    _, _, _, V, c = stacked(theta, form)
+    H = form.n_hidden
     out = []
-    for y, length in zip(codes, np.diff(offsets)):
-        steps = []
-        for _ in range(length):
-            z = y @ V + c
-            y, x = z[:H], z[H:]
-            steps.append(x)
-        out.extend(steps[::-1] if chronological else steps)
-    return np.array(out)
+    for code, length in zip(codes, np.diff(offsets)):
+        x = unfold_sequence(theta, code, length, form) @ V[:, H:] + c[H:]
+        out.append(x[::-1] if chronological else x)
+    return np.concatenate(out)
 
 
 def shuffle(n: int, rng: np.random.Generator) -> Integers:
@@ -136,10 +207,9 @@ def shuffle(n: int, rng: np.random.Generator) -> Integers:
     return order
 
 
-def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, n_hidden: int,
-          hidden_weight: float, reconstruct_h0: bool, learning_rate: float, batch_size: int,
-          rng: np.random.Generator | None, max_iter: int, tol: float,
-          n_iter_no_change: int) -> list[float]:
+def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form,
+          learning_rate: float, batch_size: int, rng: np.random.Generator | None, max_iter: int,
+          tol: float, n_iter_no_change: int) -> list[float]:
     """Plain SGD on theta, in place; returns the mean loss of each pass, before its updates."""
     n = len(offsets) - 1
     parts = sequences(data, offsets)
@@ -153,8 +223,7 @@ def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None
             batch = np.concatenate([parts[i] for i in chosen])
             bounds = np.cumsum([0] + [len(parts[i]) for i in chosen])
             w = None if weights is None else weights[chosen]
-            value, grad = loss_and_grad(theta, batch, bounds, w, n_hidden, hidden_weight,
-                                        reconstruct_h0)
+            value, grad = loss_and_grad(theta, batch, bounds, w, form)
             theta -= learning_rate * grad
             losses.append(value)
         curve.append(float(np.mean(losses)))

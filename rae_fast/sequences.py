@@ -202,6 +202,22 @@ def _check_finite(batch: Batch) -> None:
                      f"{as_dtype}; remove or fill such values first")
 
 
+def check_distributions(batch: Batch) -> None:
+    """Raise ValueError unless every step is a distribution: not negative, sum 1 within rounding."""
+    limit = 8 * float(np.finfo(batch.data.dtype).eps) * max(8, batch.n_features)
+    limit = max(limit, 1e-6 if batch.data.dtype == np.float64 else 1e-4)
+    at_once = max(1, _CHECK_AT_ONCE // batch.n_features)
+    for start in range(0, len(batch.data), at_once):
+        part = batch.data[start:start + at_once]
+        wrong = (np.abs(part.sum(axis=1) - 1) > limit) | (part < 0).any(axis=1)
+        if wrong.any():
+            row = start + int(wrong.argmax())
+            n = int(np.searchsorted(batch.offsets, row, side="right")) - 1
+            raise ValueError(f"step {row - int(batch.offsets[n])} of sequence {n} is not a distribution (sum "
+                             f"{batch.data[row].sum():.6g}, least {batch.data[row].min():.6g}); with "
+                             "output='softmax' every step must be non-negative and sum to 1")
+
+
 def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Floats:
     """A finite (n, n_columns) float array of the model's dtype, such as codes."""
     array = _as_numbers(value, what)

@@ -13,24 +13,38 @@ def ragged_lengths(T, B):
     return lengths[B // 2:] + lengths[:B // 2]
 
 
-def problem(I, H, T, B, ragged, seed=0):
+def problem(form, T, B, ragged, seed=0):
     """theta, data, offsets, weights; numbers that float32 holds exactly, so both dtypes agree."""
+    I, H = form.n_inputs, form.n_hidden
     rng = np.random.default_rng([I, H, T, B, seed])
     lengths = ragged_lengths(T, B) if ragged else [T] * B
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.intp)
-    theta = parameters.initialise(I, H, 0.7 / np.sqrt(H + I), rng, np.dtype(np.float32))
+    theta = parameters.initialise(form, 0.7 / np.sqrt(H + I), rng, np.dtype(np.float32))
     data = rng.standard_normal((offsets[-1], I)).astype(np.float32)
+    if form.output == "softmax":
+        data = reference.softmax(2 * data)
     weights = rng.uniform(0.1, 1, B).astype(np.float32)
     return theta, data, offsets, weights
 
 
 @cache
-def solved(I, H, T, B, ragged, hidden_weight, reconstruct_h0):
+def solved(form, T, B, ragged):
     """The problem and its loss and gradient from the float64 reference."""
-    theta, data, offsets, weights = problem(I, H, T, B, ragged)
+    theta, data, offsets, weights = problem(form, T, B, ragged)
     f64 = [a.astype(np.float64) for a in (theta, data, weights)]
-    loss, grad = reference.loss_and_grad(f64[0], f64[1], offsets, f64[2], H, hidden_weight, reconstruct_h0)
+    loss, grad = reference.loss_and_grad(f64[0], f64[1], offsets, f64[2], form)
     return theta, data, offsets, weights, loss, grad
+
+
+# Every mathematical choice with every other one; the hidden term's options only where there is one.
+FORMS = [{"objective": objective, "decoder": decoder, "output": output, "tied": tied, **hidden}
+         for objective in ("stepwise", "unfold") for decoder in ("linear", "tanh")
+         for output in ("linear", "softmax") for tied in (False, True)
+         for hidden in ([{}, {"hidden_weight": 0.3, "reconstruct_h0": True}] if objective == "stepwise" else [{}])]
+
+
+def form_id(options):
+    return "-".join(str(v) for v in options.values())
 
 
 def tolerance(dtype, I, H, T, B):

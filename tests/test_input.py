@@ -190,8 +190,10 @@ def test_a_list_may_hold_anything_that_converts(model):
 
 PARAMETERS = {
     "n_hidden": [0, -1, 2.0, "8", None, True, 2**40, 2**70],
-    "objective": ["unfold", None, 1, ["stepwise"]],
-    "decoder": ["tanh"],
+    "objective": ["fold", None, 1, ["stepwise"]],
+    "decoder": ["relu"],
+    "output": ["sigmoid", None],
+    "tied": [1, None],
     "init": ["orthogonal"],
     "solver": ["adam", ""],
     "hidden_weight": [-1, np.nan, np.inf, "1", None, True, 1j],
@@ -221,7 +223,7 @@ def test_bad_hyperparameters(model, name, value):
     np.testing.assert_array_equal(model.theta_, theta)
 
 
-@pytest.mark.parametrize("name", ["objective", "decoder", "init", "solver"])
+@pytest.mark.parametrize("name", ["objective", "decoder", "output", "init", "solver"])
 def test_an_unknown_choice_lists_the_valid_ones(name):
     valid = RAE().get_params()[name]
     with pytest.raises(ValueError, match=f"must be one of .*'{valid}'.*; got 'x'"):

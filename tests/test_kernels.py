@@ -5,6 +5,7 @@ import mmap
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax, softmax
 
 from rae_fast import _blas, _kernels
 
@@ -103,32 +104,62 @@ def test_tanh_backward(dtype, n, rows):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n_inputs", [1, 2, 8, 17, 130])
-@pytest.mark.parametrize("n_hidden", [0, 1, 7, 8, 33, 64])
-def test_residual(dtype, n_hidden, n_inputs):
-    rng = np.random.default_rng([n_hidden, n_inputs])
-    K = n_hidden + n_inputs
-    g, z = rng.standard_normal((2, 5, K)).astype(dtype)
-    c = rng.standard_normal(K).astype(dtype)
-    w_h, w_x = rng.uniform(0.1, 1, (2, 5)).astype(dtype)
-    w_h[1] = w_x[3] = 0
-    w = np.concatenate([np.repeat(w_h[:, None], n_hidden, 1), np.repeat(w_x[:, None], n_inputs, 1)], 1)
-    D = g.astype(np.float64) + c - z
+@pytest.mark.parametrize("extra", [0, 3])
+@pytest.mark.parametrize("n", [n for n in SIZES if n])
+def test_residual(dtype, n, extra):
+    rng = np.random.default_rng([n, extra])
+    g, z = rng.standard_normal((5, n)).astype(dtype), rng.standard_normal((5, n + extra)).astype(dtype)
+    c, w = rng.standard_normal(n).astype(dtype), rng.uniform(0.1, 1, 5).astype(dtype)
+    w[1] = 0
+    z[1] = np.inf  # not looked at
+    D = g.astype(np.float64) + c - z[:, :n]
+    D[1] = 0
     found = g.copy()
-    loss = _kernels.residual_(w_h, w_x, c, z, found, n_hidden)
+    loss = _kernels.residual_(w, c, z, found)
     eps = np.finfo(dtype).eps
-    np.testing.assert_allclose(loss, (w * D * D).sum(), rtol=eps * (8 + K))
-    np.testing.assert_allclose(found, 2 * w * D, rtol=0, atol=16 * eps * np.abs(D).max())
-    assert (found[1, :n_hidden] == 0).all() and (found[3, n_hidden:] == 0).all()
+    np.testing.assert_allclose(loss, (w[:, None] * D * D).sum(), rtol=eps * (8 + n))
+    np.testing.assert_allclose(found, 2 * w[:, None] * D, rtol=0, atol=16 * eps * np.abs(D).max())
+    assert (found[1] == 0).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_residual_leaves_out_what_has_no_weight(dtype):
-    z = np.array([[np.inf, 1]], dtype)
-    g = np.zeros((1, 2), dtype)
-    zero, one = np.zeros(1, dtype), np.ones(1, dtype)
-    assert _kernels.residual_(zero, one, np.zeros(2, dtype), z, g, 1) == 1
-    np.testing.assert_array_equal(g, [[0, -2]])
+@pytest.mark.parametrize("extra", [0, 3])
+@pytest.mark.parametrize("n", [n for n in SIZES if n])
+def test_cross_entropy(dtype, n, extra):
+    rng = np.random.default_rng([n, extra])
+    g = 3 * rng.standard_normal((5, n)).astype(dtype)
+    x = np.zeros((5, n + extra), dtype)
+    x[:, :n] = softmax(rng.standard_normal((5, n)), axis=1)
+    x[2, :n] = np.eye(n)[n - 1]
+    c, w = rng.standard_normal(n).astype(dtype), rng.uniform(0.1, 1, 5).astype(dtype)
+    w[1] = 0
+    x[1] = np.inf  # not looked at
+    logits = g.astype(np.float64) + c
+    target = np.where(w[:, None] > 0, x[:, :n], 0).astype(np.float64)
+    found = g.copy()
+    loss = _kernels.cross_entropy_(w, c, x, found)
+    eps = np.finfo(dtype).eps
+    expected = -(w[:, None] * target * log_softmax(logits, axis=1)).sum()
+    np.testing.assert_allclose(loss, expected, rtol=eps * (16 + n), atol=16 * eps)
+    np.testing.assert_allclose(found, w[:, None] * (softmax(logits, axis=1) - target), rtol=0, atol=32 * eps)
+    assert (found[1] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cross_entropy_extremes(dtype):
+    one, zero = np.ones(1, dtype), np.zeros(20, dtype)
+    x = np.eye(20, dtype=dtype)[:1]
+    big = np.sqrt(np.finfo(dtype).max) / 4
+    for first in (big, -big, 0):
+        g = np.zeros((1, 20), dtype)
+        g[0, 0] = first
+        loss = _kernels.cross_entropy_(one, zero, x, g)
+        np.testing.assert_allclose(loss, {big: 0, -big: big + np.log(19), 0: np.log(20)}[first], rtol=1e-6, atol=1e-6)
+        assert np.isfinite(g).all() and abs(g.sum()) < 1e-5
+    for place in range(20):
+        g = np.zeros((1, 20), dtype)
+        g[0, place] = np.nan
+        assert np.isnan(_kernels.cross_entropy_(one, zero, x, g)), place
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -238,8 +269,8 @@ def test_no_kernel_reads_past_an_array(dtype, n):
     _kernels.column_sums_(guard(rows), y)
     _kernels.tanh_backward_(guard(rows), guard(rows), guard(rows))
     _kernels.tanh_backward_(guard(rows), guard(rows))
-    _kernels.residual_(guard(ones[:1].repeat(3)), guard(ones[:1].repeat(3)), guard(ones), guard(rows),
-                       guard(rows), n // 2)
+    _kernels.residual_(guard(ones[:1].repeat(3)), guard(ones), guard(rows), guard(rows))
+    _kernels.cross_entropy_(guard(ones[:1].repeat(3)), guard(ones), guard(rows), guard(rows))
     _kernels.transpose_(guard(rows), guard(rows.T.copy()))
     for m in (1, 2, 3, 5):
         a = np.ones((m, 5), dtype)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rae_fast import RAE, reference
+from rae_fast.parameters import Form
 
 settings.register_profile("rae", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("rae")
@@ -21,10 +22,10 @@ def test_any_shape_agrees_with_the_reference(lengths, I, H, dtype, seed):
     model = RAE(H, max_iter=0, init_scale=0.3, random_state=seed).fit(X)
     theta, data = model.theta_.astype(float), np.concatenate(X).astype(float)
     offsets = np.cumsum([0, *lengths])
-    states = reference.hidden_states(theta, data, offsets, H)
+    states = reference.hidden_states(theta, data, offsets, Form(I, H))
     eps = 500 * np.finfo(dtype).eps
     np.testing.assert_allclose(np.concatenate(model.hidden_states(X)), states, rtol=0, atol=eps)
-    loss, grad = reference.loss_and_grad(theta, data, offsets, None, H, 1.0, False)
+    loss, grad = reference.loss_and_grad(theta, data, offsets, None, Form(I, H))
     found, _ = model.loss_and_grad(X)
     assert abs(found - loss) <= eps * loss
     back = np.concatenate(model.inverse_transform(model.transform(X), lengths))

@@ -12,6 +12,7 @@ import pytest
 from problems import ragged_lengths
 
 from rae_fast import RAE, NotFittedError, parameters, reference
+from rae_fast.parameters import Form
 
 RNG = np.random.default_rng(0)
 X3 = RNG.standard_normal((6, 5, 3))
@@ -90,8 +91,9 @@ def test_fit_is_the_reference_training(X, params):
     model = fitted(X, learning_rate=0.01, **params)
     data, offsets = flat(X)
     rng = np.random.default_rng(0)
-    theta = parameters.initialise(3, 6, 0.1, rng, np.dtype(float))
-    curve = reference.train(theta, data, offsets, None, 6, model.hidden_weight, model.reconstruct_h0, 0.01,
+    form = Form(3, 6, hidden_weight=model.hidden_weight, reconstruct_h0=model.reconstruct_h0)
+    theta = parameters.initialise(form, 0.1, rng, np.dtype(float))
+    curve = reference.train(theta, data, offsets, None, form, 0.01,
                             min(model.batch_size, len(X)), rng if model.shuffle else None, model.max_iter,
                             model.tol, model.n_iter_no_change)
     np.testing.assert_allclose(model.theta_, theta, rtol=0, atol=1e-12)
@@ -205,20 +207,21 @@ def test_the_original_experiment_recalls_all_eight(seed):
 def test_methods_agree_with_the_reference(X):
     model = fitted(X)
     data, offsets = flat(X)
+    form = Form(3, 6)
     codes = model.transform(X)
-    np.testing.assert_allclose(codes, reference.hidden_states(model.theta_, data, offsets, 6, True), atol=1e-14)
+    np.testing.assert_allclose(codes, reference.hidden_states(model.theta_, data, offsets, form, True), atol=1e-14)
     states = model.hidden_states(X)
     for n, x in enumerate(X):
-        np.testing.assert_allclose(states[n], reference.encode_sequence(model.theta_, x, 6)[1:], atol=1e-14)
-    back = reference.unroll(model.theta_, codes, offsets, 3, True)
+        np.testing.assert_allclose(states[n], reference.encode_sequence(model.theta_, x, form)[1:], atol=1e-14)
+    back = reference.unroll(model.theta_, codes, offsets, form, True)
     np.testing.assert_allclose(np.concatenate(list(model.reconstruct(X))), back, atol=1e-13)
     error = [((back[a:b] - data[a:b]) ** 2).sum() for a, b in zip(offsets[:-1], offsets[1:])]
     np.testing.assert_allclose(model.reconstruction_error(X), error, rtol=1e-12)
     assert model.score(X) == pytest.approx(-np.mean(error), rel=1e-12)
-    loss, grad = reference.loss_and_grad(model.theta_, data, offsets, None, 6, 1.0, False)
+    loss, grad = reference.loss_and_grad(model.theta_, data, offsets, None, form)
     found, named = model.loss_and_grad(X)
     assert isinstance(found, float) and found == pytest.approx(loss, rel=1e-12)
-    for name, expected in parameters.views(grad, 3, 6).items():
+    for name, expected in parameters.views(grad, form).items():
         np.testing.assert_allclose(named[name], expected, atol=1e-12)
 
 
@@ -318,7 +321,7 @@ def test_a_pickle_of_another_format_is_refused():
 def test_get_and_set_params():
     model = RAE(n_hidden=8, tol=0)
     assert repr(model) == "RAE(n_hidden=8, tol=0)"
-    assert model.get_params()["n_hidden"] == 8 and len(model.get_params()) == 17
+    assert model.get_params()["n_hidden"] == 8 and len(model.get_params()) == 19
     assert model.set_params(tol=0.5, verbose=1) is model and model.tol == 0.5
     with pytest.raises(ValueError, match="no parameter 'hidden'; its parameters are n_hidden, objective"):
         model.set_params(tol=1, hidden=3)
@@ -379,3 +382,65 @@ def test_ctrl_c_in_one_long_gradient_keeps_the_parameters():
     theta = model.theta_.copy()
     assert interrupted(lambda: [model.partial_fit(X) for _ in range(100)], 0.1) < 5
     assert np.isfinite(model.theta_).all() and model.theta_.shape == theta.shape
+
+
+# ---- objectives and outputs ------------------------------------------------------------------------------
+
+def distributions(X):
+    return [reference.softmax(x) for x in X] if isinstance(X, list) else reference.softmax(X)
+
+
+@pytest.mark.parametrize("objective", ["stepwise", "unfold"])
+@pytest.mark.parametrize("decoder", ["linear", "tanh"])
+@pytest.mark.parametrize("output", ["linear", "softmax"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_every_form_learns_and_reports_its_own_loss(X, objective, decoder, output, tied):
+    X = distributions(X) if output == "softmax" else X
+    model = fitted(X, objective=objective, decoder=decoder, output=output, tied=tied, max_iter=60, tol=0,
+                   learning_rate=0.02)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    data, offsets = flat(X)
+    form = Form(3, 6, objective, decoder, output, tied)
+    assert model.theta_.size == parameters.size(form)
+    assert model.loss_and_grad(X)[0] == pytest.approx(reference.loss(model.theta_, data, offsets, None, form))
+    logits = reference.unroll(model.theta_, model.transform(X), offsets, form, True)
+    np.testing.assert_allclose(np.concatenate(list(model.reconstruct(X, logits=True))), logits, atol=1e-12)
+    shown = reference.softmax(logits) if output == "softmax" else logits
+    np.testing.assert_allclose(np.concatenate(list(model.reconstruct(X))), shown, atol=1e-12)
+    if objective == "unfold":
+        assert model.loss_and_grad(X)[0] == pytest.approx(-model.score(X))
+    codes = model.transform(X)
+    np.testing.assert_array_equal(model.unroll(codes, 4)[:, ::-1], model.inverse_transform(codes, 4))
+    if output == "softmax":
+        np.testing.assert_allclose(model.unroll(codes, 4).sum(axis=2), 1)
+    copied = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(copied.reconstruct(X)[0], model.reconstruct(X)[0])
+
+
+def test_softmax_needs_distributions():
+    good = reference.softmax(X3)
+    for value in (0.5, -0.1):
+        X = good.copy()
+        X[2, 3, 1] = value
+        model = fitted(good, output="softmax")
+        for call in (RAE(output="softmax").fit, model.partial_fit, model.loss_and_grad, model.score):
+            with pytest.raises(ValueError, match="step 3 of sequence 2 is not a distribution"):
+                call(X)
+        model.transform(X)
+    fitted(good.astype(np.float32), output="softmax")
+    fitted(np.eye(3), output="softmax")
+
+
+def test_softmax_does_not_overflow():
+    model = fitted(np.eye(3), output="softmax", max_iter=0)
+    model.parameters_["c_x"][:] = [1e5, -1e5, 0]
+    assert np.isfinite(model.loss_and_grad(np.eye(3))[0]) and np.isfinite(model.score(np.eye(3)))
+    np.testing.assert_allclose(model.reconstruct(np.eye(3))[0], [[1, 0, 0]] * 3)
+
+
+def test_partial_fit_refuses_another_form():
+    model = fitted(X3)
+    for change in ({"tied": True}, {"decoder": "tanh"}, {"output": "softmax"}):
+        with pytest.raises(ValueError, match="was changed from"):
+            copy.deepcopy(model).set_params(**change).partial_fit(X3)
+    model.set_params(objective="unfold").partial_fit(X3)

@@ -7,7 +7,7 @@ made beforehand, and views are taken once instead of in each update.
 
 import numpy as np
 
-from rae_fast.parameters import stacked
+from rae_fast.parameters import Form, stacked
 
 
 class TunedNumPy:
@@ -18,11 +18,11 @@ class TunedNumPy:
         H, K, R = n_hidden, n_hidden + I, B * T
         dtype = theta.dtype
         self.theta, self.B, self.H = theta, B, H
-        W, self.b, self.h0, self.V, self.c = stacked(theta, I, H)
+        W, self.b, self.h0, self.V, self.c = stacked(theta, Form(I, H))
         self.W_hh, self.W_xh = W[:H], W[H:]
         self.W_hh_T, self.V_T = self.W_hh.T, self.V.T
         self.grad = np.empty_like(theta)
-        dW, self.db, self.dh0, self.dV, self.dc = stacked(self.grad, I, H)
+        dW, self.db, self.dh0, self.dV, self.dc = stacked(self.grad, Form(I, H))
         self.dW_hh, self.dW_xh = dW[:H], dW[H:]
         self.scratch = np.empty_like(theta)
 
