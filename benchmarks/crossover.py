@@ -15,6 +15,7 @@ import numpy as np  # noqa: E402
 
 from rae_fast import _kernels, _sequence, parameters  # noqa: E402
 from rae_fast.parameters import Form  # noqa: E402
+from rae_fast.solvers import Solver  # noqa: E402
 
 T = 20
 
@@ -22,7 +23,8 @@ T = 20
 def update_time(theta, data, offsets, form, B, n):
     run, losses = _sequence.Training(offsets, B), np.empty(n)
     start = time.perf_counter()
-    _sequence.train(theta, data, offsets, None, form, 1e-6, None, n, 0.0, 1, run, losses, 1e9)
+    _sequence.train(theta, data, offsets, None, form, Solver(learning_rate=1e-6), [], 0, None, n, 0.0, 1, run,
+                    losses, 1e9)
     return (time.perf_counter() - start) / n
 
 

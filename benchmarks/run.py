@@ -61,6 +61,7 @@ def contestants(case, dtype):
     from peers.numpy_tuned import TunedNumPy
 
     from rae_fast import _sequence, reference
+    from rae_fast.solvers import Solver
 
     theta, X, offsets = case.data(dtype)
     data = X.reshape(-1, case.I)
@@ -75,7 +76,8 @@ def contestants(case, dtype):
 
     def engine_updates(n):
         run = _sequence.Training(offsets, case.B)
-        _sequence.train(own, data, offsets, None, form, rate, None, n, 0.0, 1, run, losses, 1e9)
+        _sequence.train(own, data, offsets, None, form, Solver(learning_rate=rate), [], 0, None, n, 0.0, 1, run,
+                        losses, 1e9)
         assert run.n_updates == n
 
     tuned = TunedNumPy(theta.copy(), X, case.H)

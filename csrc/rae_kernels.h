@@ -40,6 +40,21 @@
         /* theta[i] -= rate * grad[i] */                                                           \
         void (*sgd_update)(size_t n, T rate, const T *grad, T *theta);                             \
                                                                                                    \
+        /* sum_i x[i]^2 */                                                                         \
+        double (*sum_squares)(size_t n, const T *x);                                               \
+                                                                                                   \
+        /* One update of theta by a solver of rae_fast/solvers.py, which has the formulas; grad,   \
+         * state and theta must not overlap. */                                                    \
+        void (*momentum_update)(size_t n, T rate, T mu, int nesterov, const T *grad, T *velocity,  \
+                                T *theta);                                                         \
+        void (*rmsprop_update)(size_t n, T rate, T rho, T epsilon, const T *grad, T *square,       \
+                               T *theta);                                                          \
+        void (*adadelta_update)(size_t n, T rate, T rho, T epsilon, const T *grad, T *square,      \
+                                T *moved, T *theta);                                               \
+        void (*adam_update)(size_t n, T rate, T beta_1, T beta_2, T root_bias, T epsilon,          \
+                            const T *grad, T *mean, T *square, T *theta);                          \
+        void (*rprop_update)(size_t n, const T *grad, T *previous, T *step, T *theta);             \
+                                                                                                   \
         /* First i with !(|x[i]| <= limit), NaN included; n if there is none. */                   \
         size_t (*first_beyond)(size_t n, T limit, const T *x);                                     \
                                                                                                    \

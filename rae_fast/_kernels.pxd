@@ -11,6 +11,12 @@ cdef extern from "rae_kernels.h":
         double (*cross_entropy)(size_t, size_t, const float *, const float *, const float *, size_t, float *,
                                 size_t) noexcept nogil
         void (*sgd_update)(size_t, float, const float *, float *) noexcept nogil
+        double (*sum_squares)(size_t, const float *) noexcept nogil
+        void (*momentum_update)(size_t, float, float, int, const float *, float *, float *) noexcept nogil
+        void (*rmsprop_update)(size_t, float, float, float, const float *, float *, float *) noexcept nogil
+        void (*adadelta_update)(size_t, float, float, float, const float *, float *, float *, float *) noexcept nogil
+        void (*adam_update)(size_t, float, float, float, float, float, const float *, float *, float *, float *) noexcept nogil
+        void (*rprop_update)(size_t, const float *, float *, float *, float *) noexcept nogil
         size_t (*first_beyond)(size_t, float, const float *) noexcept nogil
         void (*column_sums)(size_t, size_t, const float *, size_t, int, float *) noexcept nogil
         void (*transpose)(size_t, size_t, const float *, size_t, float *, size_t) noexcept nogil
@@ -27,6 +33,12 @@ cdef extern from "rae_kernels.h":
         double (*cross_entropy)(size_t, size_t, const double *, const double *, const double *, size_t, double *,
                                 size_t) noexcept nogil
         void (*sgd_update)(size_t, double, const double *, double *) noexcept nogil
+        double (*sum_squares)(size_t, const double *) noexcept nogil
+        void (*momentum_update)(size_t, double, double, int, const double *, double *, double *) noexcept nogil
+        void (*rmsprop_update)(size_t, double, double, double, const double *, double *, double *) noexcept nogil
+        void (*adadelta_update)(size_t, double, double, double, const double *, double *, double *, double *) noexcept nogil
+        void (*adam_update)(size_t, double, double, double, double, double, const double *, double *, double *, double *) noexcept nogil
+        void (*rprop_update)(size_t, const double *, double *, double *, double *) noexcept nogil
         size_t (*first_beyond)(size_t, double, const double *) noexcept nogil
         void (*column_sums)(size_t, size_t, const double *, size_t, int, double *) noexcept nogil
         void (*transpose)(size_t, size_t, const double *, size_t, double *, size_t) noexcept nogil
@@ -84,6 +96,54 @@ cdef inline void sgd_update(size_t n, double rate, const real *grad, real *theta
         active_isa().f32.sgd_update(n, <float>rate, grad, theta)
     else:
         active_isa().f64.sgd_update(n, rate, grad, theta)
+
+
+cdef inline double sum_squares(size_t n, const real *x) noexcept nogil:
+    if real is float:
+        return active_isa().f32.sum_squares(n, x)
+    else:
+        return active_isa().f64.sum_squares(n, x)
+
+
+cdef inline void momentum_update(size_t n, double rate, double mu, bint nesterov, const real *grad,
+                                 real *velocity, real *theta) noexcept nogil:
+    if real is float:
+        active_isa().f32.momentum_update(n, <float>rate, <float>mu, nesterov, grad, velocity, theta)
+    else:
+        active_isa().f64.momentum_update(n, rate, mu, nesterov, grad, velocity, theta)
+
+
+cdef inline void rmsprop_update(size_t n, double rate, double rho, double epsilon, const real *grad,
+                                real *square, real *theta) noexcept nogil:
+    if real is float:
+        active_isa().f32.rmsprop_update(n, <float>rate, <float>rho, <float>epsilon, grad, square, theta)
+    else:
+        active_isa().f64.rmsprop_update(n, rate, rho, epsilon, grad, square, theta)
+
+
+cdef inline void adadelta_update(size_t n, double rate, double rho, double epsilon, const real *grad,
+                                 real *square, real *moved, real *theta) noexcept nogil:
+    if real is float:
+        active_isa().f32.adadelta_update(n, <float>rate, <float>rho, <float>epsilon, grad, square, moved, theta)
+    else:
+        active_isa().f64.adadelta_update(n, rate, rho, epsilon, grad, square, moved, theta)
+
+
+cdef inline void adam_update(size_t n, double rate, double beta_1, double beta_2, double root_bias,
+                             double epsilon, const real *grad, real *mean, real *square,
+                             real *theta) noexcept nogil:
+    if real is float:
+        active_isa().f32.adam_update(n, <float>rate, <float>beta_1, <float>beta_2, <float>root_bias,
+                                     <float>epsilon, grad, mean, square, theta)
+    else:
+        active_isa().f64.adam_update(n, rate, beta_1, beta_2, root_bias, epsilon, grad, mean, square, theta)
+
+
+cdef inline void rprop_update(size_t n, const real *grad, real *previous, real *step, real *theta) noexcept nogil:
+    if real is float:
+        active_isa().f32.rprop_update(n, grad, previous, step, theta)
+    else:
+        active_isa().f64.rprop_update(n, grad, previous, step, theta)
 
 
 cdef inline size_t first_beyond(size_t n, double limit, const real *x) noexcept nogil:

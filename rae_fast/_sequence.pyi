@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rae_fast.parameters import Form
+from rae_fast.solvers import Solver
 
 Floats = NDArray[Any]
 Integers = NDArray[np.intp]
@@ -23,7 +24,7 @@ def loss_and_grad(theta: Floats, data: Floats, offsets: Integers, weights: Float
 def unroll(theta: Floats, codes: Floats, offsets: Integers, form: Form, chronological: bool,
            out: Floats) -> None: ...
 def step(theta: Floats, state: Floats, x: Floats, form: Form, out: Floats) -> None: ...
-def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form, learning_rate: float,
+def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form,
+          solver: Solver, state: list[Floats], t0: int,
           bit_generator: np.random.BitGenerator | None, max_iter: int, tol: float,
-          n_iter_no_change: int, run: Training, losses: NDArray[np.float64],
-          seconds: float) -> None: ...
+          n_iter_no_change: int, run: Training, losses: NDArray[np.float64], seconds: float) -> None: ...

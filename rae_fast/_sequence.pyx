@@ -22,15 +22,18 @@ import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport isfinite
+from libc.math cimport INFINITY, M_PI, cos, isfinite, pow, sqrt
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from rae_fast.solvers import STATE
+
 from rae_fast._blas cimport gemm_rm, real
-from rae_fast._kernels cimport (column_sums, cross_entropy, first_beyond, residual, sgd_update,
-                                small_gemm, tanh_, tanh_backward, transpose)
+from rae_fast._kernels cimport (adadelta_update, adam_update, column_sums, cross_entropy, first_beyond,
+                                momentum_update, residual, rmsprop_update, rprop_update, sgd_update,
+                                small_gemm, sum_squares, tanh_, tanh_backward, transpose)
 
 # ---- which product -----------------------------------------------------------------------------
 
@@ -1047,6 +1050,95 @@ cdef void shuffle(Py_ssize_t n, Py_ssize_t *order, rae_bitgen *bits) noexcept no
         order[i], order[j] = order[j], order[i]
 
 
+cdef enum:
+    SGD = 0
+    MOMENTUM = 1
+    NESTEROV = 2
+    RMSPROP = 3
+    ADADELTA = 4
+    ADAM = 5
+    RPROP = 6
+
+cdef enum:
+    CONSTANT = 0
+    COSINE = 1
+    STEP = 2
+    INVERSE = 3
+
+_SOLVERS = {"sgd": SGD, "momentum": MOMENTUM, "nesterov": NESTEROV, "rmsprop": RMSPROP,
+            "adadelta": ADADELTA, "adam": ADAM, "rprop": RPROP}
+_SCHEDULES = {"constant": CONSTANT, "cosine": COSINE, "step": STEP, "inverse": INVERSE}
+
+
+cdef struct Settings:          # solvers.Solver
+    int name
+    int schedule
+    double learning_rate
+    double momentum
+    bint sutskever
+    double rho
+    double beta_1
+    double beta_2
+    double epsilon
+    double clip_norm
+    double weight_decay
+
+
+cdef Settings settings_of(solver) except *:
+    cdef Settings s
+    s.name = _SOLVERS[solver.name]
+    s.schedule = _SCHEDULES[solver.schedule]
+    s.learning_rate = solver.learning_rate
+    s.momentum = solver.momentum
+    s.sutskever = solver.momentum_schedule == "sutskever"
+    s.rho = solver.rho
+    s.beta_1 = solver.beta_1
+    s.beta_2 = solver.beta_2
+    s.epsilon = solver.epsilon
+    s.clip_norm = INFINITY if solver.clip_norm is None else solver.clip_norm
+    s.weight_decay = solver.weight_decay
+    return s
+
+
+cdef double learning_rate_at(const Settings *s, double done) noexcept nogil:
+    """The schedule; done is the fraction of the run's updates already made."""
+    if s.schedule == COSINE:
+        return s.learning_rate * (1 + cos(M_PI * done)) / 2
+    if s.schedule == STEP:
+        return s.learning_rate * (1.0 if done < 0.5 else 0.1 if done < 0.75 else 0.01)
+    if s.schedule == INVERSE:
+        return s.learning_rate / (1 + 10 * done)
+    return s.learning_rate
+
+
+cdef void update(const Settings *s, double rate, Py_ssize_t t, Py_ssize_t n, real *grad, real *first,
+                 real *second, real *theta) noexcept nogil:
+    """Update number t (from 1) of theta and of the state arrays; grad is overwritten if need be."""
+    cdef double norm, mu
+    cdef Py_ssize_t i
+    if s.clip_norm < INFINITY:
+        norm = sqrt(sum_squares(n, grad))
+        if norm > s.clip_norm:
+            for i in range(n):
+                grad[i] = <real>(grad[i] * (s.clip_norm / norm))
+    if s.weight_decay != 0:
+        sgd_update(n, -s.weight_decay, theta, grad)
+    if s.name == SGD:
+        sgd_update(n, rate, grad, theta)
+    elif s.name == MOMENTUM or s.name == NESTEROV:
+        mu = min(1 - 3.0 / (t + 4), s.momentum) if s.sutskever else s.momentum
+        momentum_update(n, rate, mu, s.name == NESTEROV, grad, first, theta)
+    elif s.name == RMSPROP:
+        rmsprop_update(n, rate, s.rho, s.epsilon, grad, first, theta)
+    elif s.name == ADADELTA:
+        adadelta_update(n, rate, s.rho, s.epsilon, grad, first, second, theta)
+    elif s.name == ADAM:
+        adam_update(n, rate / (1 - pow(s.beta_1, t)), s.beta_1, s.beta_2, sqrt(1 - pow(s.beta_2, t)),
+                    s.epsilon, grad, first, second, theta)
+    else:
+        rprop_update(n, grad, first, second, theta)
+
+
 cdef class Training:
     """Where a run of train() stands: counters, the order of the pass, the stopping rule.
 
@@ -1085,13 +1177,13 @@ cdef inline bint pass_converged(Training run, double loss, double tol, Py_ssize_
 
 def train(real[::1] theta not None, const real[:, ::1] data not None,
           const Py_ssize_t[::1] offsets not None, const real[::1] weights, form,
-          double learning_rate, bit_generator, Py_ssize_t max_iter, double tol, Py_ssize_t n_iter_no_change, Training run not None,
+          solver, list state not None, Py_ssize_t t0, bit_generator, Py_ssize_t max_iter, double tol, Py_ssize_t n_iter_no_change, Training run not None,
           double[::1] losses not None, double seconds):
-    """Make SGD updates of theta for about `seconds`; write the mean loss of each pass that ends.
+    """Make updates of theta and of the solver's state arrays for about `seconds`; write the mean loss of each pass that ends.
 
     The size of `losses` bounds the number of passes in a call; run.n_iter counts them. bit_generator
     shuffles the sequences before each pass; None keeps their order. Call again with the same `run`
-    until run.status is no longer 'running'.
+    until run.status is no longer 'running'. t0: updates that the state had seen before this run.
     """
     cdef Py_ssize_t N = offsets.shape[0] - 1, n, n_losses = 0, batch_size = run.batch_size
     cdef Task task
@@ -1110,8 +1202,24 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     cdef rae_bitgen *bits = NULL
     if bit_generator is not None:
         bits = <rae_bitgen *>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
-    # Within this limit neither rate * gradient nor the new parameter overflows.
-    cdef double limit = np.finfo(np.asarray(theta).dtype).max / 2 / max(learning_rate, 1.0)
+    cdef Settings settings = settings_of(solver)
+    cdef real[::1] first, second
+    cdef real *first_ = NULL
+    cdef real *second_ = NULL
+    if len(state) != len(STATE[solver.name]) or any(len(array) != size for array in state):
+        raise ValueError(f"solver {solver.name!r} keeps {len(STATE[solver.name])} arrays of {size} elements")
+    if len(state) > 0:
+        first = state[0]
+        first_ = &first[0]
+    if len(state) > 1:
+        second = state[1]
+        second_ = &second[0]
+    # Within this limit neither rate * gradient nor, for solvers that square it, gradient^2 overflows.
+    cdef double limit = np.finfo(np.asarray(theta).dtype).max / 2
+    if settings.name > NESTEROV:
+        limit = sqrt(limit)
+    limit /= max(settings.learning_rate, 1.0)
+    cdef double total = <double>max_iter * ((N + batch_size - 1) // batch_size)
     cdef double loss = 0
     cdef int status = 0
     cdef bint updated = False
@@ -1133,7 +1241,8 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
             if not isfinite(loss) or first_beyond(size, limit, &grad[0]) < <size_t>size:
                 status = 3
                 break
-            sgd_update(size, learning_rate, &grad[0], &theta[0])
+            update(&settings, learning_rate_at(&settings, run.n_updates / total), t0 + run.n_updates + 1,
+                   size, &grad[0], first_, second_, &theta[0])
             updated = True
             run.n_updates += 1
             run.pass_loss += loss

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from rae_fast.solvers import MOMENTUM_SCHEDULES, SCHEDULES, STATE, Solver
+
 CHOICES = {"objective": ("stepwise", "unfold"), "decoder": ("linear", "tanh"), "output": ("linear", "softmax"),
-           "init": ("normal",), "solver": ("sgd",)}
+           "init": ("normal", "orthogonal"), "solver": tuple(STATE), "schedule": SCHEDULES,
+           "momentum_schedule": MOMENTUM_SCHEDULES}
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,9 @@ class Hyperparameters:
     tied: bool
     hidden_weight: float
     reconstruct_h0: bool
+    init: str
     init_scale: float
-    learning_rate: float
+    solver: Solver
     batch_size: int
     max_iter: int
     tol: float
@@ -50,8 +54,21 @@ def check(params: dict[str, Any]) -> Hyperparameters:
         tied=_boolean(params, "tied"),
         hidden_weight=_real(params, "hidden_weight"),
         reconstruct_h0=_boolean(params, "reconstruct_h0"),
+        init=params["init"],
         init_scale=_real(params, "init_scale"),
-        learning_rate=_real(params, "learning_rate", positive=True),
+        solver=Solver(
+            name=params["solver"],
+            learning_rate=_real(params, "learning_rate", positive=True),
+            schedule=params["schedule"],
+            momentum=_fraction(params, "momentum"),
+            momentum_schedule=params["momentum_schedule"],
+            rho=_fraction(params, "rho"),
+            beta_1=_fraction(params, "beta_1"),
+            beta_2=_fraction(params, "beta_2"),
+            epsilon=_real(params, "epsilon", positive=True),
+            clip_norm=None if params["clip_norm"] is None else _real(params, "clip_norm", positive=True),
+            weight_decay=_real(params, "weight_decay"),
+        ),
         batch_size=_integer(params, "batch_size", 1),
         max_iter=_integer(params, "max_iter", 0),
         tol=_real(params, "tol"),
@@ -92,6 +109,13 @@ def _real(params: dict[str, Any], name: str, positive: bool = False) -> float:
         raise ValueError(f"{name} must be a finite number {'above' if positive else 'of at least'} 0; "
                          f"got {value!r}")
     return number
+
+
+def _fraction(params: dict[str, Any], name: str) -> float:
+    value = _real(params, name)
+    if value >= 1:
+        raise ValueError(f"{name} must lie in [0, 1); got {params[name]!r}")
+    return value
 
 
 def _boolean(params: dict[str, Any], name: str) -> bool:

@@ -19,6 +19,9 @@ Floats = NDArray[Any]
 # Also the order in which `initialise` draws, and the keys of RAE.parameters_ and of gradients.
 NAMES = ("W_xh", "W_hh", "b_h", "h0", "V_hh", "V_hx", "c_h", "c_x")
 
+# Scale of the input and output weights of the orthogonal start: docs/design.md.
+ORTHOGONAL_INPUT_SCALE = 0.3
+
 # Draws between two chances for Ctrl-C: some 10 ms. The stream is the same however it is cut.
 _DRAWS_AT_ONCE = 1 << 20
 
@@ -89,4 +92,23 @@ def initialise(form: Form, scale: float, rng: np.random.Generator, dtype: np.dty
         for start in range(0, len(rows), at_once):
             part = rows[start:start + at_once]
             part[...] = scale * rng.standard_normal(part.shape)
+    return theta
+
+
+def orthogonal(form: Form, rng: np.random.Generator, dtype: np.dtype[Any]) -> Floats:
+    """A start that can carry long sequences: W_hh a random rotation, V_hh its inverse.
+
+    Reading a step rotates the code and adds the input; decoding it rotates back. W_hh is uniform over
+    the orthogonal matrices (QR of normal draws, signs fixed: Mezzadri 2007), V_hh = W_hh^T, W_xh and
+    V_hx are normal draws times ORTHOGONAL_INPUT_SCALE, biases and h0 are 0. Draws in the order W_xh,
+    W_hh, V_hx (of tied parameters no V_hx).
+    """
+    theta = np.zeros(size(form), dtype=dtype)
+    p = views(theta, form)
+    p["W_xh"][...] = ORTHOGONAL_INPUT_SCALE * rng.standard_normal(p["W_xh"].shape)
+    q, r = np.linalg.qr(rng.standard_normal(p["W_hh"].shape))
+    p["W_hh"][...] = q * np.sign(np.diag(r))
+    if not form.tied:
+        p["V_hh"][...] = p["W_hh"].T
+        p["V_hx"][...] = ORTHOGONAL_INPUT_SCALE * rng.standard_normal(p["V_hx"].shape)
     return theta

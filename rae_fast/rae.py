@@ -25,6 +25,7 @@ from rae_fast.sequences import (
     check_distributions,
     pack,
 )
+from rae_fast.solvers import new_state
 
 Floats = NDArray[Any]
 
@@ -65,14 +66,33 @@ class RAE(Estimator):
         input is a distribution (one-hot, or probabilities that sum to 1), judged by cross-entropy.
     tied : bool, default=False
         Whether the decoder is the transposed encoder, V = W^T.
-    init : {"normal"}, default="normal"
-        Every parameter, biases and h0 included, starts as a standard normal draw times init_scale.
+    init : {"normal", "orthogonal"}, default="normal"
+        "normal": every parameter, biases and h0 included, starts as a standard normal draw times init_scale.
+        "orthogonal": W_hh is a random rotation and V_hh its inverse, W_xh and V_hx are normal draws times
+        0.3, the rest is 0: the start for long or categorical sequences.
     init_scale : float, default=0.1
-        Standard deviation of the initial values.
-    solver : {"sgd"}, default="sgd"
-        Plain stochastic gradient descent.
+        Standard deviation of the "normal" initial values.
+    solver : {"sgd", "momentum", "nesterov", "rmsprop", "adadelta", "adam", "rprop"}, default="sgd"
+        The formulas are in `rae_fast/solvers.py`. "rprop" is meant for the whole data as one batch.
     learning_rate : float, default=1e-3
-        Step size; the original program used 1e-4.
+        Step size; the original program used 1e-4. For "adadelta" 1 is usual; for "rprop" the first step.
+    schedule : {"constant", "cosine", "step", "inverse"}, default="constant"
+        How the learning rate falls over the max_iter passes of a `fit`.
+    momentum : float, default=0.9
+        Of "momentum" and "nesterov".
+    momentum_schedule : {"constant", "sutskever"}, default="constant"
+        "sutskever": min(1 - 3 / (t + 5), momentum) at update t = 0, 1, ..., as the author of the original
+        program used it (with momentum 0.999).
+    rho : float, default=0.95
+        Decay of the mean squares of "rmsprop" and "adadelta".
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay of the mean and of the mean square of "adam".
+    epsilon : float, default=1e-8
+        Added to denominators by "rmsprop", "adadelta" (1e-6 is usual there) and "adam".
+    clip_norm : float or None, default=None
+        Scale the gradient down to this Euclidean norm where it is longer.
+    weight_decay : float, default=0.0
+        This times theta_ is added to the gradient.
     batch_size : int, default=32
         Sequences per update, capped at their number. A short last batch has its own mean.
     max_iter : int, default=200
@@ -106,6 +126,10 @@ class RAE(Estimator):
         Length of the sequences seen in fit, None if they differed.
     n_iter_ : int
         Passes made (for `partial_fit`, calls).
+    n_updates_ : int
+        Updates made since the solver's state was new.
+    solver_state_ : dict of str to ndarray
+        What the solver keeps between updates, flat like theta_; `partial_fit` goes on from it.
     loss_curve_ : list of float
         For each pass the mean over its updates of the batch's objective before the update.
 
@@ -142,14 +166,18 @@ class RAE(Estimator):
     n_steps_: int | None
     n_iter_: int
     loss_curve_: list[float]
+    n_updates_: int
+    solver_state_: dict[str, Floats]
 
     def __init__(self, n_hidden: int = 24, *, objective: str = "stepwise", hidden_weight: float = 1.0,
                  reconstruct_h0: bool = False, decoder: str = "linear", output: str = "linear",
                  tied: bool = False, init: str = "normal",
                  init_scale: float = 0.1, solver: str = "sgd", learning_rate: float = 1e-3,
-                 batch_size: int = 32, max_iter: int = 200, tol: float = 1e-4,
-                 n_iter_no_change: int = 10, shuffle: bool = True, n_jobs: int | None = 1,
-                 random_state: Any = None, verbose: int = 0) -> None:
+                 schedule: str = "constant", momentum: float = 0.9, momentum_schedule: str = "constant",
+                 rho: float = 0.95, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
+                 clip_norm: float | None = None, weight_decay: float = 0.0, batch_size: int = 32,
+                 max_iter: int = 200, tol: float = 1e-4, n_iter_no_change: int = 10,
+                 shuffle: bool = True, n_jobs: int | None = 1, random_state: Any = None, verbose: int = 0) -> None:
         self.n_hidden = n_hidden
         self.objective = objective
         self.hidden_weight = hidden_weight
@@ -161,6 +189,15 @@ class RAE(Estimator):
         self.init_scale = init_scale
         self.solver = solver
         self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.momentum = momentum
+        self.momentum_schedule = momentum_schedule
+        self.rho = rho
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.clip_norm = clip_norm
+        self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
@@ -216,7 +253,8 @@ class RAE(Estimator):
         """Make one update with all of X as the batch, from whatever theta_ holds.
 
         Initialises first where there is no theta_ yet. Appends the objective before the update to
-        loss_curve_. This is ``train(X)`` of the original program.
+        loss_curve_. This is ``train(X)`` of the original program. The solver goes on from its state; a
+        changed `solver` starts with a new one. `schedule` is for `fit` and has no effect here.
 
         Parameters
         ----------
@@ -258,6 +296,9 @@ class RAE(Estimator):
             weights = as_weights(sample_weight, batch.n_sequences, theta.dtype)
             if self.n_steps_ != batch.common_length:
                 self.n_steps_ = None
+        if settings.solver.name != self._solver_name:
+            self._start_solver(settings)
+        settings = replace(settings, solver=replace(settings.solver, schedule="constant"))
         run = _sequence.Training(batch.offsets, batch.n_sequences)
         while run.status == "running":
             self._run(run, batch, weights, settings, None, 1, 0.0)
@@ -281,7 +322,10 @@ class RAE(Estimator):
         if form.output == "softmax":
             check_distributions(batch)
         with np.errstate(over="ignore"):
-            theta = parameters.initialise(form, settings.init_scale, rng, batch.data.dtype)
+            if settings.init == "orthogonal":
+                theta = parameters.orthogonal(form, rng, batch.data.dtype)
+            else:
+                theta = parameters.initialise(form, settings.init_scale, rng, batch.data.dtype)
         if not np.isfinite(theta).all():
             raise ValueError(f"init_scale={self.init_scale} overflows {theta.dtype}; make it smaller")
         self.theta_ = theta
@@ -290,6 +334,12 @@ class RAE(Estimator):
         self.n_steps_ = batch.common_length
         self.n_iter_ = 0
         self.loss_curve_ = []
+        self._start_solver(settings)
+
+    def _start_solver(self, settings: hyperparameters.Hyperparameters) -> None:
+        self._solver_name = settings.solver.name
+        self.n_updates_ = 0
+        self.solver_state_ = new_state(settings.solver, self.theta_.size, self.theta_.dtype)
 
     def _train(self, batch: Batch, weights: Floats | None,
                settings: hyperparameters.Hyperparameters, rng: np.random.Generator) -> None:
@@ -306,18 +356,20 @@ class RAE(Estimator):
              max_iter: int, tol: float) -> None:
         """Let the compiled loop work for a moment; keep the record true however it ends."""
         losses = np.empty(max(1, min(max_iter, _PASSES_PER_CALL)))
-        done = run.n_iter
+        done, updates = run.n_iter, run.n_updates
         try:
             _sequence.train(self._theta(to_write=True), batch.data, batch.offsets, weights,
-                            self._objective(settings), settings.learning_rate, bits, max_iter, tol, settings.n_iter_no_change, run, losses,
-                            _SECONDS_PER_CALL)
+                            self._objective(settings), settings.solver, list(self.solver_state_.values()),
+                            self.n_updates_ - updates, bits, max_iter, tol, settings.n_iter_no_change, run,
+                            losses, _SECONDS_PER_CALL)
         finally:
+            self.n_updates_ += run.n_updates - updates
             self.loss_curve_.extend(losses[:run.n_iter - done].tolist())
             self.n_iter_ += run.n_iter - done
         if run.status == "non-finite":
             raise FloatingPointError(
                 f"The loss or its gradient became non-finite at update {run.n_updates + 1} (pass "
-                f"{self.n_iter_ + 1}). Lower learning_rate (now {settings.learning_rate}) or scale the "
+                f"{self.n_iter_ + 1}). Lower learning_rate (now {settings.solver.learning_rate}) or scale the "
                 "data down; the model keeps its parameters from before that update")
 
     # ---- the model as a function ----------------------------------------------------------------

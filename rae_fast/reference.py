@@ -10,12 +10,14 @@ offsets[n]:offsets[n+1]; theta is laid out as in parameters.py.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rae_fast.parameters import Form, stacked
+from rae_fast.solvers import Solver
 
 Floats = NDArray[Any]
 Integers = NDArray[np.intp]
@@ -207,14 +209,73 @@ def shuffle(n: int, rng: np.random.Generator) -> Integers:
     return order
 
 
+def learning_rate_at(solver: Solver, n_updates: int, total: int) -> float:
+    """Learning rate of update n_updates (from 0) of a run of `total`."""
+    done = n_updates / total
+    if solver.schedule == "cosine":
+        return solver.learning_rate * (1 + math.cos(math.pi * done)) / 2
+    if solver.schedule == "step":
+        return solver.learning_rate * (1.0 if done < 0.5 else 0.1 if done < 0.75 else 0.01)
+    if solver.schedule == "inverse":
+        return solver.learning_rate / (1 + 10 * done)
+    return solver.learning_rate
+
+
+def update(solver: Solver, rate: float, grad: Floats, state: list[Floats], t: int, theta: Floats) -> None:
+    """One update of theta and the solver's state, in place; t counts updates from 1. Formulas: solvers.py."""
+    g = grad
+    if solver.clip_norm is not None and (norm := np.sqrt((g * g).sum())) > solver.clip_norm:
+        g = g * (solver.clip_norm / norm)
+    g = g + solver.weight_decay * theta
+    rho, eps = solver.rho, solver.epsilon
+    if solver.name == "sgd":
+        theta -= rate * g
+    elif solver.name in ("momentum", "nesterov"):
+        v, = state
+        mu = solver.momentum
+        if solver.momentum_schedule == "sutskever":
+            mu = min(1 - 3 / (t + 4), mu)
+        v *= mu
+        v -= rate * g
+        theta += v if solver.name == "momentum" else mu * v - rate * g
+    elif solver.name == "rmsprop":
+        s, = state
+        s *= rho
+        s += (1 - rho) * g * g
+        theta -= rate * g / (np.sqrt(s) + eps)
+    elif solver.name == "adadelta":
+        s, d = state
+        s *= rho
+        s += (1 - rho) * g * g
+        step = np.sqrt((d + eps) / (s + eps)) * g
+        d *= rho
+        d += (1 - rho) * step * step
+        theta -= rate * step
+    elif solver.name == "adam":
+        m, s = state
+        m *= solver.beta_1
+        m += (1 - solver.beta_1) * g
+        s *= solver.beta_2
+        s += (1 - solver.beta_2) * g * g
+        theta -= rate / (1 - solver.beta_1**t) * m / (np.sqrt(s / (1 - solver.beta_2**t)) + eps)
+    else:  # rprop
+        previous, step = state
+        turn = g * previous
+        step *= np.where(turn > 0, 1.2, np.where(turn < 0, 0.5, 1))
+        np.clip(step, 1e-6, 50, out=step)
+        previous[:] = np.where(turn < 0, 0, g)
+        theta -= np.sign(previous) * step
+
+
 def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form,
-          learning_rate: float, batch_size: int, rng: np.random.Generator | None, max_iter: int,
+          solver: Solver, state: list[Floats], batch_size: int, rng: np.random.Generator | None, max_iter: int,
           tol: float, n_iter_no_change: int) -> list[float]:
-    """Plain SGD on theta, in place; returns the mean loss of each pass, before its updates."""
+    """Updates of theta and the solver's state, in place; returns the mean loss of each pass, before its updates."""
     n = len(offsets) - 1
     parts = sequences(data, offsets)
     curve: list[float] = []
-    best, stalled = np.inf, 0
+    best, stalled, t = np.inf, 0, 0
+    total = max_iter * -(-n // batch_size)
     for _ in range(max_iter):
         order = np.arange(n) if rng is None else shuffle(n, rng)
         losses = []
@@ -224,7 +285,8 @@ def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None
             bounds = np.cumsum([0] + [len(parts[i]) for i in chosen])
             w = None if weights is None else weights[chosen]
             value, grad = loss_and_grad(theta, batch, bounds, w, form)
-            theta -= learning_rate * grad
+            update(solver, learning_rate_at(solver, t, total), grad, state, t + 1, theta)
+            t += 1
             losses.append(value)
         curve.append(float(np.mean(losses)))
         stalled = stalled + 1 if len(curve) > 1 and not best - curve[-1] >= tol * best else 0

@@ -13,6 +13,7 @@ from problems import ragged_lengths
 
 from rae_fast import RAE, NotFittedError, parameters, reference
 from rae_fast.parameters import Form
+from rae_fast.solvers import STATE, Solver
 
 RNG = np.random.default_rng(0)
 X3 = RNG.standard_normal((6, 5, 3))
@@ -93,7 +94,7 @@ def test_fit_is_the_reference_training(X, params):
     rng = np.random.default_rng(0)
     form = Form(3, 6, hidden_weight=model.hidden_weight, reconstruct_h0=model.reconstruct_h0)
     theta = parameters.initialise(form, 0.1, rng, np.dtype(float))
-    curve = reference.train(theta, data, offsets, None, form, 0.01,
+    curve = reference.train(theta, data, offsets, None, form, Solver(learning_rate=0.01), [],
                             min(model.batch_size, len(X)), rng if model.shuffle else None, model.max_iter,
                             model.tol, model.n_iter_no_change)
     np.testing.assert_allclose(model.theta_, theta, rtol=0, atol=1e-12)
@@ -321,7 +322,7 @@ def test_a_pickle_of_another_format_is_refused():
 def test_get_and_set_params():
     model = RAE(n_hidden=8, tol=0)
     assert repr(model) == "RAE(n_hidden=8, tol=0)"
-    assert model.get_params()["n_hidden"] == 8 and len(model.get_params()) == 19
+    assert model.get_params()["n_hidden"] == 8 and len(model.get_params()) == 28
     assert model.set_params(tol=0.5, verbose=1) is model and model.tol == 0.5
     with pytest.raises(ValueError, match="no parameter 'hidden'; its parameters are n_hidden, objective"):
         model.set_params(tol=1, hidden=3)
@@ -444,3 +445,72 @@ def test_partial_fit_refuses_another_form():
         with pytest.raises(ValueError, match="was changed from"):
             copy.deepcopy(model).set_params(**change).partial_fit(X3)
     model.set_params(objective="unfold").partial_fit(X3)
+
+
+# ---- solvers ---------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("solver", STATE)
+@pytest.mark.parametrize("keep", KEEPERS)
+def test_a_copy_goes_on_with_the_same_bits(X, solver, keep):
+    model = RAE(n_hidden=6, solver=solver, learning_rate=0.01, random_state=0)
+    for _ in range(3):
+        model.partial_fit(X)
+    assert list(model.solver_state_) == list(STATE[solver]) and model.n_updates_ == 3
+    copied = KEEPERS[keep](model)
+    for _ in range(3):
+        model.partial_fit(X)
+        copied.partial_fit(X)
+    np.testing.assert_array_equal(copied.theta_, model.theta_)
+    assert copied.n_updates_ == 6
+
+
+@pytest.mark.parametrize("solver", STATE)
+@pytest.mark.parametrize("objective", ["stepwise", "unfold"])
+def test_every_solver_learns(X, solver, objective):
+    rate = {"adadelta": 1.0, "sgd": 0.02, "momentum": 2e-3, "nesterov": 2e-3}.get(solver, 0.01)
+    model = fitted(X, solver=solver, objective=objective, learning_rate=rate, max_iter=200, tol=0,
+                   epsilon=1e-6 if solver == "adadelta" else 1e-8)
+    assert model.loss_curve_[-1] < 0.9 * model.loss_curve_[0]
+
+
+def test_partial_fit_is_fit_with_one_batch():
+    batch = fitted(X3, solver="adam", batch_size=6, shuffle=False, max_iter=5)
+    steps = RAE(n_hidden=6, solver="adam", random_state=0)
+    for _ in range(5):
+        steps.partial_fit(X3)
+    np.testing.assert_array_equal(steps.theta_, batch.theta_)
+
+
+def test_a_changed_solver_starts_with_a_new_state():
+    model = fitted(X3, solver="adam").set_params(solver="momentum").partial_fit(X3)
+    assert list(model.solver_state_) == ["velocity"] and model.n_updates_ == 1
+
+
+def test_a_changed_solver_state_is_checked():
+    model = fitted(X3, solver="adam")
+    model.solver_state_["mean"] = np.zeros(3)
+    with pytest.raises(ValueError, match="arrays of"):
+        model.partial_fit(X3)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_orthogonal_start(tied, dtype):
+    model = fitted(X3.astype(dtype), init="orthogonal", max_iter=0, tied=tied)
+    p = model.parameters_
+    np.testing.assert_allclose(p["W_hh"] @ p["W_hh"].T, np.eye(6), atol=10 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(p["V_hh"], p["W_hh"].T)
+    assert not any(p[name].any() for name in ("b_h", "h0", "c_h", "c_x"))
+    assert 0.1 < p["W_xh"].std() < 0.6 and 0.1 < p["V_hx"].std() < 0.6
+    assert (fitted(X3, init="orthogonal", max_iter=0, tied=tied, random_state=1).theta_ != model.theta_).any()
+
+
+def test_permutations_of_eight_symbols_come_back_whole():
+    """The task on which the original recalled 3 of 8: here all 8, on a sample of the orders."""
+    rng = np.random.default_rng(0)
+    X = np.eye(8, dtype=np.float32)[rng.permuted(np.tile(np.arange(8), (25_600, 1)), axis=1)]
+    model = RAE(24, objective="unfold", output="softmax", init="orthogonal", solver="adam", learning_rate=3e-3,
+                schedule="cosine", clip_norm=1.0, batch_size=256, max_iter=10, tol=0, random_state=0).fit(X)
+    seen = X[:2000]
+    right = (model.reconstruct(seen).argmax(axis=2) == seen.argmax(axis=2)).all(axis=1)
+    assert right.mean() > 0.99

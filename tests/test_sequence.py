@@ -9,6 +9,7 @@ from problems import EDGE, FORMS, MORE, form_id, pairwise, problem, relative_err
 
 from rae_fast import _kernels, _sequence, reference
 from rae_fast.parameters import Form
+from rae_fast.solvers import STATE, Solver, new_state
 
 DTYPES = [np.float32, np.float64]
 FULL = list(itertools.product(EDGE, EDGE, EDGE, EDGE))
@@ -128,6 +129,36 @@ def test_several_spans_and_blocks(gemm, dtype):
     assert relative_error(codes, expected) <= tolerance(dtype, I, H, T, 1)
 
 
+SOLVERS = [Solver(name=name, learning_rate=1.0 if name == "adadelta" else 1e-2, epsilon=1e-3) for name in STATE]
+SOLVERS += [Solver("momentum", 1e-3, momentum=0.999, momentum_schedule="sutskever"),
+            Solver("adam", 1e-2, "cosine", clip_norm=0.5, weight_decay=0.1), Solver("sgd", 1e-2, "step", clip_norm=2.0),
+            Solver("nesterov", 1e-2, "inverse", weight_decay=0.01)]
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: f"{s.name}-{s.schedule}-{s.momentum_schedule}")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("objective", ["stepwise", "unfold"])
+def test_every_solver_matches_the_reference(isa, dtype, solver, objective):
+    I, H, T, B, batch_size = 3, 5, 6, 7, 3
+    form = Form(I, H, objective)
+    theta, data, offsets, _ = problem(form, T, B, ragged=True)
+    exact, found = theta.astype(np.float64), theta.astype(dtype)
+    state = new_state(solver, len(theta), np.dtype(dtype))
+    exact_state = new_state(solver, len(theta), np.dtype(np.float64))
+    run, losses = _sequence.Training(offsets, batch_size), np.empty(8)
+    _sequence.train(found, data.astype(dtype), offsets, None, form, solver, list(state.values()), 0, None, 8, 0.0, 10,
+                    run, losses, 1e9)
+    curve = reference.train(exact, data.astype(np.float64), offsets, None, form, solver, list(exact_state.values()),
+                            batch_size, None, 8, 0.0, 10)
+    assert run.n_updates == 24
+    allowed = 4 * run.n_updates * tolerance(dtype, I, H, T, B)
+    np.testing.assert_allclose(losses, curve, rtol=allowed)
+    assert relative_error(found, exact) <= allowed
+    if solver.name != "rprop":  # whose state follows signs of gradients near 0
+        for name, array in state.items():
+            assert relative_error(array, exact_state[name]) <= allowed, name
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shuffled", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -141,10 +172,11 @@ def test_train_matches_the_reference(isa, gemm, dtype, shuffled, weighted):
     run = _sequence.Training(offsets, batch_size)
     losses = np.empty(20)
     _sequence.train(found, data.astype(dtype), offsets, weights.astype(dtype) if weighted else None, form,
-                    1e-2, np.random.default_rng(5).bit_generator if shuffled else None, 20, 0.0, 10,
-                    run, losses, 1e9)
+                    Solver(learning_rate=1e-2), [], 0, np.random.default_rng(5).bit_generator if shuffled else None,
+                    20, 0.0, 10, run, losses, 1e9)
     curve = reference.train(exact, data.astype(np.float64), offsets,
-                            weights.astype(np.float64) if weighted else None, form, 1e-2, batch_size,
+                            weights.astype(np.float64) if weighted else None, form,
+                            Solver(learning_rate=1e-2), [], batch_size,
                             np.random.default_rng(5) if shuffled else None, 20, 0.0, 10)
     assert (run.status, run.n_iter, run.n_updates) == ("finished", 20, 60)
     allowed = run.n_updates * tolerance(dtype, I, H, T, B)
@@ -158,11 +190,11 @@ def test_a_run_cut_into_calls_gives_the_same_bits():
 
     def trained(seconds, most):
         found, run, rng = theta.copy(), _sequence.Training(offsets, 2), np.random.default_rng(1)
-        curve = []
+        curve, state = [], new_state(Solver("adam"), len(theta), theta.dtype)
         while run.status == "running":
             losses, done = np.empty(most), run.n_iter
-            _sequence.train(found, data, offsets, None, form, 1e-2, rng.bit_generator, 5000, 0.0, 1, run, losses,
-                            seconds)
+            _sequence.train(found, data, offsets, None, form, Solver("adam"), list(state.values()), 0,
+                            rng.bit_generator, 5000, 0.0, 1, run, losses, seconds)
             curve.extend(losses[:run.n_iter - done])
         return found, curve
 

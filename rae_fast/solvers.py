@@ -1,0 +1,68 @@
+"""The solvers: their settings, their formulas, and the state they keep between updates.
+
+The updates themselves are C loops (csrc/kernels_body.h) on the flat parameter vector; their twins are
+in reference.update. With rate e, gradient g (clipped to clip_norm as a whole, then weight_decay * theta
+added), update number t from 1, all products elementwise:
+
+    sgd       theta -= e g
+    momentum  v = mu v - e g;  theta += v                                         (Polyak 1964)
+    nesterov  v = mu v - e g;  theta += mu v - e g                    (Sutskever et al., ICML 2013)
+    rmsprop   s = rho s + (1 - rho) g^2;  theta -= e g / (sqrt s + epsilon)     (Hinton, lecture 6e)
+    adadelta  s as above;  d = sqrt((m + epsilon) / (s + epsilon)) g;  m = rho m + (1 - rho) d^2;
+              theta -= e d                                                    (Zeiler, arXiv 1212.5701)
+    adam      m = b1 m + (1 - b1) g;  s = b2 s + (1 - b2) g^2;
+              theta -= e / (1 - b1^t) m / (sqrt(s / (1 - b2^t)) + epsilon)      (Kingma & Ba 2015)
+    rprop     a step of its own per parameter, times 1.2 where g keeps its sign, times 0.5 where it
+              changes (no move then), between 1e-6 and 50, starting at e  (Riedmiller & Braun 1993, iRprop-)
+
+momentum_schedule "sutskever" uses mu_t = min(1 - 3 / (t + 4), momentum) at update t, which is
+min(1 - 3 / (t' + 5), momentum) counted from t' = 0 as the 2014 program did.
+Schedules of the rate over a fit, f the fraction of its updates done: "constant"; "cosine"
+e (1 + cos(pi f)) / 2; "step" e, 0.1 e from f = 1/2, 0.01 e from f = 3/4; "inverse" e / (1 + 10 f).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Name of each solver and of its state arrays, in the order the kernels take them.
+STATE = {
+    "sgd": (),
+    "momentum": ("velocity",),
+    "nesterov": ("velocity",),
+    "rmsprop": ("square",),
+    "adadelta": ("square", "moved"),
+    "adam": ("mean", "square"),
+    "rprop": ("previous", "step"),
+}
+SCHEDULES = ("constant", "cosine", "step", "inverse")
+MOMENTUM_SCHEDULES = ("constant", "sutskever")
+
+
+@dataclass(frozen=True)
+class Solver:
+    """Checked settings of a solver; the hyper-parameters of RAE with the same names."""
+
+    name: str = "sgd"
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    momentum: float = 0.9
+    momentum_schedule: str = "constant"
+    rho: float = 0.95
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    clip_norm: float | None = None
+    weight_decay: float = 0.0
+
+
+def new_state(solver: Solver, size: int, dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
+    """The named state arrays before the first update, flat like theta."""
+    state = {name: np.zeros(size, dtype=dtype) for name in STATE[solver.name]}
+    if solver.name == "rprop":
+        state["step"][:] = solver.learning_rate
+    return state
