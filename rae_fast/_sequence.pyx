@@ -1214,10 +1214,10 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     if len(state) > 1:
         second = state[1]
         second_ = &second[0]
-    # Within this limit neither rate * gradient nor, for solvers that square it, gradient^2 overflows.
+    # Within this limit neither rate * gradient overflows nor, where it is squared, its sum of squares.
     cdef double limit = np.finfo(np.asarray(theta).dtype).max / 2
-    if settings.name > NESTEROV:
-        limit = sqrt(limit)
+    if settings.name > NESTEROV or settings.clip_norm < INFINITY:
+        limit = sqrt(limit / size)
     limit /= max(settings.learning_rate, 1.0)
     cdef double total = <double>max_iter * ((N + batch_size - 1) // batch_size)
     cdef double loss = 0

@@ -473,6 +473,26 @@ def test_every_solver_learns(X, solver, objective):
     assert model.loss_curve_[-1] < 0.9 * model.loss_curve_[0]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("params", [{"solver": solver} for solver in STATE] + [{"clip_norm": 1.0}], ids=str)
+def test_a_gradient_too_large_to_square_changes_nothing(params, dtype):
+    large = 2.0 ** (np.finfo(dtype).maxexp // 2 - 4)  # 40 of its squares fit, the gradient's square does not
+    X = np.full((1, 40, 1), large, dtype)
+    model = RAE(n_hidden=1, max_iter=0, random_state=0, learning_rate=1e-3, **params).fit(X)
+    model.theta_[:] = 0
+    model.parameters_["b_h"][:] = 1
+    theta = model.theta_.copy()
+    squared = params["solver"] not in ("sgd", "momentum", "nesterov") if "solver" in params else True
+    if squared:
+        with pytest.raises(FloatingPointError):
+            model.partial_fit(X)
+        np.testing.assert_array_equal(model.theta_, theta)
+    else:
+        model.partial_fit(X)
+    assert np.isfinite(model.theta_).all()
+    assert all(np.isfinite(array).all() for array in model.solver_state_.values())
+
+
 def test_partial_fit_is_fit_with_one_batch():
     batch = fitted(X3, solver="adam", batch_size=6, shuffle=False, max_iter=5)
     steps = RAE(n_hidden=6, solver="adam", random_state=0)
