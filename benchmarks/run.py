@@ -76,7 +76,7 @@ def contestants(case, dtype):
 
     def engine_updates(n):
         run = _sequence.Training(offsets, case.B)
-        _sequence.train(own, data, offsets, None, form, Solver(learning_rate=rate), [], 0, None, n, 0.0, 1, run,
+        _sequence.train(own, data, offsets, None, form, Solver(learning_rate=rate), [], None, 0, None, n, 0.0, 1, run,
                         losses, 1e9)
         assert run.n_updates == n
 

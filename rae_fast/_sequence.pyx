@@ -1086,6 +1086,8 @@ cdef struct Settings:          # solvers.Solver
 
 cdef Settings settings_of(solver) except *:
     cdef Settings s
+    if solver.name not in _SOLVERS:
+        raise ValueError(f"{solver.name!r} is not one of the solvers that go update by update")
     s.name = _SOLVERS[solver.name]
     s.schedule = _SCHEDULES[solver.schedule]
     s.learning_rate = solver.learning_rate
@@ -1112,10 +1114,14 @@ cdef double learning_rate_at(const Settings *s, double done) noexcept nogil:
 
 
 cdef void update(const Settings *s, double rate, Py_ssize_t t, Py_ssize_t n, real *grad, real *first,
-                 real *second, real *theta) noexcept nogil:
-    """Update number t (from 1) of theta and of the state arrays; grad is overwritten if need be."""
+                 real *second, const real *scale, real *scratch, real *theta) noexcept nogil:
+    """Update number t (from 1) of theta and of the state arrays; grad is overwritten if need be.
+
+    scale (n) or NULL: the solver works on theta / scale; scratch (n) then holds its step.
+    """
     cdef double norm, mu
     cdef Py_ssize_t i
+    cdef real *moving = theta
     if s.clip_norm < INFINITY:
         norm = sqrt(sum_squares(n, grad))
         if norm > s.clip_norm:
@@ -1123,20 +1129,28 @@ cdef void update(const Settings *s, double rate, Py_ssize_t t, Py_ssize_t n, rea
                 grad[i] = <real>(grad[i] * (s.clip_norm / norm))
     if s.weight_decay != 0:
         sgd_update(n, -s.weight_decay, theta, grad)
+    if scale != NULL:
+        moving = scratch
+        for i in range(n):
+            grad[i] *= scale[i]
+            moving[i] = 0
     if s.name == SGD:
-        sgd_update(n, rate, grad, theta)
+        sgd_update(n, rate, grad, moving)
     elif s.name == MOMENTUM or s.name == NESTEROV:
         mu = min(1 - 3.0 / (t + 4), s.momentum) if s.sutskever else s.momentum
-        momentum_update(n, rate, mu, s.name == NESTEROV, grad, first, theta)
+        momentum_update(n, rate, mu, s.name == NESTEROV, grad, first, moving)
     elif s.name == RMSPROP:
-        rmsprop_update(n, rate, s.rho, s.epsilon, grad, first, theta)
+        rmsprop_update(n, rate, s.rho, s.epsilon, grad, first, moving)
     elif s.name == ADADELTA:
-        adadelta_update(n, rate, s.rho, s.epsilon, grad, first, second, theta)
+        adadelta_update(n, rate, s.rho, s.epsilon, grad, first, second, moving)
     elif s.name == ADAM:
         adam_update(n, rate / (1 - pow(s.beta_1, t)), s.beta_1, s.beta_2, sqrt(1 - pow(s.beta_2, t)),
-                    s.epsilon, grad, first, second, theta)
+                    s.epsilon, grad, first, second, moving)
     else:
-        rprop_update(n, grad, first, second, theta)
+        rprop_update(n, grad, first, second, moving)
+    if scale != NULL:
+        for i in range(n):
+            theta[i] += scale[i] * moving[i]
 
 
 cdef class Training:
@@ -1147,6 +1161,7 @@ cdef class Training:
     """
     cdef readonly Py_ssize_t n_updates, n_iter, batch_size
     cdef readonly str status
+    cdef bint in_pass                  # the order of this pass is drawn
     cdef Py_ssize_t position           # sequences of this pass already used
     cdef Py_ssize_t[::1] order         # of the sequences in this pass
     cdef double pass_loss              # sum over the updates of this pass
@@ -1163,6 +1178,25 @@ cdef class Training:
         self.batch_size = batch_size
         self.longest, self.batch_rows = longest_and_rows(offsets, batch_size)
 
+    def state(self):
+        """All that `restore` needs to go on from here: counters, and a copy of the order of the pass."""
+        return {"n_updates": self.n_updates, "n_iter": self.n_iter, "in_pass": bool(self.in_pass),
+                "position": self.position, "pass_loss": self.pass_loss, "best": self.best,
+                "stalled": self.stalled, "order": np.array(self.order)}
+
+    def restore(self, dict state not None):
+        """Go on from a state() of a run over the same data; ValueError if it cannot be one."""
+        N = self.order.shape[0]
+        order = np.ascontiguousarray(state["order"], dtype=np.intp)
+        position, n_iter, n_updates = int(state["position"]), int(state["n_iter"]), int(state["n_updates"])
+        if order.shape != (N,) or not np.array_equal(np.sort(order), np.arange(N)):
+            raise ValueError("the order of the pass is not one of these sequences")
+        if min(n_iter, n_updates, int(state["stalled"])) < 0 or not 0 <= position < N or position % self.batch_size:
+            raise ValueError("the counters of the run cannot be right")
+        self.order, self.position, self.n_iter, self.n_updates = order, position, n_iter, n_updates
+        self.in_pass, self.stalled = bool(state["in_pass"]), int(state["stalled"])
+        self.pass_loss, self.best = float(state["pass_loss"]), float(state["best"])
+
 
 cdef inline bint pass_converged(Training run, double loss, double tol, Py_ssize_t patience) noexcept nogil:
     """Whether this pass is the patience-th in a row that improves on the best by less than tol."""
@@ -1177,15 +1211,17 @@ cdef inline bint pass_converged(Training run, double loss, double tol, Py_ssize_
 
 def train(real[::1] theta not None, const real[:, ::1] data not None,
           const Py_ssize_t[::1] offsets not None, const real[::1] weights, form,
-          solver, list state not None, Py_ssize_t t0, bit_generator, Py_ssize_t max_iter, double tol, Py_ssize_t n_iter_no_change, Training run not None,
-          double[::1] losses not None, double seconds):
-    """Make updates of theta and of the solver's state arrays for about `seconds`; write the mean loss of each pass that ends.
+          solver, list state not None, const real[::1] scale, Py_ssize_t t0, bit_generator, Py_ssize_t max_iter,
+          double tol, Py_ssize_t n_iter_no_change, Training run not None, double[::1] losses not None,
+          double seconds):
+    """Make updates of theta and of the solver's state arrays for about `seconds`; write the loss of each pass.
 
-    The size of `losses` bounds the number of passes in a call; run.n_iter counts them. bit_generator
-    shuffles the sequences before each pass; None keeps their order. Call again with the same `run`
+    A pass's loss is the mean over its updates of the batch's loss before the update. The size of `losses`
+    bounds the number of passes that end in a call; run.n_iter counts them. scale: the solver's units, like
+    theta (parameters.relative_scales), None for 1. bit_generator shuffles the sequences before each pass; None keeps their order. Call again with the same `run`
     until run.status is no longer 'running'. t0: updates that the state had seen before this run.
     """
-    cdef Py_ssize_t N = offsets.shape[0] - 1, n, n_losses = 0, batch_size = run.batch_size
+    cdef Py_ssize_t N = offsets.shape[0] - 1, n, i, n_losses = 0, batch_size = run.batch_size
     cdef Task task
     task.plan = make_plan(form, sizeof(real), True)
     check_theta(&task.plan, theta.shape[0])
@@ -1214,7 +1250,18 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     if len(state) > 1:
         second = state[1]
         second_ = &second[0]
-    # Within this limit neither rate * gradient overflows nor, where it is squared, its sum of squares.
+    cdef const real *scale_ = NULL
+    cdef real[::1] scratch
+    cdef real *scratch_ = NULL
+    cdef double widest = 1
+    if scale is not None:
+        check_theta(&task.plan, scale.shape[0])
+        scale_ = &scale[0]
+        scratch = np.empty(size, dtype=np.asarray(theta).dtype)
+        scratch_ = &scratch[0]
+        widest = max(1.0, np.max(scale))
+    # Within this limit neither rate * gradient overflows nor, where it is squared, its sum of squares; with a
+    # scale the gradient in the solver's units must leave room for the step's way back as well.
     cdef double limit = np.finfo(np.asarray(theta).dtype).max / 2
     if settings.name > NESTEROV or settings.clip_norm < INFINITY:
         limit = sqrt(limit / size)
@@ -1231,24 +1278,32 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
             # At least one update a call, so that calls always get on.
             if n_losses == losses.shape[0] or (updated and task.pulse.time >= task.pulse.deadline):
                 break
-            if run.position == 0:
+            if not run.in_pass:  # drawn once, even if Ctrl-C comes before the pass's first update
                 if bits != NULL and N > 1:
                     shuffle(N, &run.order[0], bits)
                 run.pass_loss = 0
+                run.in_pass = True
             n = min(batch_size, N - run.position)
             batch_gradient(&task, &theta[0], &data[0, 0], &offsets[0], n,
                            &run.order[run.position], w, &grad[0], &loss)
             if not isfinite(loss) or first_beyond(size, limit, &grad[0]) < <size_t>size:
                 status = 3
                 break
+            if scale_ != NULL:
+                for i in range(size):
+                    scratch_[i] = grad[i] * scale_[i]
+                if first_beyond(size, <real>(limit / widest), scratch_) < <size_t>size:
+                    status = 3
+                    break
             update(&settings, learning_rate_at(&settings, run.n_updates / total), t0 + run.n_updates + 1,
-                   size, &grad[0], first_, second_, &theta[0])
+                   size, &grad[0], first_, second_, scale_, scratch_, &theta[0])
             updated = True
             run.n_updates += 1
             run.pass_loss += loss
             run.position += n
             if run.position == N:
                 run.position = 0
+                run.in_pass = False
                 run.n_iter += 1
                 losses[n_losses] = run.pass_loss / ((N + batch_size - 1) // batch_size)
                 n_losses += 1

@@ -112,3 +112,23 @@ def orthogonal(form: Form, rng: np.random.Generator, dtype: np.dtype[Any]) -> Fl
         p["V_hh"][...] = p["W_hh"].T
         p["V_hx"][...] = ORTHOGONAL_INPUT_SCALE * rng.standard_normal(p["V_hx"].shape)
     return theta
+
+
+def relative_scales(theta: Floats, form: Form, code: float, output: float, n_steps: float) -> Floats:
+    """The typical size of each parameter, over the number of steps: the units of `relative_rates`.
+
+    Weights have the root mean square of their block; biases, which start at 0, that of what is added to them:
+    root mean square of W_hh or V_hh times `code`, the size of codes (b_h, h0, c_h), or times `output`, the
+    size of outputs (c_x). A step of the recurrence is felt n_steps times, hence the division.
+    Where all that is 0, the scale is 1 / n_steps.
+    """
+    p = views(theta, form)
+    rms = {name: float(np.sqrt(np.mean(np.square(p[name], dtype=np.float64)))) for name in
+           ("W_xh", "W_hh", "V_hh", "V_hx")}
+    rms |= {"b_h": rms["W_hh"] * code, "h0": rms["W_hh"] * code, "c_h": rms["V_hh"] * code,
+            "c_x": rms["V_hh"] * output}
+    scales = np.empty_like(theta)
+    for name, view in views(scales, form).items():
+        if not (form.tied and name in ("V_hh", "V_hx")):
+            view[...] = (rms[name] or 1.0) / n_steps
+    return scales
