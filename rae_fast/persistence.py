@@ -1,0 +1,127 @@
+"""Model files and checkpoints in the safetensors format, written so that no crash leaves half a file.
+
+The format (github.com/huggingface/safetensors, README): eight bytes little-endian length of a JSON header,
+the header, then the arrays one after the other in C order, little-endian, without gaps. The header maps each
+name to dtype, shape and the two byte offsets within the arrays' part; "__metadata__" maps strings to strings.
+Reading executes nothing and allocates nothing beyond the size of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+FilePath = str | os.PathLike[str]
+
+_NAMES = {"F64": "<f8", "F32": "<f4", "I64": "<i8"}
+_CODES = {value: key for key, value in _NAMES.items()}
+# Ours are a few kilobytes; JSON can take fifty times its size in memory.
+_MOST_HEADER = 1 << 20
+
+
+def write(path: FilePath, arrays: Arrays, metadata: dict[str, str]) -> None:
+    """Write a safetensors file so that at any moment `path` is what it was before or the whole new file.
+
+    The new file is written beside it as `path` + ".part", flushed to the disk, then renamed. Arrays are
+    float64, float32 or int64.
+    """
+    header: dict[str, Any] = {"__metadata__": metadata}
+    stored, offset = [], 0
+    for name, array in arrays.items():
+        array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+        header[name] = {"dtype": _CODES[array.dtype.str], "shape": list(array.shape),
+                        "data_offsets": [offset, offset + array.nbytes]}
+        stored.append(array)
+        offset += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # keeps the arrays aligned
+    if len(text) > _MOST_HEADER:
+        raise ValueError(f"the settings take {len(text)} bytes, more than the {_MOST_HEADER} of a model file's header")
+    target = Path(path)
+    part = target.with_name(target.name + ".part")
+    with open(part, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in stored:
+            file.write(array.reshape(-1).data.cast("B") if array.size else b"")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, target)
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # the rename itself
+    finally:
+        os.close(directory)
+
+
+def read(path: FilePath) -> tuple[Arrays, dict[str, str]]:
+    """The arrays and the metadata of a safetensors file.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated, has anything but exactly the arrays its header describes, or is not a
+        safetensors file of float64, float32 and int64 arrays at all.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, _MOST_HEADER):
+            raise bad(path, "its header does not fit")
+        header = parse_json(path, file.read(length))
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+            raise bad(path, "its metadata are not strings")
+        arrays: Arrays = {}
+        end = 0
+        for name, entry in header.items():
+            dtype, shape, end = _checked_entry(path, name, entry, end, size - 8 - length)
+            arrays[name] = np.fromfile(file, dtype, math.prod(shape)).reshape(shape).astype(dtype.newbyteorder("="))
+        if end != size - 8 - length:
+            raise bad(path, f"{size - 8 - length - end} bytes follow the last array")
+    return arrays, metadata
+
+
+def _checked_entry(path: FilePath, name: str, entry: Any, end: int,
+                   available: int) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """dtype, shape and end of an array that must start at `end` and stay within the file."""
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise bad(path, f"the entry of {name!r} is not one of an array")
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if entry["dtype"] not in _NAMES:
+        raise bad(path, f"{name!r} has the dtype {entry['dtype']!r}; F64, F32 and I64 are supported")
+    for numbers in (shape, offsets):
+        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
+            raise bad(path, f"the shape or offsets of {name!r} are not counts")
+    dtype = np.dtype(_NAMES[entry["dtype"]])
+    if len(shape) > 8 or offsets != [end, end + math.prod(shape) * dtype.itemsize] or offsets[1] > available:
+        raise bad(path, f"{name!r} does not lie where its shape and the other arrays put it")
+    return dtype, tuple(shape), offsets[1]
+
+
+def parse_json(path: FilePath, text: bytes | str) -> dict[str, Any]:
+    """A JSON object without repeated names or numbers that are none."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a name occurs twice")
+        return dict(pairs)
+
+    try:
+        value = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise bad(path, f"its JSON cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise bad(path, "its JSON is not an object")
+    return value
+
+
+def bad(path: FilePath, why: str) -> ValueError:
+    """The error for a file that is not what it should be."""
+    return ValueError(f"{os.fspath(path)} is not a whole rae_fast model file: {why}")
