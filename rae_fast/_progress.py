@@ -11,8 +11,8 @@ from typing import Any
 class Progress:
     """Counts passes up to a total; says nothing unless enabled."""
 
-    def __init__(self, total: int, enabled: bool) -> None:
-        self.total, self.count = total, 0
+    def __init__(self, total: int, enabled: bool, done: int = 0) -> None:
+        self.total, self.count = total, done
         self.enabled = enabled
         self.bar: Any = None
         self.last_line = 0.0
@@ -24,7 +24,7 @@ class Progress:
             except ImportError:
                 self.last_line = time.monotonic()
             else:
-                self.bar = tqdm(total=self.total, unit="pass", mininterval=0.2)
+                self.bar = tqdm(total=self.total, initial=self.count, unit="pass", mininterval=0.2)
         return self
 
     def advance(self, passes: int, loss: float | None) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ import numpy as np
 from rae_fast.solvers import MOMENTUM_SCHEDULES, SCHEDULES, STATE, Solver
 
 CHOICES = {"objective": ("stepwise", "unfold"), "decoder": ("linear", "tanh"), "output": ("linear", "softmax"),
-           "init": ("normal", "orthogonal"), "solver": tuple(STATE), "schedule": SCHEDULES,
+           "init": ("linear", "normal", "orthogonal"), "solver": tuple(STATE), "schedule": SCHEDULES,
            "momentum_schedule": MOMENTUM_SCHEDULES}
 
 
@@ -30,11 +33,18 @@ class Hyperparameters:
     init: str
     init_scale: float
     solver: Solver
+    relative_rates: bool
     batch_size: int
     max_iter: int
     tol: float
     n_iter_no_change: int
+    early_stopping: bool
+    validation_fraction: float
     shuffle: bool
+    callbacks: tuple[Callable[[Any], Any], ...]
+    report_every: int | None
+    checkpoint: Path | None
+    checkpoint_seconds: float
     verbose: int
 
 
@@ -69,11 +79,18 @@ def check(params: dict[str, Any]) -> Hyperparameters:
             clip_norm=None if params["clip_norm"] is None else _real(params, "clip_norm", positive=True),
             weight_decay=_real(params, "weight_decay"),
         ),
+        relative_rates=_boolean(params, "relative_rates"),
         batch_size=_integer(params, "batch_size", 1),
         max_iter=_integer(params, "max_iter", 0),
         tol=_real(params, "tol"),
         n_iter_no_change=_integer(params, "n_iter_no_change", 1),
+        early_stopping=_boolean(params, "early_stopping"),
+        validation_fraction=_fraction(params, "validation_fraction", positive=True),
         shuffle=_boolean(params, "shuffle"),
+        callbacks=_callbacks(params["callbacks"]),
+        report_every=None if params["report_every"] is None else _integer(params, "report_every", 1),
+        checkpoint=_path(params["checkpoint"]),
+        checkpoint_seconds=_real(params, "checkpoint_seconds"),
         verbose=int(params["verbose"]) if isinstance(params["verbose"], bool) else
         _integer(params, "verbose", 0),
     )
@@ -111,11 +128,30 @@ def _real(params: dict[str, Any], name: str, positive: bool = False) -> float:
     return number
 
 
-def _fraction(params: dict[str, Any], name: str) -> float:
-    value = _real(params, name)
+def _fraction(params: dict[str, Any], name: str, positive: bool = False) -> float:
+    value = _real(params, name, positive)
     if value >= 1:
-        raise ValueError(f"{name} must lie in [0, 1); got {params[name]!r}")
+        raise ValueError(f"{name} must lie in {'(' if positive else '['}0, 1); got {params[name]!r}")
     return value
+
+
+def _callbacks(value: Any) -> tuple[Callable[[Any], Any], ...]:
+    several = () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if not all(callable(one) for one in several):
+        raise ValueError(f"callbacks must be None, a function of the model, or a list of such; got {value!r}")
+    return several
+
+
+def _path(value: Any) -> Path | None:
+    if value is None:
+        return None
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError(f"checkpoint must be None or the path of a file; got {value!r}")
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"checkpoint={text!r} must name a file in a folder that exists")
+    return path
 
 
 def _boolean(params: dict[str, Any], name: str) -> bool:

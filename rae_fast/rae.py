@@ -5,16 +5,17 @@ Thin on purpose: it validates, holds theta_, and hands arrays to the drivers in 
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
-from rae_fast import _blas, _sequence, hyperparameters, parameters
+from rae_fast import _blas, _sequence, closed_form, hyperparameters, model_file, parameters, persistence, training
 from rae_fast._estimator import Estimator, not_fitted
-from rae_fast._progress import Progress
 from rae_fast.parameters import Form
 from rae_fast.sequences import (
     Batch,
@@ -29,12 +30,8 @@ from rae_fast.solvers import new_state
 
 Floats = NDArray[Any]
 
-# How long the compiled training loop runs between two returns to Python.
-_SECONDS_PER_CALL = 0.1
-# Passes whose losses one such call can report; a pass takes a microsecond or more.
-_PASSES_PER_CALL = 1 << 17
 # Version of the pickled state.
-_STATE_FORMAT = 1
+_STATE_FORMAT = 2
 
 
 class RAE(Estimator):
@@ -168,16 +165,21 @@ class RAE(Estimator):
     loss_curve_: list[float]
     n_updates_: int
     solver_state_: dict[str, Floats]
+    rate_scale_: Floats | None
+    validation_scores_: list[float]
 
-    def __init__(self, n_hidden: int = 24, *, objective: str = "stepwise", hidden_weight: float = 1.0,
-                 reconstruct_h0: bool = False, decoder: str = "linear", output: str = "linear",
-                 tied: bool = False, init: str = "normal",
-                 init_scale: float = 0.1, solver: str = "sgd", learning_rate: float = 1e-3,
-                 schedule: str = "constant", momentum: float = 0.9, momentum_schedule: str = "constant",
-                 rho: float = 0.95, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
+    def __init__(self, n_hidden: int = 24, *, objective: str = "unfold", hidden_weight: float = 1.0,
+                 reconstruct_h0: bool = False, decoder: str = "tanh", output: str = "linear",
+                 tied: bool = False, init: str = "linear", init_scale: float = 0.1, solver: str = "adam",
+                 learning_rate: float = 0.3, relative_rates: bool = True, schedule: str = "cosine",
+                 momentum: float = 0.9, momentum_schedule: str = "constant", rho: float = 0.95,
+                 beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
                  clip_norm: float | None = None, weight_decay: float = 0.0, batch_size: int = 32,
-                 max_iter: int = 200, tol: float = 1e-4, n_iter_no_change: int = 10,
-                 shuffle: bool = True, n_jobs: int | None = 1, random_state: Any = None, verbose: int = 0) -> None:
+                 max_iter: int = 1000, tol: float = 0.0, n_iter_no_change: int = 10,
+                 early_stopping: bool = False, validation_fraction: float = 0.1, shuffle: bool = True,
+                 callbacks: Any = None, report_every: int | None = None,
+                 checkpoint: str | os.PathLike[str] | None = None, checkpoint_seconds: float = 60.0,
+                 n_jobs: int | None = 1, random_state: Any = None, verbose: int = 0) -> None:
         self.n_hidden = n_hidden
         self.objective = objective
         self.hidden_weight = hidden_weight
@@ -189,6 +191,7 @@ class RAE(Estimator):
         self.init_scale = init_scale
         self.solver = solver
         self.learning_rate = learning_rate
+        self.relative_rates = relative_rates
         self.schedule = schedule
         self.momentum = momentum
         self.momentum_schedule = momentum_schedule
@@ -202,15 +205,21 @@ class RAE(Estimator):
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.shuffle = shuffle
+        self.callbacks = callbacks
+        self.report_every = report_every
+        self.checkpoint = checkpoint
+        self.checkpoint_seconds = checkpoint_seconds
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 
     # ---- learning ------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn from scratch.
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, resume: Any = False) -> Self:
+        """Learn from scratch, or go on with an interrupted fit.
 
         Parameters
         ----------
@@ -219,6 +228,10 @@ class RAE(Estimator):
         sample_weight : array-like of shape (N,), optional
             The weights w_n of the objective sum_n w_n E(X_n) of a batch, taken as they are; by
             default 1 / (sequences in the batch) each, so that a batch's objective is a mean.
+        resume : bool or path, default=False
+            A checkpoint to go on from, made by a fit with the same hyper-parameters on the same data; the
+            result is then the same, bit for bit, as if that fit had not been interrupted. True stands for
+            the file that `checkpoint` names, and starts afresh where there is none yet.
 
         Returns
         -------
@@ -227,7 +240,7 @@ class RAE(Estimator):
         Raises
         ------
         ValueError
-            For bad input or hyper-parameters; the model is unchanged.
+            For bad input or hyper-parameters, or a checkpoint that does not fit; the model is unchanged.
         FloatingPointError
             When the loss or its gradient overflows; the model keeps the last finite parameters.
 
@@ -237,17 +250,62 @@ class RAE(Estimator):
         >>> from rae_fast import RAE
         >>> rng = np.random.default_rng(0)
         >>> X = [rng.random((n, 2)) for n in (3, 5, 4)]
-        >>> model = RAE(n_hidden=4, max_iter=50, tol=0, random_state=0).fit(X)
+        >>> model = RAE(n_hidden=4, max_iter=50, random_state=0).fit(X)
         >>> model.loss_curve_[-1] < model.loss_curve_[0]
         True
         """
         settings = hyperparameters.check(self.get_params())
         rng = hyperparameters.generator(self.random_state)
+        path = self._resume_path(resume, settings)
         batch = as_batch(X)
         weights = as_weights(sample_weight, batch.n_sequences, batch.data.dtype)
-        self._start(batch, settings, rng)
-        self._train(batch, weights, settings, rng)
+        mark = training.fingerprint(batch, weights) if settings.checkpoint or path else 0
+        model, held_out = self, None
+        arrays: persistence.Arrays = {}
+        metadata: dict[str, str] = {}
+        if path is not None:
+            arrays, metadata = persistence.read(path)
+            model = model_file.unpack(type(self), path, arrays, metadata)
+            self._check_resumable(path, model, batch)
+        if settings.early_stopping:
+            n = batch.n_sequences
+            chosen = (training.draw_held_out(n, settings.validation_fraction, rng) if path is None
+                      else training.chosen_in(path, arrays, n))
+            batch, weights, held_out = training.hold_out(batch, weights, chosen)
+        if path is None:
+            self._start(batch, weights, settings, rng)
+        run = training.Fit(model, settings, model._objective(settings), batch, weights, rng, mark, held_out)
+        if path is not None:
+            run.resume(path, arrays, metadata)
+            self.__dict__.update(model._learned())
+            run.model = self
+        elif held_out is not None:
+            held_out.best_theta, held_out.best_score = self.theta_.copy(), held_out.score(self)
+        run.run()
         return self
+
+    def _resume_path(self, resume: Any, settings: hyperparameters.Hyperparameters) -> Path | None:
+        """The checkpoint to go on from, None to start afresh."""
+        if resume is False:
+            return None
+        if resume is True:
+            if settings.checkpoint is None:
+                raise ValueError("resume=True goes on from the file that checkpoint names, but checkpoint is None")
+            return settings.checkpoint if settings.checkpoint.exists() else None
+        if not isinstance(resume, (str, os.PathLike)):
+            raise ValueError(f"resume must be True, False or the path of a checkpoint; got {resume!r}")
+        return Path(resume)
+
+    def _check_resumable(self, path: Path, saved: RAE, batch: Batch) -> None:
+        """ValueError unless `saved`, from the checkpoint at path, has our settings and the kind of our data."""
+        now, then = self.get_params(), saved.get_params()
+        for name in now:
+            if name not in (*model_file.NOT_SAVED, "random_state") and now[name] != then[name]:
+                raise ValueError(f"{path} is a checkpoint of a fit with {name}={then[name]!r}, not {now[name]!r}; "
+                                 "resume with the same hyper-parameters, or call fit without resume")
+        if saved.theta_.dtype != batch.data.dtype or saved.n_features_in_ != batch.n_features:
+            raise ValueError(f"{path} is a checkpoint of a fit on {saved.theta_.dtype} data with "
+                             f"{saved.n_features_in_} features; X is {batch.data.dtype} with {batch.n_features}")
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Make one update with all of X as the batch, from whatever theta_ holds.
@@ -280,11 +338,13 @@ class RAE(Estimator):
         >>> len(model.loss_curve_)
         3
         """
-        settings = hyperparameters.check(self.get_params())
+        settings = training.one_update(hyperparameters.check(self.get_params()))
+        if settings.solver.name == "lbfgs":
+            raise ValueError("solver='lbfgs' needs all the data at once: use fit, or another solver")
         if not hasattr(self, "theta_"):
             batch = as_batch(X)
             weights = as_weights(sample_weight, batch.n_sequences, batch.data.dtype)
-            self._start(batch, settings, hyperparameters.generator(self.random_state))
+            self._start(batch, weights, settings, hyperparameters.generator(self.random_state))
         else:
             theta = self._theta(to_write=True)
             for name in ("n_hidden", "decoder", "output", "tied"):
@@ -298,10 +358,11 @@ class RAE(Estimator):
                 self.n_steps_ = None
         if settings.solver.name != self._solver_name:
             self._start_solver(settings)
-        settings = replace(settings, solver=replace(settings.solver, schedule="constant"))
+        if settings.relative_rates != (self.rate_scale_ is not None):
+            self._start_rates(settings, batch)
         run = _sequence.Training(batch.offsets, batch.n_sequences)
         while run.status == "running":
-            self._run(run, batch, weights, settings, None, 1, 0.0)
+            training.advance(self, run, batch, weights, self._objective(settings), settings, None, 0.0, 1)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Floats:
@@ -313,7 +374,7 @@ class RAE(Estimator):
         """
         return self.fit(X, y, sample_weight).transform(X)
 
-    def _start(self, batch: Batch, settings: hyperparameters.Hyperparameters,
+    def _start(self, batch: Batch, weights: Floats | None, settings: hyperparameters.Hyperparameters,
                rng: np.random.Generator) -> None:
         """Replace everything learned by fresh initial values."""
         _blas.check_size(settings.n_hidden + batch.n_features, "n_hidden plus the number of features")
@@ -322,55 +383,40 @@ class RAE(Estimator):
         if form.output == "softmax":
             check_distributions(batch)
         with np.errstate(over="ignore"):
-            if settings.init == "orthogonal":
+            if settings.init == "linear":
+                theta = closed_form.initialise(form, batch, weights, rng, to_be_trained=settings.max_iter > 0)
+            elif settings.init == "orthogonal":
                 theta = parameters.orthogonal(form, rng, batch.data.dtype)
             else:
                 theta = parameters.initialise(form, settings.init_scale, rng, batch.data.dtype)
         if not np.isfinite(theta).all():
-            raise ValueError(f"init_scale={self.init_scale} overflows {theta.dtype}; make it smaller")
+            what = f"init_scale={self.init_scale}" if settings.init == "normal" else "the scale of X"
+            raise ValueError(f"{what} overflows {theta.dtype}; make it smaller")
         self.theta_ = theta
         self._form = form
         self.n_features_in_ = batch.n_features
         self.n_steps_ = batch.common_length
         self.n_iter_ = 0
         self.loss_curve_ = []
+        self.validation_scores_ = []
         self._start_solver(settings)
+        self._start_rates(settings, batch)
 
     def _start_solver(self, settings: hyperparameters.Hyperparameters) -> None:
         self._solver_name = settings.solver.name
         self.n_updates_ = 0
         self.solver_state_ = new_state(settings.solver, self.theta_.size, self.theta_.dtype)
 
-    def _train(self, batch: Batch, weights: Floats | None,
-               settings: hyperparameters.Hyperparameters, rng: np.random.Generator) -> None:
-        run = _sequence.Training(batch.offsets, min(settings.batch_size, batch.n_sequences))
-        bits = rng.bit_generator if settings.shuffle else None
-        with Progress(settings.max_iter, settings.verbose > 0) as progress:
-            while run.status == "running":
-                before = self.n_iter_
-                self._run(run, batch, weights, settings, bits, settings.max_iter, settings.tol)
-                progress.advance(self.n_iter_ - before, self.loss_curve_[-1] if self.loss_curve_ else None)
-
-    def _run(self, run: _sequence.Training, batch: Batch, weights: Floats | None,
-             settings: hyperparameters.Hyperparameters, bits: np.random.BitGenerator | None,
-             max_iter: int, tol: float) -> None:
-        """Let the compiled loop work for a moment; keep the record true however it ends."""
-        losses = np.empty(max(1, min(max_iter, _PASSES_PER_CALL)))
-        done, updates = run.n_iter, run.n_updates
-        try:
-            _sequence.train(self._theta(to_write=True), batch.data, batch.offsets, weights,
-                            self._objective(settings), settings.solver, list(self.solver_state_.values()),
-                            self.n_updates_ - updates, bits, max_iter, tol, settings.n_iter_no_change, run,
-                            losses, _SECONDS_PER_CALL)
-        finally:
-            self.n_updates_ += run.n_updates - updates
-            self.loss_curve_.extend(losses[:run.n_iter - done].tolist())
-            self.n_iter_ += run.n_iter - done
-        if run.status == "non-finite":
-            raise FloatingPointError(
-                f"The loss or its gradient became non-finite at update {run.n_updates + 1} (pass "
-                f"{self.n_iter_ + 1}). Lower learning_rate (now {settings.solver.learning_rate}) or scale the "
-                "data down; the model keeps its parameters from before that update")
+    def _start_rates(self, settings: hyperparameters.Hyperparameters, batch: Batch) -> None:
+        self.rate_scale_ = None
+        if settings.relative_rates:
+            sample = closed_form.sample(batch)
+            codes = np.empty((sample.n_sequences, self._form.n_hidden))
+            theta = self.theta_.astype(np.float64)
+            _sequence.hidden_states(theta, sample.data, sample.offsets, self._form, codes, True)
+            output = 1.0 if self._form.output == "softmax" else float(sample.data.std(axis=0).mean())
+            self.rate_scale_ = parameters.relative_scales(self.theta_, self._form, float(np.sqrt(np.mean(codes**2))),
+                                                          output, len(batch.data) / batch.n_sequences)
 
     # ---- the model as a function ----------------------------------------------------------------
 
@@ -625,14 +671,18 @@ class RAE(Estimator):
         True
         """
         theta = self._theta()
-        batch = self._targets(X, theta)
+        return self._errors(theta, self._targets(X, theta))
+
+    def _errors(self, theta: Floats, batch: Batch) -> Floats:
+        """The reconstruction error of each sequence, (N,)."""
         rows = self._reconstruct(theta, batch)
         if self._form.output == "softmax":
             errors = -np.einsum("ij,ij->i", batch.data, log_softmax(rows, axis=1), dtype=np.float64)
         else:
             rows -= batch.data
             errors = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-        return np.add.reduceat(errors, batch.offsets[:-1])
+        sums: Floats = np.add.reduceat(errors, batch.offsets[:-1])
+        return sums
 
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the mean of `reconstruction_error`: higher is better, at most 0.
@@ -732,6 +782,70 @@ class RAE(Estimator):
         out[...] = result
         return out
 
+    # ---- files -----------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file in the safetensors format, whole or not at all.
+
+        The file holds the parameters by name, the solver's state, the record of training and the
+        hyper-parameters, except for `callbacks`, `checkpoint` and others of where a fit runs, and of
+        `random_state` only None or an integer. Any safetensors reader can read the arrays.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; an older one at `path` is then still there.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=5, random_state=0).fit(np.eye(3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(os.path.join(folder, "model.safetensors"))
+        ...     again = RAE.load(os.path.join(folder, "model.safetensors"))
+        >>> bool((again.theta_ == model.theta_).all())
+        True
+        """
+        self._theta()
+        persistence.write(path, *model_file.pack(self))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """A model that `save` or a checkpoint wrote. Executes nothing from the file.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        RAE
+            It predicts, and goes on learning with `partial_fit`, as the saved one does.
+
+        Raises
+        ------
+        ValueError
+            If the file is truncated, altered, of another format version, or no rae_fast model at all.
+        OSError
+            If it cannot be read.
+
+        Examples
+        --------
+        See `save`.
+        """
+        return model_file.unpack(cls, path, *persistence.read(path))
+
+    def _learned(self) -> dict[str, Any]:
+        """Everything but the hyper-parameters."""
+        params = self.get_params()
+        return {name: value for name, value in self.__dict__.items() if name not in params}
+
     # ---- inside ----------------------------------------------------------------------------------
 
     def _theta(self, to_write: bool = False) -> Floats:
@@ -796,3 +910,4 @@ class RAE(Estimator):
             raise ValueError(f"this pickle of an RAE has format {found!r}, but this version of rae_fast "
                              f"reads format {_STATE_FORMAT}")
         self.__dict__.update({k: v for k, v in state.items() if k != "_state_format"})
+

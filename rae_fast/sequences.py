@@ -54,6 +54,14 @@ class Batch:
         lengths = np.diff(self.offsets)
         return int(lengths[0]) if (lengths == lengths[0]).all() else None
 
+    def select(self, chosen: Integers) -> Batch:
+        """The chosen sequences, in that order, as a Batch of its own."""
+        lengths = np.diff(self.offsets)[chosen]
+        offsets = np.zeros(len(chosen) + 1, dtype=np.intp)
+        np.cumsum(lengths, out=offsets[1:])
+        rows = np.repeat(self.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Batch(self.data[rows], offsets, self.is_list)
+
     def in_container(self, rows: Floats) -> Floats | list[Floats]:
         """Results with one row per step, in the user's container: (N, T, F) or a list of (T_n, F)."""
         return pack(rows, self.offsets, self.is_list)

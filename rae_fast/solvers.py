@@ -14,6 +14,11 @@ added), update number t from 1, all products elementwise:
               theta -= e / (1 - b1^t) m / (sqrt(s / (1 - b2^t)) + epsilon)      (Kingma & Ba 2015)
     rprop     a step of its own per parameter, times 1.2 where g keeps its sign, times 0.5 where it
               changes (no move then), between 1e-6 and 50, starting at e  (Riedmiller & Braun 1993, iRprop-)
+    lbfgs     scipy.optimize's L-BFGS-B on the whole data, with a line search in place of a rate; it has no
+              state here because fit starts it anew every LBFGS_ROUND iterations        (Liu & Nocedal 1989)
+
+With relative_rates the solver works on theta / scale, scale as in parameters.relative_scales: g becomes
+scale g, and its step is multiplied by scale.
 
 momentum_schedule "sutskever" uses mu_t = min(1 - 3 / (t + 4), momentum) at update t, which is
 min(1 - 3 / (t' + 5), momentum) counted from t' = 0 as the 2014 program did.
@@ -38,7 +43,11 @@ STATE = {
     "adadelta": ("square", "moved"),
     "adam": ("mean", "square"),
     "rprop": ("previous", "step"),
+    "lbfgs": (),
 }
+# Iterations of lbfgs between two places where a fit can be taken up again, and the pairs it remembers.
+LBFGS_ROUND = 100
+LBFGS_MEMORY = 20
 SCHEDULES = ("constant", "cosine", "step", "inverse")
 MOMENTUM_SCHEDULES = ("constant", "sutskever")
 

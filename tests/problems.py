@@ -6,6 +6,10 @@ import numpy as np
 
 from rae_fast import parameters, reference
 
+# Hyper-parameters of the plain model that the textbooks have, as in the 2014 program.
+PLAIN = {"objective": "stepwise", "decoder": "linear", "init": "normal", "solver": "sgd", "relative_rates": False,
+         "learning_rate": 1e-3, "schedule": "constant", "tol": 1e-4, "max_iter": 200}
+
 
 def ragged_lengths(T, B):
     """B lengths up to T, the longest somewhere in the middle, some equal."""

@@ -195,6 +195,13 @@ PARAMETERS = {
     "output": ["sigmoid", None],
     "tied": [1, None],
     "init": ["zeros"],
+    "relative_rates": [None, 1],
+    "early_stopping": ["yes", 1],
+    "validation_fraction": [0, 1, -0.5, None],
+    "callbacks": [3, "print", [print, 3]],
+    "report_every": [0, 1.5, -1],
+    "checkpoint": [3, "", b"file", ".", "/no/such/folder/file"],
+    "checkpoint_seconds": [-1, None, np.inf],
     "solver": ["lion", ""],
     "schedule": ["linear", None],
     "momentum_schedule": ["none"],
@@ -241,7 +248,7 @@ def test_an_unknown_choice_lists_the_valid_ones(name):
 
 def test_init_scale_that_overflows_is_refused():
     with pytest.raises(ValueError, match="init_scale"):
-        RAE(init_scale=1e300).fit(X3.astype(np.float32))
+        RAE(init="normal", init_scale=1e300).fit(X3.astype(np.float32))
 
 
 def test_numpy_scalars_are_fine_hyperparameters():

@@ -153,7 +153,7 @@ import os, warnings, numpy as np
 from rae_fast import RAE
 warnings.simplefilter("ignore")
 X = np.random.default_rng(0).standard_normal((64, 50, 64))
-model = RAE(256, max_iter=1, random_state=0).fit(X)
+model = RAE(256, init='normal', max_iter=1, random_state=0).fit(X)
 codes = model.transform(X)
 pid = os.fork()
 ok = np.array_equal(model.fit(X).transform(X), codes)

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from problems import PLAIN
 
 from rae_fast import RAE, reference
 from rae_fast.parameters import Form
@@ -19,7 +20,7 @@ lengths = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 def test_any_shape_agrees_with_the_reference(lengths, I, H, dtype, seed):
     rng = np.random.default_rng(seed)
     X = [rng.standard_normal((n, I)).astype(dtype) for n in lengths]
-    model = RAE(H, max_iter=0, init_scale=0.3, random_state=seed).fit(X)
+    model = RAE(H, **{**PLAIN, "max_iter": 0}, init_scale=0.3, random_state=seed).fit(X)
     theta, data = model.theta_.astype(float), np.concatenate(X).astype(float)
     offsets = np.cumsum([0, *lengths])
     states = reference.hidden_states(theta, data, offsets, Form(I, H))
@@ -36,7 +37,7 @@ def test_any_shape_agrees_with_the_reference(lengths, I, H, dtype, seed):
 def test_the_order_of_a_batch_does_not_matter(lengths, order, seed):
     X = [np.random.default_rng([seed, n]).standard_normal((T, 3)) for n, T in enumerate(lengths)]
     order = [n for n in order if n < len(X)]
-    model = RAE(5, max_iter=0, random_state=seed).fit(X)
+    model = RAE(5, **{**PLAIN, "max_iter": 0}, random_state=seed).fit(X)
     moved = [X[n] for n in order]
     np.testing.assert_allclose(model.transform(moved), model.transform(X)[order], rtol=0, atol=1e-14)
     loss, grad = model.loss_and_grad(X)
@@ -49,7 +50,7 @@ def test_the_order_of_a_batch_does_not_matter(lengths, order, seed):
 @given(lengths, st.integers(1, 12), st.integers(0, 99))
 def test_gradients_of_parts_add_up(lengths, cut, seed):
     X = [np.random.default_rng([seed, n]).standard_normal((T, 2)) for n, T in enumerate(lengths)]
-    model = RAE(6, max_iter=0, random_state=seed).fit(X)
+    model = RAE(6, **{**PLAIN, "max_iter": 0}, random_state=seed).fit(X)
     whole = model.loss_and_grad(X, sample_weight=np.ones(len(X)))
     parts = [model.loss_and_grad(part, sample_weight=np.ones(len(part))) for part in (X[:cut], X[cut:]) if part]
     assert abs(sum(p[0] for p in parts) - whole[0]) <= 1e-12 * whole[0]

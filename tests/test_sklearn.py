@@ -51,7 +51,7 @@ def test_pipeline_and_search(X):
 
 @pytest.mark.parametrize("X", [X3, RAGGED], ids=["3-D", "list"])
 def test_search_by_its_own_score(X):
-    search = GridSearchCV(RAE(random_state=0, learning_rate=0.01), {"max_iter": [0, 50]}, cv=3,
+    search = GridSearchCV(RAE(random_state=0, init="normal"), {"max_iter": [0, 50]}, cv=3,
                           error_score="raise").fit(X)
     assert search.best_params_ == {"max_iter": 50}
     assert search.best_score_ < 0

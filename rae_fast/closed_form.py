@@ -1,0 +1,274 @@
+"""The linear recursive auto-encoder in closed form: init="linear".
+
+Sperduti (2006); Pasa & Sperduti (NIPS 2014). Stack every reversed, zero-padded prefix
+[x_t - mu, x_{t-1} - mu, ...] of every sequence as a row of Xi (sum T, L I), and let U (L I, r) hold its
+first right singular vectors. With features in rows, I of them::
+
+    W_xh = U[:I]    W_hh = U[:-I]^T U[I:]    V_hx = W_xh^T    V_hh = W_hh^T    c_x = mu    b_h = -mu W_xh
+
+reads a sequence into its coordinates in that basis and gives it back. W_xh and b_h are scaled by e, V_hx by
+1 / e, so that tanh stays near linear.
+
+Xi itself is never formed. A prefix is a shifted piece of the whole sequence, so Xi^T Xi is the Gram matrix
+of the whole reversed sequences (one row a sequence) added up along its block diagonals. Where L I is too
+large for that, Lanczos iterations multiply by Xi and Xi^T as convolutions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import scipy.fft
+import scipy.linalg
+import scipy.sparse.linalg
+from numpy.typing import NDArray
+
+from rae_fast import _sequence, parameters
+from rae_fast.parameters import Form
+from rae_fast.sequences import Batch
+
+Floats = NDArray[Any]
+
+# Columns L I of Xi up to which its Gram matrix is formed (8 bytes x 4096^2 = 134 MB) ...
+_GRAM_COLUMNS = 4096
+# ... up to which all its eigenvalues are found, and the most that are used: steps further back than
+# _MOST_COLUMNS / I are left out of the closed form.
+_DENSE_COLUMNS = 1024
+_MOST_COLUMNS = 1 << 16
+# Elements of a piece of the reversed sequences, and of their transforms that are kept: 64 and 512 MB.
+_PIECE = 1 << 23
+_KEPT_TRANSFORMS = 1 << 25
+# Relative accuracy of Lanczos' eigenvalues, and its restarts at most.
+_LANCZOS_TOLERANCE, _LANCZOS_RESTARTS = 1e-4, 100
+# Eigenvalues below this fraction of the largest are rounding: the rank ends there.
+_RANK_TOLERANCE = 1e-12
+# Units beyond the rank start as normal draws with this fraction of the others' root mean square.
+_PADDING = 1e-3
+# The scale e is the largest power of 2 with which the error of unrolled sequences is at most this times the
+# error of the linear model plus this fraction of the variance: by itself, and as the start of a training
+# whose tanh decoder has to have something to bend (docs/quality.md, "Defaults").
+_SCALES = 2.0 ** -np.arange(15)
+_CLOSE, _CLOSE_TO_BE_BENT = (1.05, 1e-4), (1.2, 0.03)
+# Sharpness of softmax outputs that are tried, and how many steps and sequences judge these choices.
+_SHARPNESS = 2.0 ** np.arange(7)
+_JUDGED_STEPS, _JUDGED_SEQUENCES = 20_000, 256
+
+
+def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.Generator, *,
+               to_be_trained: bool) -> Floats:
+    """A new theta of the batch's dtype, the closed form for the batch.
+
+    Parameters
+    ----------
+    form : what is to be initialised; with softmax output the linear outputs become changes of the logits of
+        the mean distribution, with tied parameters e is the scale that gives the least error.
+    batch : the sequences
+    weights : (N,) their weights in the mean and in Xi; None for equal ones
+    rng : draws the start of the Lanczos iteration and the values of units beyond the rank
+    to_be_trained : whether this is the start of a training and not the model itself
+    """
+    I, H = form.n_inputs, form.n_hidden
+    w = np.ones(batch.n_sequences) if weights is None else weights.astype(np.float64)
+    lengths = np.diff(batch.offsets)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mu = np.average(batch.data, axis=0, weights=np.repeat(w, lengths)).astype(np.float64)
+        squares = np.einsum("ij,ij->", batch.data, batch.data, dtype=np.float64) * max(1.0, float(w.max()))
+    if not np.isfinite(mu).all() or not np.isfinite(squares):
+        raise ValueError("the squares of X overflow: scale it down, or choose another init than 'linear'")
+    n_lags = min(int(lengths.max()), max(1, _MOST_COLUMNS // I))
+    values, U = _singular_vectors(batch, mu, np.sqrt(w), n_lags, min(H, n_lags * I), rng)
+    rank = int((values > _RANK_TOLERANCE * values.max(initial=0)).sum())
+    U = U[:, :rank]
+
+    theta = np.zeros(parameters.size(form))
+    p = parameters.views(theta, form)
+    p["W_xh"][:, :rank] = U[:I]
+    p["W_hh"][:rank, :rank] = U[:-I].T @ U[I:]
+    _pad(p, form, rank, rng)
+    if not form.tied:
+        p["V_hh"][...] = p["W_hh"].T
+        p["V_hx"][...] = p["W_xh"].T
+    p["c_x"][:] = mu
+    p["b_h"][:] = -mu @ p["W_xh"]
+    # The size of a code before tanh: the root mean square over its elements.
+    size = np.sqrt(values[:rank].sum() / (max(float(w @ lengths), np.finfo(float).tiny) * H)) or 1.0
+    close = _CLOSE_TO_BE_BENT if to_be_trained and form.decoder == "tanh" else _CLOSE
+    return _scaled(theta, form, batch, size, close).astype(batch.data.dtype)
+
+
+def _pad(p: dict[str, Floats], form: Form, rank: int, rng: np.random.Generator) -> None:
+    """Small normal draws for the encoder's weights into, from and between units beyond the rank."""
+    H = form.n_hidden
+    if rank == H:
+        return
+    for name in ("W_xh", "W_hh"):
+        known = p[name][:, :rank] if name == "W_xh" else p[name][:rank, :rank]
+        size = np.sqrt(np.mean(known**2)) if known.any() else 1 / np.sqrt(H)
+        draws = _PADDING * size * rng.standard_normal(p[name].shape)
+        draws[: len(known), :rank] = known
+        p[name][...] = draws
+
+
+# ---- singular vectors of Xi --------------------------------------------------------------------------
+
+
+def _singular_vectors(batch: Batch, mu: Floats, root_weights: Floats, n_lags: int, n: int,
+                      rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """The n largest eigenvalues of Xi^T Xi, falling, and their vectors (n_lags I, n); fewer if not found."""
+    columns = n_lags * len(mu)
+    # (A window shorter than the longest sequence has some _MOST_COLUMNS columns, more than _GRAM_COLUMNS.)
+    if columns <= _GRAM_COLUMNS:
+        operator: Any = gram(batch, mu, root_weights)
+    else:
+        operator = _GramOperator(batch, mu, root_weights, n_lags)
+    if columns <= _DENSE_COLUMNS or (columns <= _GRAM_COLUMNS and 16 * n > columns):
+        values, vectors = scipy.linalg.eigh(operator, subset_by_index=(columns - n, columns - 1))
+    else:
+        # A random start: a fixed one may have no part in an eigenvector that is looked for.
+        start = rng.standard_normal(columns)
+        try:
+            values, vectors = scipy.sparse.linalg.eigsh(operator, k=min(n, columns - 1), v0=start,
+                                                        tol=_LANCZOS_TOLERANCE, maxiter=_LANCZOS_RESTARTS)
+        except scipy.sparse.linalg.ArpackNoConvergence as stopped:
+            # Nearly equal singular values: what has been found is used, the other units start as padding.
+            values, vectors = stopped.eigenvalues, stopped.eigenvectors
+    order = np.argsort(values)[::-1]
+    return values[order], vectors[:, order]
+
+
+def _reversed(batch: Batch, mu: Floats, root_weights: Floats, first: int, last: int, n_lags: int) -> Floats:
+    """Sequences first:last, mean removed, latest step first, padded with 0: (last - first, n_lags, I)."""
+    lengths = np.diff(batch.offsets[first:last + 1])
+    back = np.arange(n_lags)
+    rows = np.maximum(batch.offsets[first + 1:last + 1, None] - 1 - back, 0)
+    out: Floats = batch.data[rows].astype(np.float64, copy=False) - mu
+    out *= np.where(back < lengths[:, None], root_weights[first:last, None], 0.0)[:, :, None]
+    return out
+
+
+def gram(batch: Batch, mu: Floats, root_weights: Floats) -> Floats:
+    """Xi^T Xi (L I, L I) with L the longest length.
+
+    Block (k, l) is the sum over all prefixes of x_{t-k}^T x_{t-l}. With G1 the same sum over the whole
+    sequences alone: cutting off the last step turns lags k + 1 and l + 1 of a sequence into k and l of its
+    longest proper prefix, so G[k, l] = G1[k, l] + G[k+1, l+1].
+    """
+    longest = int(np.diff(batch.offsets).max())
+    columns = longest * len(mu)
+    total = np.zeros((columns, columns))
+    at_once = max(1, _PIECE // columns)
+    for first in range(0, batch.n_sequences, at_once):
+        last = min(first + at_once, batch.n_sequences)
+        rows = _reversed(batch, mu, root_weights, first, last, longest).reshape(last - first, columns)
+        total += rows.T @ rows
+    blocks = total.reshape(longest, len(mu), longest, len(mu))
+    for k in range(longest - 2, -1, -1):
+        blocks[k, :, :-1] += blocks[k + 1, :, 1:]
+    return total
+
+
+class _GramOperator(scipy.sparse.linalg.LinearOperator):  # type: ignore[misc]
+    """v -> Xi^T (Xi v) by fast convolution."""
+
+    def __init__(self, batch: Batch, mu: Floats, root_weights: Floats, n_lags: int) -> None:
+        columns = n_lags * len(mu)
+        super().__init__(np.dtype(np.float64), (columns, columns))
+        self.batch, self.mu, self.root_weights, self.n_lags = batch, mu, root_weights, n_lags
+        self.lengths = np.diff(batch.offsets)
+        self.longest = int(self.lengths.max())
+        # Linear, not circular, convolution of `longest` steps with n_lags lags.
+        self.n_fft = scipy.fft.next_fast_len(self.longest + n_lags - 1, real=True)
+        self.at_once = max(1, _PIECE // (self.n_fft * len(mu)))
+        elements = batch.n_sequences * (self.n_fft // 2 + 1) * len(mu)
+        self.kept: list[Floats] | None = list(self._transforms()) if elements <= _KEPT_TRANSFORMS else None
+
+    def _transforms(self) -> Iterator[Floats]:
+        """Of the sequences, first step first, piece by piece: (frequencies, n, I)."""
+        for first in range(0, self.batch.n_sequences, self.at_once):
+            last = min(first + self.at_once, self.batch.n_sequences)
+            steps = np.zeros((self.longest, last - first, len(self.mu)))
+            for n in range(first, last):
+                x = self.batch.data[self.batch.offsets[n]:self.batch.offsets[n + 1]]
+                steps[:len(x), n - first] = self.root_weights[n] * (x - self.mu)
+            yield scipy.fft.rfft(steps, self.n_fft, axis=0, overwrite_x=True)
+
+    def _matvec(self, v: Floats) -> Floats:
+        V = scipy.fft.rfft(v.reshape(self.n_lags, -1), self.n_fft, axis=0)
+        total = np.zeros_like(V)
+        first = 0
+        for X in self.kept if self.kept is not None else self._transforms():
+            # y_t = sum_k x_{t-k} v_k at the steps that there are; then back, sum_t x_{t-k} y_t.
+            y = scipy.fft.irfft((X @ V[:, :, None])[:, :, 0], self.n_fft, axis=0)
+            y[np.arange(self.n_fft)[:, None] >= self.lengths[first:first + X.shape[1]]] = 0
+            Y = scipy.fft.rfft(y, self.n_fft, axis=0)
+            total += (Y.conj()[:, None, :] @ X)[:, 0, :]
+            first += X.shape[1]
+        back: Floats = scipy.fft.irfft(total.conj(), self.n_fft, axis=0)[:self.n_lags]
+        return back.reshape(-1)
+
+
+# ---- scales -------------------------------------------------------------------------------------------
+
+
+def sample(batch: Batch) -> Batch:
+    """Sequences evenly spread over the batch, few enough to be judged quickly; at least one."""
+    mean_length = len(batch.data) / batch.n_sequences
+    n = int(min(batch.n_sequences, _JUDGED_SEQUENCES, max(1, _JUDGED_STEPS // mean_length)))
+    chosen = batch.select(np.linspace(0, batch.n_sequences - 1, n).astype(np.intp))
+    return Batch(chosen.data.astype(np.float64), chosen.offsets, True)
+
+
+def _with_scale(theta: Floats, form: Form, scale: float) -> Floats:
+    scaled = theta.copy()
+    p = parameters.views(scaled, form)
+    p["W_xh"] *= scale
+    p["b_h"] *= scale
+    if not form.tied:
+        p["V_hx"] /= scale
+    return scaled
+
+
+def _unrolled(theta: Floats, form: Form, sample: Batch) -> Floats:
+    codes = np.empty((sample.n_sequences, form.n_hidden))
+    rows = np.empty_like(sample.data)
+    _sequence.hidden_states(theta, sample.data, sample.offsets, form, codes, True)
+    _sequence.unroll(theta, codes, sample.offsets, form, True, rows)
+    return rows
+
+
+def _scaled(theta: Floats, form: Form, batch: Batch, size: float, close: tuple[float, float]) -> Floats:
+    """theta with the scale e, and the sharpness of softmax outputs, that suit a sample of the data."""
+    judged = sample(batch)
+    mu = parameters.views(theta, form)["c_x"].copy()
+    candidates = [_with_scale(theta, form, scale / size) for scale in _SCALES]
+    errors = [float(np.square(_unrolled(c, form, judged) - judged.data).sum()) for c in candidates]
+    if form.tied:
+        best = int(np.argmin(errors))
+    else:
+        variance = float(np.square(judged.data - mu).sum())
+        allowed = close[0] * errors[-1] + close[1] * variance
+        best = next((k for k, error in enumerate(errors) if error <= allowed), len(errors) - 1)
+    chosen = candidates[best]
+    if form.output == "softmax":
+        chosen = _sharpened(chosen, form, judged, mu)
+    return chosen
+
+
+def _sharpened(theta: Floats, form: Form, sample: Batch, mu: Floats) -> Floats:
+    """Outputs x^ turned into logits log mu + s (x^ - mu), with the s of least cross-entropy."""
+    log_mu = np.log(np.maximum(mu, 1e-6))
+    deviations = _unrolled(theta, form, sample) - mu
+    losses = []
+    for s in _SHARPNESS:
+        logits = log_mu + s * deviations
+        top = logits.max(axis=1, keepdims=True)
+        losses.append(float((np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
+                             - (sample.data * logits).sum(axis=1)).sum()))
+    sharp = theta.copy()
+    p = parameters.views(sharp, form)
+    p["c_x"][:] = log_mu
+    if not form.tied:
+        p["V_hx"] *= _SHARPNESS[int(np.argmin(losses))]
+    return sharp

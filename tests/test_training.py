@@ -1,0 +1,349 @@
+"""Long runs: validation, callbacks, checkpoints that survive kill -9, fits that are taken up again, L-BFGS."""
+
+import copy
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from problems import FORMS, PLAIN, form_id, ragged_lengths
+
+from rae_fast import RAE, parameters, reference, training
+from rae_fast.sequences import as_batch
+from rae_fast.solvers import STATE
+
+RNG = np.random.default_rng(0)
+X3 = RNG.standard_normal((12, 5, 3))
+RAGGED = [X3[i % 12, :n] for i, n in enumerate(ragged_lengths(5, 14))]
+BY_UPDATE = [name for name in STATE if name != "lbfgs"]
+
+
+def settings(solver, **params):
+    rate = {"adadelta": 1.0, "sgd": 0.02, "momentum": 2e-3, "nesterov": 2e-3}.get(solver, 0.01)
+    return {**PLAIN, "n_hidden": 6, "solver": solver, "learning_rate": rate, "batch_size": 4, "max_iter": 8, "tol": 0,
+            "random_state": 0, **params}
+
+
+# ---- early stopping --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("X", [X3, RAGGED], ids=["3-D", "list"])
+def test_the_best_parameters_on_held_out_sequences_come_back(X, solver):
+    model = RAE(**settings(solver, early_stopping=True, validation_fraction=0.3, max_iter=40)).fit(X)
+    assert len(model.validation_scores_) == model.n_iter_ == len(model.loss_curve_) == 40
+    batch = as_batch(X)
+    chosen = training.draw_held_out(batch.n_sequences, 0.3, np.random.default_rng(0))
+    out = batch.select(chosen)
+    assert out.n_sequences == round(0.3 * len(X))
+    held_out = out.in_container(out.data) if isinstance(X, list) else out.data.reshape(-1, 5, 3)
+    at_the_start = RAE(**settings(solver, early_stopping=True, validation_fraction=0.3, max_iter=0)).fit(X)
+    best = max(*model.validation_scores_, at_the_start.score(held_out))
+    assert model.score(held_out) == pytest.approx(best, rel=1e-12)
+
+
+def test_a_training_that_only_harms_leaves_the_start():
+    bad = RAE(**settings("sgd", learning_rate=0.5, clip_norm=1.0, early_stopping=True, init="linear", max_iter=5))
+    start = copy.deepcopy(bad).set_params(max_iter=0).fit(X3)
+    np.testing.assert_array_equal(bad.set_params(decoder="linear").fit(X3).theta_,
+                                  start.set_params(decoder="linear").fit(X3).theta_)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_early_stopping_stops_n_iter_no_change_passes_after_the_best(solver):
+    model = RAE(**settings(solver, early_stopping=True, tol=1e-3, n_iter_no_change=5, max_iter=3000,
+                           learning_rate=0.05)).fit(X3)
+    scores = np.array(model.validation_scores_)
+    assert 5 <= model.n_iter_ < 3000
+    best = np.maximum.accumulate(scores)
+    assert not (scores[-5:] > best[-6:-1] + 1e-3 * np.abs(best[-6:-1])).any()
+
+
+def test_early_stopping_needs_two_sequences_and_weights_on_both_sides():
+    with pytest.raises(ValueError, match="at least 2 sequences"):
+        RAE(early_stopping=True).fit(X3[0])
+    with pytest.raises(ValueError, match="weighs nothing"):
+        RAE(early_stopping=True, random_state=0).fit(X3, sample_weight=[1] + 11 * [0])
+    model = RAE(**settings("adam", early_stopping=True)).fit(X3[:2])
+    assert len(model.validation_scores_) == 8
+
+
+# ---- callbacks -------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("early", [False, True])
+def test_callbacks_see_whole_passes_and_may_stop(solver, early):
+    seen = []
+
+    def look(model):
+        assert len(model.loss_curve_) == model.n_iter_
+        assert np.isfinite(model.transform(X3)).all()
+        seen.append(model.n_iter_)
+
+    model = RAE(**settings(solver, callbacks=look, report_every=3, max_iter=8, early_stopping=early)).fit(X3)
+    assert seen == [3, 6, 8] and model.n_iter_ == 8
+    seen.clear()
+    model.set_params(callbacks=[look, lambda m: m.n_iter_ >= 6, lambda m: "not True"], max_iter=1000).fit(X3)
+    assert seen == [3, 6] and model.n_iter_ == 6
+
+
+def test_by_default_callbacks_are_called_about_ten_times_a_second():
+    calls = []
+    start = time.monotonic()
+    RAE(**settings("sgd", callbacks=[calls.append], max_iter=10**9, learning_rate=1e-6)).set_params(
+        callbacks=[calls.append, lambda m: time.monotonic() - start > 1]).fit(np.eye(4))
+    assert 3 <= len(calls) <= 20
+
+
+def test_a_callback_that_raises_leaves_a_usable_model():
+    def fail(model):
+        raise RuntimeError("enough")
+
+    model = RAE(**settings("adam", callbacks=fail, report_every=2))
+    with pytest.raises(RuntimeError, match="enough"):
+        model.fit(X3)
+    assert model.n_iter_ == 2 and np.isfinite(model.score(X3))
+
+
+# ---- checkpoints and resuming ----------------------------------------------------------------------------
+
+class Stop(Exception):
+    pass
+
+
+def interrupted_at(passes, X, weights=None, **params):
+    """A fit that an exception ends after so many passes; the checkpoint is what it leaves."""
+
+    def stop(model):
+        if model.n_iter_ >= passes:
+            raise Stop
+
+    with pytest.raises(Stop):
+        RAE(**params, callbacks=stop, report_every=1).fit(X, sample_weight=weights)
+
+
+def same(a, b):
+    np.testing.assert_array_equal(a.theta_, b.theta_)
+    assert a.loss_curve_ == b.loss_curve_ and a.validation_scores_ == b.validation_scores_
+    assert (a.n_iter_, a.n_updates_, a.n_steps_) == (b.n_iter_, b.n_updates_, b.n_steps_)
+    assert a.solver_state_.keys() == b.solver_state_.keys()
+    for name in a.solver_state_:
+        np.testing.assert_array_equal(a.solver_state_[name], b.solver_state_[name])
+
+
+@pytest.mark.parametrize("solver", BY_UPDATE)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("extra", [{}, {"early_stopping": True, "relative_rates": True},
+                                   {"init": "linear", "tol": 1e-9}], ids=["plain", "early", "linear"])
+def test_a_resumed_fit_gives_the_bits_of_an_unbroken_one(solver, dtype, extra, tmp_path):
+    X = [x.astype(dtype) for x in RAGGED]
+    params = settings(solver, schedule="cosine", checkpoint=tmp_path / "fit", **extra)
+    if extra:
+        params["learning_rate"] /= 20
+    weights = RNG.uniform(0.1, 0.4, len(X))
+    for w in (None, weights):
+        unbroken = RAE(**params).fit(X, sample_weight=w)
+        interrupted_at(3, X, w, **params)
+        resumed = RAE(**{**params, "verbose": 0, "random_state": 5}).fit(X, sample_weight=w, resume=True)
+        same(resumed, unbroken)
+        assert resumed.score(X) == unbroken.score(X)
+        same(resumed.partial_fit(X), unbroken.partial_fit(X))
+
+
+@pytest.mark.parametrize("make", [lambda: np.random.RandomState(3), lambda: np.random.Generator(np.random.Philox(3)),
+                                  lambda: np.random.Generator(np.random.SFC64(3)), lambda: np.random.PCG64(3)])
+def test_any_random_stream_is_taken_up(make, tmp_path):
+    params = settings("adam", checkpoint=tmp_path / "fit")
+    unbroken = RAE(**{**params, "random_state": make()}).fit(X3)
+    interrupted_at(3, X3, **{**params, "random_state": make()})
+    same(RAE(**{**params, "random_state": make()}).fit(X3, resume=tmp_path / "fit"), unbroken)
+    interrupted_at(3, X3, **{**params, "random_state": make()})
+    if not isinstance(make(), np.random.PCG64):
+        with pytest.raises(ValueError, match="cannot be used"):
+            RAE(**{**params, "random_state": 0}).fit(X3, resume=True)
+
+
+def test_interrupted_before_the_first_update_of_a_pass(tmp_path):
+    """The order of the pass is drawn once: Ctrl-C in its first gradient must not draw another."""
+    X = RNG.standard_normal((3, 200_000, 2))
+    params = settings("sgd", learning_rate=1e-6, n_hidden=24, batch_size=1, max_iter=2, checkpoint=tmp_path / "fit")
+    unbroken = RAE(**params).fit(X)
+    for after in (0.02, 0.1, 0.2):
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, after)
+        try:
+            model = RAE(**params).fit(X)
+        except KeyboardInterrupt:
+            model = RAE(**params).fit(X, resume=(tmp_path / "fit").exists() and tmp_path / "fit")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        np.testing.assert_array_equal(model.theta_, unbroken.theta_)
+        (tmp_path / "fit").unlink()
+
+
+def test_lbfgs_is_taken_up_at_the_end_of_a_round(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "LBFGS_ROUND", 10)
+    params = settings("lbfgs", max_iter=60, relative_rates=True, init="orthogonal", checkpoint=tmp_path / "fit",
+                      checkpoint_seconds=0)
+    unbroken = RAE(**params).fit(RAGGED)
+    assert unbroken.n_iter_ == 60 and unbroken.loss_curve_ == sorted(unbroken.loss_curve_, reverse=True)
+    interrupted_at(34, RAGGED, **params)
+    assert RAE.load(tmp_path / "fit").n_iter_ == 30
+    same(RAE(**params).fit(RAGGED, resume=True), unbroken)
+
+
+def test_a_finished_fit_resumes_to_itself_and_a_missing_one_starts_afresh(tmp_path):
+    params = settings("adam", checkpoint=str(tmp_path / "fit"), early_stopping=True)
+    first = RAE(**params).fit(X3, resume=True)
+    same(RAE(**params).fit(X3, resume=True), first)
+    same(RAE.load(tmp_path / "fit"), first)
+    assert not (tmp_path / "fit.part").exists()
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_and_changes_nothing(tmp_path):
+    path = tmp_path / "fit"
+    params = settings("adam", checkpoint=path)
+    interrupted_at(3, X3, **params)
+    model = RAE(**params).fit(X3[:5])
+    interrupted_at(3, X3, **params)
+    before = copy.deepcopy(model.__getstate__())
+    refused = [
+        ({"max_iter": 9}, X3, "with max_iter=8, not 9"), ({"solver": "sgd"}, X3, "solver='adam'"),
+        ({}, X3 + 1, "other data"), ({}, X3[:, :, :2], "3 features"), ({}, X3.astype(np.float32), "float64 data"),
+        ({}, list(X3[:11]), "other data"),
+    ]
+    for change, X, message in refused:
+        with pytest.raises(ValueError, match=message):
+            copy.deepcopy(model).set_params(**change).fit(X, resume=path)
+        with pytest.raises(ValueError, match=message):
+            model.set_params(**change).fit(X, resume=path)
+        model.set_params(**{name: params[name] for name in change})
+        np.testing.assert_equal(model.__getstate__(), before)
+    model.save(tmp_path / "model")
+    for resume, message in [(tmp_path / "model", "not a checkpoint"), (3, "resume must be"), (None, "resume must be")]:
+        with pytest.raises(ValueError, match=message):
+            model.fit(X3, resume=resume)
+    with pytest.raises(ValueError, match="checkpoint is None"):
+        RAE().fit(X3, resume=True)
+    with pytest.raises(FileNotFoundError):
+        model.fit(X3, resume=tmp_path / "nothing")
+    np.testing.assert_equal(model.__getstate__(), before)
+
+
+KILLED = """
+import numpy as np, sys
+from rae_fast import RAE
+X = np.random.default_rng(0).standard_normal((40, 5, 3))
+RAE(200, max_iter=10**9, checkpoint=sys.argv[1], checkpoint_seconds=0, random_state=0, learning_rate=1e-3).fit(X)
+"""
+
+
+def test_kill_9_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
+    path = tmp_path / "fit"
+    passes = 0
+    for attempt in range(6):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)])
+        deadline = time.monotonic() + 60
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.05 + 0.0371 * attempt)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        model = RAE.load(path)
+        assert np.isfinite(model.theta_).all() and model.n_iter_ == len(model.loss_curve_)
+        passes = max(passes, model.n_iter_)
+    assert passes > 0
+
+
+def test_a_checkpoint_that_cannot_be_written_says_so(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    model = RAE(**settings("adam", checkpoint=folder / "fit", callbacks=lambda m: folder.rmdir()))
+    with pytest.raises(OSError):
+        model.fit(X3)
+    assert np.isfinite(model.theta_).all()
+
+
+# ---- L-BFGS ----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("options", FORMS, ids=form_id)
+@pytest.mark.parametrize("relative", [False, True])
+def test_lbfgs_descends_on_the_loss_of_every_form(options, relative):
+    X = reference.softmax(X3) if options["output"] == "softmax" else X3
+    model = RAE(**settings("lbfgs", max_iter=25, relative_rates=relative, **options)).fit(X)
+    assert model.loss_curve_ == sorted(model.loss_curve_, reverse=True) and len(model.loss_curve_) == 25
+    assert model.n_iter_ == model.n_updates_ == 25
+    assert model.loss_and_grad(X)[0] == pytest.approx(model.loss_curve_[-1], rel=1e-9)
+    assert model.loss_curve_[-1] < 0.9 * RAE(**settings("lbfgs", max_iter=0, **options)).fit(X).loss_and_grad(X)[0]
+
+
+def test_lbfgs_finds_what_adam_finds_in_the_end():
+    X = X3[:4]
+    long = {"n_hidden": 2, "init": "orthogonal", "objective": "unfold", "random_state": 0, "decoder": "linear"}
+    lbfgs = RAE(**{**settings("lbfgs", max_iter=2000), **long}).fit(X)
+    adam = RAE(**{**settings("adam", max_iter=20_000, schedule="cosine"), **long}).fit(X)
+    assert lbfgs.loss_curve_[-1] == pytest.approx(adam.loss_curve_[-1], rel=0.02)
+
+
+def test_lbfgs_weight_decay_weights_and_single_precision():
+    weights = RNG.uniform(0.1, 1, 12)
+    model = RAE(**settings("lbfgs", max_iter=3000, weight_decay=0.5, objective="unfold")).fit(X3, sample_weight=weights)
+    _, grad = model.loss_and_grad(X3, sample_weight=weights)
+    flat = np.zeros_like(model.theta_)
+    for name, view in parameters.views(flat, model._form).items():
+        view[...] = grad[name] + 0.5 * model.parameters_[name]
+    assert np.abs(flat).max() < 1e-3
+    single = RAE(**settings("lbfgs", max_iter=50)).fit(X3.astype(np.float32))
+    assert single.theta_.dtype == np.float32 and single.loss_curve_[-1] < single.loss_curve_[0]
+
+
+def test_lbfgs_stops_by_tol_and_where_nothing_is_gained():
+    model = RAE(**settings("lbfgs", max_iter=100_000, tol=1e-3, n_iter_no_change=3)).fit(X3)
+    assert model.n_iter_ < 1000
+    zeros = np.zeros((2, 3, 1))
+    done = RAE(**settings("lbfgs", max_iter=1000, init="linear", objective="unfold")).fit(zeros)
+    assert done.n_iter_ < 1000 and np.allclose(done.reconstruct(zeros), 0)
+
+
+def test_lbfgs_is_for_fit_only():
+    with pytest.raises(ValueError, match="use fit"):
+        RAE(solver="lbfgs").partial_fit(X3)
+    model = RAE(**settings("lbfgs")).fit(X3)
+    model.set_params(solver="adam").partial_fit(X3)
+    assert list(model.solver_state_) == ["mean", "square"]
+
+
+def test_lbfgs_that_starts_beyond_all_numbers_says_so():
+    model = RAE(**settings("lbfgs", init_scale=1e200, objective="unfold"))
+    with pytest.raises(FloatingPointError, match="start of lbfgs"):
+        model.fit(X3)
+    assert np.isfinite(model.theta_).all()
+
+
+# ---- the defaults ----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("n_hidden", [2, 8])
+@pytest.mark.parametrize("output", ["linear", "softmax"])
+def test_the_default_fit_ends_below_its_closed_form_start(n_hidden, output):
+    t = np.arange(10)[:, None]
+    X = [np.sin(RNG.uniform(0.3, 1) * t[:n] + RNG.uniform(0, 6, 2)) for n in RNG.integers(4, 11, 300)]
+    if output == "softmax":
+        X = [reference.softmax(3 * x) for x in X]
+    start = RAE(n_hidden, output=output, max_iter=0, random_state=0).fit(X[:200])
+    model = RAE(n_hidden, output=output, max_iter=200, random_state=0).fit(X[:200])
+    assert model.score(X[:200]) > start.score(X[:200]) and model.score(X[200:]) > start.score(X[200:])
+
+
+def test_a_pickle_in_the_middle_of_learning_goes_on(tmp_path):
+    model = RAE(**settings("adam", relative_rates=True, init="linear")).fit(X3)
+    model.save(tmp_path / "model")
+    copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model), RAE.load(tmp_path / "model")]
+    for _ in range(3):
+        for one in (model, *copies):
+            one.partial_fit(X3)
+    for one in copies:
+        same(one, model)
+    os.unlink(tmp_path / "model")
