@@ -94,8 +94,21 @@ cdef inline double now() noexcept nogil:
     return <double>t.tv_sec + 1e-9 * <double>t.tv_nsec
 
 
+cdef extern from "fp_state.h" nogil:
+    uint64_t rae_fp_state()
+    void rae_set_fp_state(uint64_t state)
+    uint64_t rae_flush_subnormals()
+    const uint64_t RAE_FLUSH
+
+
 cdef int check_signals() except -1 with gil:
-    PyErr_CheckSignals()
+    # A signal handler is Python code, which knows subnormal numbers.
+    cdef uint64_t state = rae_fp_state()
+    rae_set_fp_state(state & ~RAE_FLUSH)
+    try:
+        PyErr_CheckSignals()
+    finally:
+        rae_set_fp_state(state)
     return 0
 
 
@@ -1270,43 +1283,47 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     cdef double loss = 0
     cdef int status = 0
     cdef bint updated = False
-    with nogil:
-        while status == 0:
-            if run.position == 0 and run.n_iter >= max_iter:
-                status = 1
-                break
-            # At least one update a call, so that calls always get on.
-            if n_losses == losses.shape[0] or (updated and task.pulse.time >= task.pulse.deadline):
-                break
-            if not run.in_pass:  # drawn once, even if Ctrl-C comes before the pass's first update
-                if bits != NULL and N > 1:
-                    shuffle(N, &run.order[0], bits)
-                run.pass_loss = 0
-                run.in_pass = True
-            n = min(batch_size, N - run.position)
-            batch_gradient(&task, &theta[0], &data[0, 0], &offsets[0], n,
-                           &run.order[run.position], w, &grad[0], &loss)
-            if not isfinite(loss) or first_beyond(size, limit, &grad[0]) < <size_t>size:
-                status = 3
-                break
-            if scale_ != NULL:
-                for i in range(size):
-                    scratch_[i] = grad[i] * scale_[i]
-                if first_beyond(size, <real>(limit / widest), scratch_) < <size_t>size:
+    cdef uint64_t fp_state = rae_flush_subnormals()
+    try:
+        with nogil:
+            while status == 0:
+                if run.position == 0 and run.n_iter >= max_iter:
+                    status = 1
+                    break
+                # At least one update a call, so that calls always get on.
+                if n_losses == losses.shape[0] or (updated and task.pulse.time >= task.pulse.deadline):
+                    break
+                if not run.in_pass:  # drawn once, even if Ctrl-C comes before the pass's first update
+                    if bits != NULL and N > 1:
+                        shuffle(N, &run.order[0], bits)
+                    run.pass_loss = 0
+                    run.in_pass = True
+                n = min(batch_size, N - run.position)
+                batch_gradient(&task, &theta[0], &data[0, 0], &offsets[0], n,
+                               &run.order[run.position], w, &grad[0], &loss)
+                if not isfinite(loss) or first_beyond(size, limit, &grad[0]) < <size_t>size:
                     status = 3
                     break
-            update(&settings, learning_rate_at(&settings, run.n_updates / total), t0 + run.n_updates + 1,
-                   size, &grad[0], first_, second_, scale_, scratch_, &theta[0])
-            updated = True
-            run.n_updates += 1
-            run.pass_loss += loss
-            run.position += n
-            if run.position == N:
-                run.position = 0
-                run.in_pass = False
-                run.n_iter += 1
-                losses[n_losses] = run.pass_loss / ((N + batch_size - 1) // batch_size)
-                n_losses += 1
-                if pass_converged(run, losses[n_losses - 1], tol, n_iter_no_change):
-                    status = 2
+                if scale_ != NULL:
+                    for i in range(size):
+                        scratch_[i] = grad[i] * scale_[i]
+                    if first_beyond(size, <real>(limit / widest), scratch_) < <size_t>size:
+                        status = 3
+                        break
+                update(&settings, learning_rate_at(&settings, run.n_updates / total), t0 + run.n_updates + 1,
+                       size, &grad[0], first_, second_, scale_, scratch_, &theta[0])
+                updated = True
+                run.n_updates += 1
+                run.pass_loss += loss
+                run.position += n
+                if run.position == N:
+                    run.position = 0
+                    run.in_pass = False
+                    run.n_iter += 1
+                    losses[n_losses] = run.pass_loss / ((N + batch_size - 1) // batch_size)
+                    n_losses += 1
+                    if pass_converged(run, losses[n_losses - 1], tol, n_iter_no_change):
+                        status = 2
+    finally:
+        rae_set_fp_state(fp_state)
     run.status = ("running", "finished", "converged", "non-finite")[status]

@@ -347,3 +347,45 @@ def test_a_pickle_in_the_middle_of_learning_goes_on(tmp_path):
     for one in copies:
         same(one, model)
     os.unlink(tmp_path / "model")
+
+
+# ---- subnormal numbers -----------------------------------------------------------------------------------
+
+def subnormals_count():
+    """Whether this thread's arithmetic knows numbers below the smallest normal one."""
+    return sys.float_info.min * np.random.default_rng(0).uniform(0.1, 0.4) > 0
+
+
+def test_subnormal_numbers_are_flushed_inside_the_loop_only():
+    seen = []
+
+    def handler(signum, frame):
+        seen.append(subnormals_count())
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            RAE(64, init="normal", max_iter=10**6).fit(RNG.standard_normal((1, 200_000, 2)))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert seen == [True] and subnormals_count()
+    RAE(4, callbacks=lambda m: seen.append(subnormals_count()), report_every=1, max_iter=2).fit(X3)
+    assert seen == [True] * 3 and subnormals_count()
+    with pytest.raises(FloatingPointError):
+        RAE(4, **{**PLAIN, "learning_rate": 100.0, "tol": 0, "max_iter": 1000}).fit(100 * X3)
+    assert subnormals_count()
+
+
+def test_what_would_become_subnormal_becomes_zero():
+    """Adam's mean square of a gradient that has become 0 decays below the smallest normal number."""
+    X = X3.copy()
+    X[:, :, 1] = 0  # so that this row of W_xh has no gradient
+    for dtype in (np.float32, np.float64):
+        model = RAE(4, **{**PLAIN, "solver": "adam", "max_iter": 0}).fit(X.astype(dtype))
+        square = parameters.views(model.solver_state_["square"], model._form)["W_xh"]
+        square[1] = np.finfo(dtype).tiny
+        model.partial_fit(X)
+        assert (square[1] == 0).all() and (square[0] > 0).all()
