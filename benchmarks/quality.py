@@ -160,13 +160,14 @@ def picture(watches, path):
 
 
 def frontier(seeds):
-    print("\nThe frontier: fewer units, all 40,320 orders, ten times the passes, init=\"orthogonal\", learning_rate=1")
+    print("\nThe frontier: fewer units, all 40,320 orders, ten times the passes, init=\"orthogonal\", learning_rate=1, "
+          "clip_norm=1")
     X = ORDERS.astype(np.float32)
     for n_hidden in (16, 12, 10, 8, 6):
         missed = []
         for seed in range(min(seeds, 3)):
             model, seconds = train(X, n_hidden, seed, **{**OURS, "init": "orthogonal", "learning_rate": 1.0,
-                                                         "max_iter": 200})
+                                                         "clip_norm": 1.0, "max_iter": 200})
             missed.append(round((1 - recall(model, X)[1]) * len(X)))
         print(f"  H = {n_hidden}: missed {', '.join(map(str, missed))} (seeds 0-{len(missed) - 1}), "
               f"{seconds:.1f} s each", flush=True)
