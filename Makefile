@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard rae_fast/*.py rae_fast/*.pyx rae_fast/*.pxd csrc/*.c csrc/*.h)
 
-.PHONY: demo test slow bench dist lint sanitize clean
+.PHONY: demo test slow bench quality dist lint sanitize clean
 
 demo: $(VENV)/built
 	$(BIN)/python benchmarks/demo.py $(DEMO)
@@ -20,6 +20,12 @@ slow: $(VENV)/built
 
 bench: $(VENV)/built
 	$(BIN)/python benchmarks/run.py
+
+# What training reaches, half an hour: with the GRU auto-encoder in PyTorch and the data sets in aeon's files.
+quality: $(VENV)/built
+	$(BIN)/python -m pip install --quiet --group bench "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --no-deps "aeon==1.6.0"
+	$(BIN)/python benchmarks/quality.py --plot docs/recall.png
 
 lint: $(VENV)/built
 	$(BIN)/python -m pip install --quiet --group lint

@@ -35,7 +35,7 @@ class Hyperparameters:
     solver: Solver
     relative_rates: bool
     batch_size: int
-    max_iter: int
+    max_iter: int  # -1 stands for "auto", which training.with_passes makes a number
     tol: float
     n_iter_no_change: int
     early_stopping: bool
@@ -81,7 +81,7 @@ def check(params: dict[str, Any]) -> Hyperparameters:
         ),
         relative_rates=_boolean(params, "relative_rates"),
         batch_size=_integer(params, "batch_size", 1),
-        max_iter=_integer(params, "max_iter", 0),
+        max_iter=_passes(params["max_iter"]),
         tol=_real(params, "tol"),
         n_iter_no_change=_integer(params, "n_iter_no_change", 1),
         early_stopping=_boolean(params, "early_stopping"),
@@ -133,6 +133,14 @@ def _fraction(params: dict[str, Any], name: str, positive: bool = False) -> floa
     if value >= 1:
         raise ValueError(f"{name} must lie in {'(' if positive else '['}0, 1); got {params[name]!r}")
     return value
+
+
+def _passes(value: Any) -> int:
+    if isinstance(value, str):
+        if value != "auto":
+            raise ValueError(f"max_iter must be 'auto' or an integer of at least 0; got {value!r}")
+        return -1
+    return _integer({"max_iter": value}, "max_iter", 0)
 
 
 def _callbacks(value: Any) -> tuple[Callable[[Any], Any], ...]:

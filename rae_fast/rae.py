@@ -103,8 +103,8 @@ class RAE(Estimator):
         This times theta_ is added to the gradient.
     batch_size : int, default=32
         Sequences per update, capped at their number. A short last batch has its own mean.
-    max_iter : int, default=1000
-        Passes over the data; 0 only initialises.
+    max_iter : int or "auto", default="auto"
+        Passes over the data; 0 only initialises. "auto" is as many as make 50,000 updates, but 20 to 1000.
     tol : float, default=0.0
         Stop after `n_iter_no_change` passes in a row that improve on the best so far by less than this
         fraction of it; 0 never stops early. What is compared is the training loss, or the validation score
@@ -213,7 +213,7 @@ class RAE(Estimator):
                  momentum: float = 0.9, momentum_schedule: str = "constant", rho: float = 0.95,
                  beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
                  clip_norm: float | None = None, weight_decay: float = 0.0, batch_size: int = 32,
-                 max_iter: int = 1000, tol: float = 0.0, n_iter_no_change: int = 10,
+                 max_iter: int | str = "auto", tol: float = 0.0, n_iter_no_change: int = 10,
                  early_stopping: bool = False, validation_fraction: float = 0.1, shuffle: bool = True,
                  callbacks: Any = None, report_every: int | None = None,
                  checkpoint: str | os.PathLike[str] | None = None, checkpoint_seconds: float = 60.0,
@@ -310,6 +310,7 @@ class RAE(Estimator):
             chosen = (training.draw_held_out(n, settings.validation_fraction, rng) if path is None
                       else training.chosen_in(path, arrays, n))
             batch, weights, held_out = training.hold_out(batch, weights, chosen)
+        settings = training.with_passes(settings, batch.n_sequences)
         if path is None:
             self._start(batch, weights, settings, rng)
         run = training.Fit(model, settings, model._objective(settings), batch, weights, rng, mark, held_out)

@@ -32,6 +32,8 @@ Floats = NDArray[Any]
 _SECONDS_PER_CALL = 0.1
 # Passes whose losses one such call can report; a pass takes a microsecond or more.
 _PASSES_PER_CALL = 1 << 17
+# max_iter="auto": passes that make this many updates, within these limits (docs/quality.md, "Defaults").
+_ENOUGH_UPDATES, _FEWEST_PASSES, _MOST_PASSES = 50_000, 20, 1000
 # What the checkpoint's part of a file is called.
 _PREFIX = "fit."
 
@@ -304,6 +306,15 @@ def fingerprint(batch: Batch, weights: Floats | None) -> int:
     value = zlib.crc32(batch.data.data.cast("B"))
     value = zlib.crc32(batch.offsets.astype(np.int64).tobytes(), value)
     return value if weights is None else zlib.crc32(weights.tobytes(), value)
+
+
+def with_passes(settings: Hyperparameters, n_sequences: int) -> Hyperparameters:
+    """The settings with max_iter="auto" made a number of passes over so many sequences."""
+    if settings.max_iter >= 0:
+        return settings
+    per_pass = -(-n_sequences // settings.batch_size)
+    passes = _MOST_PASSES if settings.solver.name == "lbfgs" else -(-_ENOUGH_UPDATES // per_pass)
+    return replace(settings, max_iter=min(_MOST_PASSES, max(_FEWEST_PASSES, passes)))
 
 
 def one_update(settings: Hyperparameters) -> Hyperparameters:

@@ -217,7 +217,7 @@ PARAMETERS = {
     "init_scale": [-0.1, np.nan, "a", 1e308 * 10],
     "learning_rate": [0, -1e-3, np.inf, np.nan, None, "fast", 10**400],
     "batch_size": [0, 1.5, None, -3],
-    "max_iter": [-1, 1.0, None],
+    "max_iter": [-1, 1.0, None, "many"],
     "tol": [-1, np.nan, None],
     "n_iter_no_change": [0, None],
     "shuffle": [None, 1, "yes"],

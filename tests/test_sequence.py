@@ -163,6 +163,29 @@ def test_every_solver_matches_the_reference(isa, dtype, solver, objective, scale
             assert relative_error(array, exact_state[name]) <= allowed, name
 
 
+@pytest.mark.parametrize("name", [name for name in STATE if name != "lbfgs"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_solver_on_every_form(dtype, name):
+    """Flat vectors know no form; that tied ones are shorter, and gradients in place, shows here."""
+    I, H, T, B = 3, 5, 4, 5
+    solver = Solver(name, 1.0 if name == "adadelta" else 1e-3, epsilon=1e-3, clip_norm=1.0, weight_decay=0.01)
+    for options in FORMS:
+        form = Form(I, H, **options)
+        theta, data, offsets, weights = problem(form, T, B, ragged=True)
+        exact, found = theta.astype(np.float64), theta.astype(dtype)
+        scale = np.linspace(0.5, 2, len(theta)).astype(np.float32)
+        state = list(new_state(solver, len(theta), np.dtype(dtype)).values())
+        exact_state = list(new_state(solver, len(theta), np.dtype(np.float64)).values())
+        run, losses = _sequence.Training(offsets, 2), np.empty(2)
+        _sequence.train(found, data.astype(dtype), offsets, weights.astype(dtype), form, solver, state,
+                        scale.astype(dtype), 0, None, 2, 0.0, 10, run, losses, 1e9)
+        curve = reference.train(exact, data.astype(np.float64), offsets, weights.astype(np.float64), form, solver,
+                                exact_state, scale.astype(np.float64), 2, None, 2, 0.0, 10)
+        allowed = 8 * run.n_updates * tolerance(dtype, I, H, T, B)
+        np.testing.assert_allclose(losses, curve, rtol=allowed, err_msg=str(options))
+        assert relative_error(found, exact) <= allowed, options
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shuffled", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])

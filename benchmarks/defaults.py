@@ -1,0 +1,108 @@
+"""python benchmarks/defaults.py: what else the defaults could have been, on five real data sets.
+
+Held-out squared error of the unrolled sequences over that of the mean input, as in quality.py, one seed,
+a fit changed in one thing at a time. What it says and what was chosen: docs/quality.md, "Defaults".
+"""
+
+import os
+
+for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+    os.environ.pop(name, None)
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import argparse  # noqa: E402
+import sys  # noqa: E402
+from dataclasses import replace  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+
+from rae_fast import RAE, _sequence, closed_form, hyperparameters, reference  # noqa: E402
+from rae_fast.sequences import as_batch  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parent))
+import datasets  # noqa: E402
+
+VARIANTS = {
+    "defaults": {},
+    "learning_rate 0.1": {"learning_rate": 0.1},
+    "learning_rate 1": {"learning_rate": 1.0},
+    "learning_rate 3": {"learning_rate": 3.0},
+    "plain rates, 1e-3": {"relative_rates": False, "learning_rate": 1e-3},
+    "plain rates, 1e-2": {"relative_rates": False, "learning_rate": 1e-2},
+    "constant rate": {"schedule": "constant"},
+    "batch_size 8": {"batch_size": 8},
+    "batch_size 128": {"batch_size": 128},
+    "max_iter 300": {"max_iter": 300},
+    "max_iter 3000": {"max_iter": 3000},
+    "rmsprop": {"solver": "rmsprop"},
+    "lbfgs": {"solver": "lbfgs"},
+    "linear decoder": {"decoder": "linear"},
+    "orthogonal start": {"init": "orthogonal"},
+    "stepwise": {"objective": "stepwise"},
+    "early stopping": {"early_stopping": True},
+}
+# The scale of the closed form as the start of a training: what unrolling may cost more than the linear model
+# (rae_fast/closed_form.py).
+SCALES = {"start 5 % worse": (1.05, 1e-4), "start 50 % worse": (1.5, 0.03), "start twice as bad": (2.0, 0.1)}
+# Weights of the stepwise objective added to the unfolding one.
+SUMS = (0.01, 0.1, 1.0)
+
+
+def fit_sum(learn, n_hidden, weight):
+    """The defaults on unfold + weight * stepwise, by the compiled gradients and the reference's Adam."""
+    model = RAE(n_hidden, max_iter=1, learning_rate=1e-300, random_state=0).fit(learn)
+    settings = hyperparameters.check(RAE(max_iter=1000).get_params())
+    unfold = model._objective(settings)
+    stepwise = replace(unfold, objective="stepwise")
+    theta, batch, rng = model.theta_, as_batch(learn), np.random.default_rng(0)
+    state = [np.zeros_like(theta), np.zeros_like(theta)]
+    grads = np.empty((2, theta.size))
+    total = settings.max_iter * -(-len(learn) // settings.batch_size)
+    t = 0
+    for _ in range(settings.max_iter):
+        order = rng.permutation(len(learn))
+        for first in range(0, len(learn), settings.batch_size):
+            part = batch.select(order[first:first + settings.batch_size])
+            _sequence.loss_and_grad(theta, part.data, part.offsets, None, unfold, grads[0])
+            _sequence.loss_and_grad(theta, part.data, part.offsets, None, stepwise, grads[1])
+            rate = reference.learning_rate_at(settings.solver, t, total)
+            t += 1
+            reference.update(settings.solver, rate, grads[0] + weight * grads[1], state, model.rate_scale_, t, theta)
+    return model
+
+
+def fit_scale(learn, n_hidden, close):
+    before = closed_form._CLOSE_TO_BE_BENT
+    closed_form._CLOSE_TO_BE_BENT = close
+    try:
+        return RAE(n_hidden, random_state=0).fit(learn)
+    finally:
+        closed_form._CLOSE_TO_BE_BENT = before
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hidden", nargs="+", type=int, default=[8, 32])
+    options = parser.parse_args()
+    makers = {name: lambda X, H, v=v: RAE(H, random_state=0, **v).fit(X) for name, v in VARIANTS.items()}
+    makers |= {name: lambda X, H, v=v: fit_scale(X, H, v) for name, v in SCALES.items()}
+    makers |= {f"unfold + {w:g} stepwise": lambda X, H, w=w: fit_sum(X, H, w) for w in SUMS}
+    sets = {name: datasets.split(datasets.load(name)) for name in datasets.NAMES}
+    columns = [(name, H) for name in sets for H in options.hidden]
+    print(f"{'':23}" + "".join(f"{name[:11] + ' ' + str(H):>15}" for name, H in columns))
+    for maker, make in makers.items():
+        cells = []
+        for name, H in columns:
+            learn, held_out = sets[name]
+            mean = np.concatenate(learn).mean(axis=0)
+            variance = sum(((x - mean) ** 2).sum() for x in held_out)
+            try:
+                cells.append(f"{make(learn, H).reconstruction_error(held_out).sum() / variance:.4f}")
+            except FloatingPointError:
+                cells.append("overflow")
+        print(f"{maker:23}" + "".join(f"{cell:>15}" for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()
