@@ -47,10 +47,11 @@ _RANK_TOLERANCE = 1e-12
 # Units beyond the rank start as normal draws with this fraction of the others' root mean square.
 _PADDING = 1e-3
 # The scale e is the largest power of 2 with which the error of unrolled sequences is at most this times the
-# error of the linear model plus this fraction of the variance: by itself, and as the start of a training
-# whose tanh decoder has to have something to bend (docs/quality.md, "Defaults").
+# error of the linear model plus this fraction of the variance. As the start of a training whose tanh decoder
+# has to have something to bend, it is the largest that loses at most a tenth of the variance that the
+# linear model explains (docs/quality.md, "Defaults").
 _SCALES = 2.0 ** -np.arange(15)
-_CLOSE, _CLOSE_TO_BE_BENT = (1.05, 1e-4), (1.2, 0.03)
+_CLOSE, _CLOSE_TO_ZERO, _MOST_LOST = 1.05, 1e-4, 0.1
 # Sharpness of softmax outputs that are tried, and how many steps and sequences judge these choices.
 _SHARPNESS = 2.0 ** np.arange(7)
 _JUDGED_STEPS, _JUDGED_SEQUENCES = 20_000, 256
@@ -94,8 +95,8 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     p["b_h"][:] = -mu @ p["W_xh"]
     # The size of a code before tanh: the root mean square over its elements.
     size = np.sqrt(values[:rank].sum() / (max(float(w @ lengths), np.finfo(float).tiny) * H)) or 1.0
-    close = _CLOSE_TO_BE_BENT if to_be_trained and form.decoder == "tanh" else _CLOSE
-    return _scaled(theta, form, batch, size, close).astype(batch.data.dtype)
+    to_be_bent = to_be_trained and form.decoder == "tanh"
+    return _scaled(theta, form, batch, size, to_be_bent).astype(batch.data.dtype)
 
 
 def _pad(p: dict[str, Floats], form: Form, rank: int, rng: np.random.Generator) -> None:
@@ -238,7 +239,7 @@ def _unrolled(theta: Floats, form: Form, sample: Batch) -> Floats:
     return rows
 
 
-def _scaled(theta: Floats, form: Form, batch: Batch, size: float, close: tuple[float, float]) -> Floats:
+def _scaled(theta: Floats, form: Form, batch: Batch, size: float, to_be_bent: bool) -> Floats:
     """theta with the scale e, and the sharpness of softmax outputs, that suit a sample of the data."""
     judged = sample(batch)
     mu = parameters.views(theta, form)["c_x"].copy()
@@ -248,7 +249,9 @@ def _scaled(theta: Floats, form: Form, batch: Batch, size: float, close: tuple[f
         best = int(np.argmin(errors))
     else:
         variance = float(np.square(judged.data - mu).sum())
-        allowed = close[0] * errors[-1] + close[1] * variance
+        allowed = _CLOSE * errors[-1] + _CLOSE_TO_ZERO * variance
+        if to_be_bent:
+            allowed = max(allowed, errors[-1] + _MOST_LOST * (variance - errors[-1]))
         best = next((k for k, error in enumerate(errors) if error <= allowed), len(errors) - 1)
     chosen = candidates[best]
     if form.output == "softmax":

@@ -104,7 +104,7 @@ class RAE(Estimator):
     batch_size : int, default=32
         Sequences per update, capped at their number. A short last batch has its own mean.
     max_iter : int or "auto", default="auto"
-        Passes over the data; 0 only initialises. "auto" is as many as make 50,000 updates, but 20 to 1000.
+        Passes over the data; 0 only initialises. "auto" is as many as make 25,000 updates, but 20 to 500.
     tol : float, default=0.0
         Stop after `n_iter_no_change` passes in a row that improve on the best so far by less than this
         fraction of it; 0 never stops early. What is compared is the training loss, or the validation score

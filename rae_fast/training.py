@@ -33,7 +33,7 @@ _SECONDS_PER_CALL = 0.1
 # Passes whose losses one such call can report; a pass takes a microsecond or more.
 _PASSES_PER_CALL = 1 << 17
 # max_iter="auto": passes that make this many updates, within these limits (docs/quality.md, "Defaults").
-_ENOUGH_UPDATES, _FEWEST_PASSES, _MOST_PASSES = 50_000, 20, 1000
+_ENOUGH_UPDATES, _FEWEST_PASSES, _MOST_PASSES = 25_000, 20, 500
 # What the checkpoint's part of a file is called.
 _PREFIX = "fit."
 
