@@ -52,7 +52,7 @@ RECIPES = {
 N_ORDERS, N_PASSES = 4000, 250
 # The defaults, for symbols.
 OURS = {"output": "softmax", "batch_size": 256, "max_iter": 20}
-GRU_RATES = (3e-3, 1e-2, 3e-2)
+GRU_RATES = (1e-2, 3e-2, 1e-1)
 
 
 def right(model, X):
@@ -241,8 +241,10 @@ def real(seeds):
     seeds = min(seeds, 3)
     print("\nReal data, a quarter held out: squared error of the unrolled sequences over that of the mean input,\n"
           f"mean of seeds 0-{seeds - 1}. Stepwise, unfold with the linear decoder and the defaults all start from the "
-          "closed form.\nThe GRU auto-encoder has the time of the defaults; its best rate on held-out data is shown.")
-    print(f"  {'':18}{'H':>3}{'PCA':>8}" + "".join(f"{name:>16}" for name in VARIANTS) + f"{'GRU':>18}{'seconds':>9}")
+          "closed form.\nThe GRU auto-encoder has the time of the defaults; its best rate on held-out data is shown,\n"
+          "and what that rate reaches in ten times the time (seed 0).")
+    print(f"  {'':18}{'H':>3}{'PCA':>8}" + "".join(f"{name:>16}" for name in VARIANTS)
+          + f"{'GRU':>18}{'GRU, 10x time':>15}{'seconds':>9}")
     verdicts = {"below the start": [], "within 5 % of our best": [], "below the GRU": []}
     for name in datasets.NAMES:
         try:
@@ -260,7 +262,7 @@ def real(seeds):
                     model, seconds = train(learn, n_hidden, seed, **options)
                     found.append(model.reconstruction_error(held_out).sum() / variance)
                 errors[variant], spent = np.mean(found), seconds
-            cell = "PyTorch is missing"
+            cell, longer = "PyTorch is missing", ""
             if GRUAutoEncoder is not None:
                 rates = {}
                 for rate in GRU_RATES:
@@ -269,11 +271,14 @@ def real(seeds):
                     rates[rate] = np.mean(totals) / variance
                 best = min(rates, key=rates.get)
                 cell = f"{rates[best]:.4f} (at {best:g})"
+                gru = GRUAutoEncoder(n_hidden, best, 10 * spent).fit(learn)
+                longer = f"{squared_error(gru.reconstruct(held_out), held_out) / variance:.4f}"
                 verdicts["below the GRU"].append((name, errors["defaults"] < rates[best]))
             verdicts["below the start"].append((name, errors["defaults"] < errors["closed form"]))
             verdicts["within 5 % of our best"].append((name, errors["defaults"] <= 1.05 * min(errors.values())))
             print(f"  {name:18}{n_hidden:>3}{pca_errors(learn, held_out, n_hidden) / variance:>8.4f}"
-                  + "".join(f"{error:>16.4f}" for error in errors.values()) + f"{cell:>18}{spent:>9.1f}", flush=True)
+                  + "".join(f"{error:>16.4f}" for error in errors.values())
+                  + f"{cell:>18}{longer:>15}{spent:>9.1f}", flush=True)
     for what, answers in verdicts.items():
         failed = [name for name, answer in answers if not answer]
         print(f"  defaults {what}: {len(answers) - len(failed)} of {len(answers)}"
