@@ -23,7 +23,7 @@ T = 20
 def update_time(theta, data, offsets, form, B, n):
     run, losses = _sequence.Training(offsets, B), np.empty(n)
     start = time.perf_counter()
-    _sequence.train(theta, data, offsets, None, form, Solver(learning_rate=1e-6), [], None, 0, None, n, 0.0, 1,
+    _sequence.train(theta, data, offsets, None, form, Solver(learning_rate=1e-6), [], None, 1.0, 0, None, n, 0.0, 1,
                     run, losses, 1e9)
     return (time.perf_counter() - start) / n
 

@@ -76,8 +76,8 @@ def contestants(case, dtype):
 
     def engine_updates(n):
         run = _sequence.Training(offsets, case.B)
-        _sequence.train(own, data, offsets, None, form, Solver(learning_rate=rate), [], None, 0, None, n, 0.0, 1, run,
-                        losses, 1e9)
+        _sequence.train(own, data, offsets, None, form, Solver(learning_rate=rate), [], None, 1.0, 0, None, n, 0.0, 1,
+                        run, losses, 1e9)
         assert run.n_updates == n
 
     tuned = TunedNumPy(theta.copy(), X, case.H)

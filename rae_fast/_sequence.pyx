@@ -1127,10 +1127,11 @@ cdef double learning_rate_at(const Settings *s, double done) noexcept nogil:
 
 
 cdef void update(const Settings *s, double rate, Py_ssize_t t, Py_ssize_t n, real *grad, real *first,
-                 real *second, const real *scale, real *scratch, real *theta) noexcept nogil:
+                 real *second, const real *scale, double unit, real *scratch, real *theta) noexcept nogil:
     """Update number t (from 1) of theta and of the state arrays; grad is overwritten if need be.
 
-    scale (n) or NULL: the solver works on theta / scale; scratch (n) then holds its step.
+    scale (n) or NULL: the solver works on theta / scale, and on the loss over `unit`; scratch (n) then holds
+    its step.
     """
     cdef double norm, mu
     cdef Py_ssize_t i
@@ -1145,7 +1146,7 @@ cdef void update(const Settings *s, double rate, Py_ssize_t t, Py_ssize_t n, rea
     if scale != NULL:
         moving = scratch
         for i in range(n):
-            grad[i] *= scale[i]
+            grad[i] *= <real>(scale[i] / unit)
             moving[i] = 0
     if s.name == SGD:
         sgd_update(n, rate, grad, moving)
@@ -1195,7 +1196,7 @@ cdef class Training:
         """All that `restore` needs to go on from here: counters, and a copy of the order of the pass."""
         return {"n_updates": self.n_updates, "n_iter": self.n_iter, "in_pass": bool(self.in_pass),
                 "position": self.position, "pass_loss": self.pass_loss, "best": self.best,
-                "stalled": self.stalled, "order": np.array(self.order)}
+                "stalled_passes": self.stalled, "order": np.array(self.order)}
 
     def restore(self, dict state not None):
         """Go on from a state() of a run over the same data; ValueError if it cannot be one."""
@@ -1204,10 +1205,10 @@ cdef class Training:
         position, n_iter, n_updates = int(state["position"]), int(state["n_iter"]), int(state["n_updates"])
         if order.shape != (N,) or not np.array_equal(np.sort(order), np.arange(N)):
             raise ValueError("the order of the pass is not one of these sequences")
-        if min(n_iter, n_updates, int(state["stalled"])) < 0 or not 0 <= position < N or position % self.batch_size:
+        if min(n_iter, n_updates, int(state["stalled_passes"])) < 0 or not 0 <= position < N or position % self.batch_size:
             raise ValueError("the counters of the run cannot be right")
         self.order, self.position, self.n_iter, self.n_updates = order, position, n_iter, n_updates
-        self.in_pass, self.stalled = bool(state["in_pass"]), int(state["stalled"])
+        self.in_pass, self.stalled = bool(state["in_pass"]), int(state["stalled_passes"])
         self.pass_loss, self.best = float(state["pass_loss"]), float(state["best"])
 
 
@@ -1224,14 +1225,14 @@ cdef inline bint pass_converged(Training run, double loss, double tol, Py_ssize_
 
 def train(real[::1] theta not None, const real[:, ::1] data not None,
           const Py_ssize_t[::1] offsets not None, const real[::1] weights, form,
-          solver, list state not None, const real[::1] scale, Py_ssize_t t0, bit_generator, Py_ssize_t max_iter,
-          double tol, Py_ssize_t n_iter_no_change, Training run not None, double[::1] losses not None,
+          solver, list state not None, const real[::1] scale, double unit, Py_ssize_t t0, bit_generator,
+          Py_ssize_t max_iter, double tol, Py_ssize_t n_iter_no_change, Training run not None, double[::1] losses not None,
           double seconds):
     """Make updates of theta and of the solver's state arrays for about `seconds`; write the loss of each pass.
 
     A pass's loss is the mean over its updates of the batch's loss before the update. The size of `losses`
-    bounds the number of passes that end in a call; run.n_iter counts them. scale: the solver's units, like
-    theta (parameters.relative_scales), None for 1. bit_generator shuffles the sequences before each pass; None keeps their order. Call again with the same `run`
+    bounds the number of passes that end in a call; run.n_iter counts them. scale and unit:
+    what the solver measures theta and the loss in (parameters.relative_scales), None for 1. bit_generator shuffles the sequences before each pass; None keeps their order. Call again with the same `run`
     until run.status is no longer 'running'. t0: updates that the state had seen before this run.
     """
     cdef Py_ssize_t N = offsets.shape[0] - 1, n, i, n_losses = 0, batch_size = run.batch_size
@@ -1273,12 +1274,16 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
         scratch = np.empty(size, dtype=np.asarray(theta).dtype)
         scratch_ = &scratch[0]
         widest = max(1.0, np.max(scale))
-    # Within this limit neither rate * gradient overflows nor, where it is squared, its sum of squares; with a
-    # scale the gradient in the solver's units must leave room for the step's way back as well.
-    cdef double limit = np.finfo(np.asarray(theta).dtype).max / 2
-    if settings.name > NESTEROV or settings.clip_norm < INFINITY:
-        limit = sqrt(limit / size)
-    limit /= max(settings.learning_rate, 1.0)
+    # Within this limit neither rate * gradient overflows nor, where it is squared, its sum of squares. With a
+    # scale the solver squares the gradient in its own units, which must leave room for the step's way back.
+    cdef double most = np.finfo(np.asarray(theta).dtype).max / 2
+    cdef bint solver_squares = settings.name > NESTEROV
+    cdef double limit = most
+    cdef double limit_scaled = (sqrt(most / size) if solver_squares else most) / max(settings.learning_rate, 1.0) / widest
+    if settings.clip_norm < INFINITY or (solver_squares and scale_ == NULL):
+        limit = sqrt(most / size)
+    if scale_ == NULL:
+        limit /= max(settings.learning_rate, 1.0)
     cdef double total = <double>max_iter * ((N + batch_size - 1) // batch_size)
     cdef double loss = 0
     cdef int status = 0
@@ -1306,12 +1311,12 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
                     break
                 if scale_ != NULL:
                     for i in range(size):
-                        scratch_[i] = grad[i] * scale_[i]
-                    if first_beyond(size, <real>(limit / widest), scratch_) < <size_t>size:
+                        scratch_[i] = <real>(grad[i] * (scale_[i] / unit))
+                    if first_beyond(size, <real>limit_scaled, scratch_) < <size_t>size:
                         status = 3
                         break
                 update(&settings, learning_rate_at(&settings, run.n_updates / total), t0 + run.n_updates + 1,
-                       size, &grad[0], first_, second_, scale_, scratch_, &theta[0])
+                       size, &grad[0], first_, second_, scale_, unit, scratch_, &theta[0])
                 updated = True
                 run.n_updates += 1
                 run.pass_loss += loss

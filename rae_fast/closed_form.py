@@ -16,7 +16,6 @@ large for that, Lanczos iterations multiply by Xi and Xi^T as convolutions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -49,9 +48,9 @@ _PADDING = 1e-3
 # The scale e is the largest power of 2 with which the error of unrolled sequences is at most this times the
 # error of the linear model plus this fraction of the variance. As the start of a training whose tanh decoder
 # has to have something to bend, it is the largest that loses at most a tenth of the variance that the
-# linear model explains (docs/quality.md, "Defaults").
+# linear model explains, unless that leaves less than a hundredth (docs/quality.md, "Defaults").
 _SCALES = 2.0 ** -np.arange(15)
-_CLOSE, _CLOSE_TO_ZERO, _MOST_LOST = 1.05, 1e-4, 0.1
+_CLOSE, _CLOSE_TO_ZERO, _MOST_LOST, _LEFT_TO_GAIN = 1.05, 1e-4, 0.1, 0.01
 # Sharpness of softmax outputs that are tried, and how many steps and sequences judge these choices.
 _SHARPNESS = 2.0 ** np.arange(7)
 _JUDGED_STEPS, _JUDGED_SEQUENCES = 20_000, 256
@@ -79,7 +78,8 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     if not np.isfinite(mu).all() or not np.isfinite(squares):
         raise ValueError("the squares of X overflow: scale it down, or choose another init than 'linear'")
     n_lags = min(int(lengths.max()), max(1, _MOST_COLUMNS // I))
-    values, U = _singular_vectors(batch, mu, np.sqrt(w), n_lags, min(H, n_lags * I), rng)
+    n = min(H, n_lags * I, len(batch.data))
+    values, U = _singular_vectors(batch, mu, np.sqrt(w), n_lags, n, rng)
     rank = int((values > _RANK_TOLERANCE * values.max(initial=0)).sum())
     U = U[:, :rank]
 
@@ -118,25 +118,47 @@ def _pad(p: dict[str, Floats], form: Form, rank: int, rng: np.random.Generator) 
 def _singular_vectors(batch: Batch, mu: Floats, root_weights: Floats, n_lags: int, n: int,
                       rng: np.random.Generator) -> tuple[Floats, Floats]:
     """The n largest eigenvalues of Xi^T Xi, falling, and their vectors (n_lags I, n); fewer if not found."""
-    columns = n_lags * len(mu)
-    # (A window shorter than the longest sequence has some _MOST_COLUMNS columns, more than _GRAM_COLUMNS.)
-    if columns <= _GRAM_COLUMNS:
-        operator: Any = gram(batch, mu, root_weights)
+    columns, rows = n_lags * len(mu), len(batch.data)
+    if rows * 4 <= columns and rows * columns <= _GRAM_COLUMNS**2:
+        # A flat Xi: the eigenvectors of Xi Xi^T.
+        xi = _prefixes(batch, mu, root_weights, n_lags)
+        values, left = scipy.linalg.eigh(xi @ xi.T, subset_by_index=(max(0, rows - n), rows - 1))
+        vectors = xi.T @ left / np.sqrt(np.maximum(values, np.finfo(float).tiny))
     else:
-        operator = _GramOperator(batch, mu, root_weights, n_lags)
-    if columns <= _DENSE_COLUMNS or (columns <= _GRAM_COLUMNS and 16 * n > columns):
-        values, vectors = scipy.linalg.eigh(operator, subset_by_index=(columns - n, columns - 1))
-    else:
-        # A random start: a fixed one may have no part in an eigenvector that is looked for.
-        start = rng.standard_normal(columns)
-        try:
-            values, vectors = scipy.sparse.linalg.eigsh(operator, k=min(n, columns - 1), v0=start,
-                                                        tol=_LANCZOS_TOLERANCE, maxiter=_LANCZOS_RESTARTS)
-        except scipy.sparse.linalg.ArpackNoConvergence as stopped:
-            # Nearly equal singular values: what has been found is used, the other units start as padding.
-            values, vectors = stopped.eigenvalues, stopped.eigenvectors
+        # (A window shorter than the longest sequence has some _MOST_COLUMNS columns, more than _GRAM_COLUMNS.)
+        if columns <= _GRAM_COLUMNS:
+            operator: Any = gram(batch, mu, root_weights)
+        else:
+            operator = _GramOperator(batch, mu, root_weights, n_lags)
+        if columns <= _DENSE_COLUMNS or (columns <= _GRAM_COLUMNS and 32 * n > columns):
+            values, vectors = scipy.linalg.eigh(operator, subset_by_index=(columns - n, columns - 1))
+        else:
+            values, vectors = _lanczos(operator, min(n, columns - 1), rng)
     order = np.argsort(values)[::-1]
     return values[order], vectors[:, order]
+
+
+def _lanczos(operator: Any, n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    # A random start: a fixed one may have no part in an eigenvector that is looked for.
+    start = rng.standard_normal(operator.shape[0])
+    try:
+        values, vectors = scipy.sparse.linalg.eigsh(operator, k=n, v0=start, tol=_LANCZOS_TOLERANCE,
+                                                    maxiter=_LANCZOS_RESTARTS)
+    except scipy.sparse.linalg.ArpackNoConvergence as stopped:
+        # Nearly equal singular values: what has been found is used, the other units start as padding.
+        values, vectors = stopped.eigenvalues, stopped.eigenvectors
+    return values, vectors
+
+
+def _prefixes(batch: Batch, mu: Floats, root_weights: Floats, n_lags: int) -> Floats:
+    """Xi (rows, n_lags I) written out."""
+    xi = np.zeros((len(batch.data), n_lags, len(mu)))
+    for n, (first, end) in enumerate(zip(batch.offsets[:-1], batch.offsets[1:])):
+        x = root_weights[n] * (batch.data[first:end] - mu)
+        for t in range(len(x)):
+            back = x[max(0, t + 1 - n_lags):t + 1][::-1]
+            xi[first + t, :len(back)] = back
+    return xi.reshape(len(xi), -1)
 
 
 def _reversed(batch: Batch, mu: Floats, root_weights: Floats, first: int, last: int, n_lags: int) -> Floats:
@@ -171,43 +193,59 @@ def gram(batch: Batch, mu: Floats, root_weights: Floats) -> Floats:
 
 
 class _GramOperator(scipy.sparse.linalg.LinearOperator):  # type: ignore[misc]
-    """v -> Xi^T (Xi v) by fast convolution."""
+    """v -> Xi^T (Xi v) by fast convolution, sequences of up to twice the same length together."""
 
     def __init__(self, batch: Batch, mu: Floats, root_weights: Floats, n_lags: int) -> None:
         columns = n_lags * len(mu)
         super().__init__(np.dtype(np.float64), (columns, columns))
         self.batch, self.mu, self.root_weights, self.n_lags = batch, mu, root_weights, n_lags
-        self.lengths = np.diff(batch.offsets)
-        self.longest = int(self.lengths.max())
-        # Linear, not circular, convolution of `longest` steps with n_lags lags.
-        self.n_fft = scipy.fft.next_fast_len(self.longest + n_lags - 1, real=True)
-        self.at_once = max(1, _PIECE // (self.n_fft * len(mu)))
-        elements = batch.n_sequences * (self.n_fft // 2 + 1) * len(mu)
-        self.kept: list[Floats] | None = list(self._transforms()) if elements <= _KEPT_TRANSFORMS else None
+        lengths = np.diff(batch.offsets)
+        self.pieces: list[NDArray[np.intp]] = []
+        elements = 0
+        by_length = np.argsort(lengths, kind="stable")
+        first = 0
+        while first < len(by_length):
+            longest = 2 * lengths[by_length[first]]
+            at_once = max(1, _PIECE // (2 * longest * len(mu)))
+            last = int(np.searchsorted(lengths[by_length], longest, side="right"))
+            self.pieces.append(by_length[first:min(last, first + at_once)])
+            elements += len(self.pieces[-1]) * longest * len(mu)
+            first += len(self.pieces[-1])
+        self.kept: list[Floats] | None = None
+        if elements <= _KEPT_TRANSFORMS:
+            self.kept = [self._transform(piece) for piece in self.pieces]
 
-    def _transforms(self) -> Iterator[Floats]:
-        """Of the sequences, first step first, piece by piece: (frequencies, n, I)."""
-        for first in range(0, self.batch.n_sequences, self.at_once):
-            last = min(first + self.at_once, self.batch.n_sequences)
-            steps = np.zeros((self.longest, last - first, len(self.mu)))
-            for n in range(first, last):
-                x = self.batch.data[self.batch.offsets[n]:self.batch.offsets[n + 1]]
-                steps[:len(x), n - first] = self.root_weights[n] * (x - self.mu)
-            yield scipy.fft.rfft(steps, self.n_fft, axis=0, overwrite_x=True)
+    def _sizes(self, piece: NDArray[np.intp]) -> tuple[NDArray[np.intp], int, int]:
+        """Lengths of the sequences, lags that they have, and the size of a transform."""
+        lengths = np.diff(self.batch.offsets)[piece]
+        n_lags = min(self.n_lags, int(lengths.max()))
+        # Linear, not circular, convolution.
+        return lengths, n_lags, scipy.fft.next_fast_len(int(lengths.max()) + n_lags - 1, real=True)
+
+    def _transform(self, piece: NDArray[np.intp]) -> Floats:
+        """Of the sequences, first step first: (frequencies, n, I)."""
+        lengths, _, n_fft = self._sizes(piece)
+        steps = np.zeros((lengths.max(), len(piece), len(self.mu)))
+        for k, n in enumerate(piece):
+            x = self.batch.data[self.batch.offsets[n]:self.batch.offsets[n + 1]]
+            steps[:len(x), k] = self.root_weights[n] * (x - self.mu)
+        transformed: Floats = scipy.fft.rfft(steps, n_fft, axis=0, overwrite_x=True)
+        return transformed
 
     def _matvec(self, v: Floats) -> Floats:
-        V = scipy.fft.rfft(v.reshape(self.n_lags, -1), self.n_fft, axis=0)
-        total = np.zeros_like(V)
-        first = 0
-        for X in self.kept if self.kept is not None else self._transforms():
+        v = v.reshape(self.n_lags, -1)
+        total = np.zeros_like(v)
+        for k, piece in enumerate(self.pieces):
+            lengths, n_lags, n_fft = self._sizes(piece)
+            X = self._transform(piece) if self.kept is None else self.kept[k]
+            V = scipy.fft.rfft(v[:n_lags], n_fft, axis=0)
             # y_t = sum_k x_{t-k} v_k at the steps that there are; then back, sum_t x_{t-k} y_t.
-            y = scipy.fft.irfft((X @ V[:, :, None])[:, :, 0], self.n_fft, axis=0)
-            y[np.arange(self.n_fft)[:, None] >= self.lengths[first:first + X.shape[1]]] = 0
-            Y = scipy.fft.rfft(y, self.n_fft, axis=0)
-            total += (Y.conj()[:, None, :] @ X)[:, 0, :]
-            first += X.shape[1]
-        back: Floats = scipy.fft.irfft(total.conj(), self.n_fft, axis=0)[:self.n_lags]
-        return back.reshape(-1)
+            y = scipy.fft.irfft((X @ V[:, :, None])[:, :, 0], n_fft, axis=0)
+            y[np.arange(n_fft)[:, None] >= lengths] = 0
+            Y = scipy.fft.rfft(y, n_fft, axis=0)
+            back = (Y.conj()[:, None, :] @ X)[:, 0, :].conj()
+            total[:n_lags] += scipy.fft.irfft(back, n_fft, axis=0)[:n_lags]
+        return total.reshape(-1)
 
 
 # ---- scales -------------------------------------------------------------------------------------------
@@ -219,6 +257,25 @@ def sample(batch: Batch) -> Batch:
     n = int(min(batch.n_sequences, _JUDGED_SEQUENCES, max(1, _JUDGED_STEPS // mean_length)))
     chosen = batch.select(np.linspace(0, batch.n_sequences - 1, n).astype(np.intp))
     return Batch(chosen.data.astype(np.float64), chosen.offsets, True)
+
+
+def units(theta: Floats, form: Form, batch: Batch) -> tuple[Floats, float]:
+    """What a solver with relative rates measures theta and the loss in: parameters.relative_scales, and the
+    loss of always giving back the mean (for softmax outputs one nat a step), both from a sample of the batch.
+    """
+    judged = sample(batch)
+    n_steps = len(judged.data) / judged.n_sequences
+    codes = np.empty((judged.n_sequences, form.n_hidden))
+    _sequence.hidden_states(theta.astype(np.float64), judged.data, judged.offsets, form, codes, True)
+    deviation = float(np.sqrt(np.mean(np.square(judged.data - judged.data.mean(axis=0)))))
+    unit = n_steps
+    offset = np.ones(form.n_inputs)
+    if form.output == "linear" and np.isfinite(deviation) and deviation > 0:
+        unit *= form.n_inputs * deviation**2
+        offset = np.maximum(1, np.sqrt(np.mean(np.square(judged.data), axis=0)) / deviation)
+    output = 1.0 if form.output == "softmax" else deviation
+    scales = parameters.relative_scales(theta, form, float(np.sqrt(np.mean(codes**2))), output, offset, n_steps)
+    return scales, unit if np.finfo(float).tiny < unit < np.finfo(float).max else 1.0
 
 
 def _with_scale(theta: Floats, form: Form, scale: float) -> Floats:
@@ -243,17 +300,20 @@ def _scaled(theta: Floats, form: Form, batch: Batch, size: float, to_be_bent: bo
     """theta with the scale e, and the sharpness of softmax outputs, that suit a sample of the data."""
     judged = sample(batch)
     mu = parameters.views(theta, form)["c_x"].copy()
-    candidates = [_with_scale(theta, form, scale / size) for scale in _SCALES]
-    errors = [float(np.square(_unrolled(c, form, judged) - judged.data).sum()) for c in candidates]
+
+    def error(scale: float) -> float:
+        rows = _unrolled(_with_scale(theta, form, scale / size), form, judged)
+        return float(np.square(rows - judged.data).sum())
+
     if form.tied:
-        best = int(np.argmin(errors))
+        best = min(_SCALES, key=error)
     else:
-        variance = float(np.square(judged.data - mu).sum())
-        allowed = _CLOSE * errors[-1] + _CLOSE_TO_ZERO * variance
-        if to_be_bent:
-            allowed = max(allowed, errors[-1] + _MOST_LOST * (variance - errors[-1]))
-        best = next((k for k, error in enumerate(errors) if error <= allowed), len(errors) - 1)
-    chosen = candidates[best]
+        linear, variance = error(_SCALES[-1]), float(np.square(judged.data - mu).sum())
+        allowed = _CLOSE * linear + _CLOSE_TO_ZERO * variance
+        if to_be_bent and linear > _LEFT_TO_GAIN * variance:
+            allowed = max(allowed, linear + _MOST_LOST * (variance - linear))
+        best = next((scale for scale in _SCALES if error(scale) <= allowed), _SCALES[-1])
+    chosen = _with_scale(theta, form, best / size)
     if form.output == "softmax":
         chosen = _sharpened(chosen, form, judged, mu)
     return chosen

@@ -156,10 +156,7 @@ def _path(value: Any) -> Path | None:
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise ValueError(f"checkpoint must be None or the path of a file; got {value!r}")
-    path = Path(text)
-    if path.is_dir() or not path.parent.is_dir():
-        raise ValueError(f"checkpoint={text!r} must name a file in a folder that exists")
-    return path
+    return Path(text)
 
 
 def _boolean(params: dict[str, Any], name: str) -> bool:

@@ -8,6 +8,7 @@ of the counters. Nothing in a file is trusted: what comes back is checked as a u
 from __future__ import annotations
 
 import json
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -28,8 +29,8 @@ _FORMAT, _VERSION = "rae_fast.RAE", "1"
 NOT_SAVED = ("callbacks", "report_every", "checkpoint", "checkpoint_seconds", "n_jobs", "verbose")
 # Of a Form, what is fixed when a model is fitted.
 _SIZES = ("n_inputs", "n_hidden", "decoder", "output", "tied")
-# Arrays that other parts of the package add to a model file.
-_FOREIGN = "fit."
+# Arrays that a checkpoint has besides the model's.
+FIT_ARRAYS = ("fit.order", "fit.losses", "fit.held_out", "fit.theta")
 
 
 def named(model: RAE, theta: Any) -> Arrays:
@@ -39,23 +40,34 @@ def named(model: RAE, theta: Any) -> Arrays:
 
 
 def pack(model: RAE) -> tuple[Arrays, dict[str, str]]:
-    """Arrays and metadata of the file of a fitted model."""
+    """Arrays and metadata of the file of a fitted model; ValueError for one that `unpack` would refuse."""
+    hyperparameters.check(model.get_params())
+    model._theta()
     arrays = named(model, model.theta_)
     arrays |= {f"solver.{name}": array for name, array in model.solver_state_.items()}
     if model.rate_scale_ is not None:
         arrays["rate_scale"] = model.rate_scale_
+    for name, array in arrays.items():
+        check_array(array, name, array.shape, model.theta_.dtype)
     arrays["loss_curve"] = np.array(model.loss_curve_, dtype=np.float64)
     arrays["validation_scores"] = np.array(model.validation_scores_, dtype=np.float64)
-    # NumPy's numbers and booleans become Python's.
-    params = {name: value.item() if isinstance(value, np.generic) else value
-              for name, value in model.get_params().items() if name not in NOT_SAVED}
-    if not isinstance(params["random_state"], int):
+    params = {name: _plain(value) for name, value in model.get_params().items() if name not in NOT_SAVED}
+    if not isinstance(params["random_state"], int) or params["random_state"] < 0:
         params["random_state"] = None
     record = {"n_iter": model.n_iter_, "n_updates": model.n_updates_, "n_steps": model.n_steps_,
-              "solver": model._solver_name}
+              "solver": model._solver_name, "loss_unit": model._loss_unit}
     return arrays, {"format": _FORMAT, "format_version": _VERSION, "params": json.dumps(params),
                     "form": json.dumps({name: getattr(model._form, name) for name in _SIZES}),
                     "record": json.dumps(record)}
+
+
+def _plain(value: Any) -> Any:
+    """A hyper-parameter as JSON holds it: every kind of number and boolean becomes Python's."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
 
 
 def unpack(cls: type[Model], path: FilePath, arrays: Arrays, metadata: dict[str, str]) -> Model:
@@ -96,20 +108,26 @@ def _take(model: RAE, form: dict[str, Any], record: dict[str, Any], arrays: Arra
     model.theta_ = np.empty(parameters.size(model._form), dtype=dtype)
     parts = named(model, model.theta_)
     for name, view in parts.items():
-        _check(arrays[name], name, view.shape, dtype)
+        check_array(arrays[name], name, view.shape, dtype)
         view[...] = arrays[name]
 
     model._solver_name = record["solver"]
     flat = {f"solver.{name}": name for name in STATE[model._solver_name]}
     for name in (*flat, *(name for name in ("rate_scale",) if name in arrays)):
-        _check(arrays[name], name, model.theta_.shape, dtype)
+        check_array(arrays[name], name, model.theta_.shape, dtype)
     model.solver_state_ = {name: arrays[key] for key, name in flat.items()}
     model.rate_scale_ = arrays.get("rate_scale")
     if model.rate_scale_ is not None and not (model.rate_scale_ > 0).all():
         raise ValueError("rate_scale has values that are not positive")
+    unit = record["loss_unit"]
+    if type(unit) is not float or not 0 < unit < np.inf:
+        raise ValueError(f"loss_unit is {unit!r}, not a positive number")
+    model._loss_unit = unit
 
     for name in ("loss_curve", "validation_scores"):
-        _check(arrays[name], name, (arrays[name].size,), np.dtype(np.float64))
+        # Not all of these need be finite: a training that was about to overflow has such losses.
+        if arrays[name].ndim != 1 or arrays[name].dtype != np.float64:
+            raise ValueError(f"{name} is not a vector of float64 numbers")
     model.loss_curve_, model.validation_scores_ = arrays["loss_curve"].tolist(), arrays["validation_scores"].tolist()
     counts = {name: 1 if name == "n_steps" and record[name] is None else record[name]
               for name in ("n_iter", "n_updates", "n_steps")}
@@ -121,11 +139,12 @@ def _take(model: RAE, form: dict[str, Any], record: dict[str, Any], arrays: Arra
 
     known = {*parts, *flat, "rate_scale", "loss_curve", "validation_scores"}
     for name in arrays:
-        if name not in known and not name.startswith(_FOREIGN):
+        if name not in known and name not in FIT_ARRAYS:
             raise ValueError(f"it has an array {name!r}, which no RAE has")
 
 
-def _check(array: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def check_array(array: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """ValueError unless the array has this shape and dtype and only finite values."""
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(f"{name} is {array.dtype} of shape {array.shape}; {dtype} of shape {shape} is needed")
     if not np.isfinite(array).all():

@@ -114,13 +114,16 @@ def orthogonal(form: Form, rng: np.random.Generator, dtype: np.dtype[Any]) -> Fl
     return theta
 
 
-def relative_scales(theta: Floats, form: Form, code: float, output: float, n_steps: float) -> Floats:
+def relative_scales(theta: Floats, form: Form, code: float, output: float, offset: Floats,
+                    n_steps: float) -> Floats:
     """The typical size of each parameter, over the number of steps: the units of `relative_rates`.
 
     Weights have the root mean square of their block; biases, which start at 0, that of what is added to them:
     root mean square of W_hh or V_hh times `code`, the size of codes (b_h, h0, c_h), or times `output`, the
-    size of outputs (c_x). A step of the recurrence is felt n_steps times, hence the division.
-    Where all that is 0, the scale is 1 / n_steps.
+    size of outputs (c_x). A feature far from 0 moves the code by its offset at every step of its weights, so
+    these rows of W_xh are divided by `offset` (I,), its root mean square over the data's deviation, at least 1.
+    A step of the recurrence is felt n_steps times, hence the division. Where all that is 0, the scale is
+    1 / n_steps.
     """
     p = views(theta, form)
     rms = {name: float(np.sqrt(np.mean(np.square(p[name], dtype=np.float64)))) for name in
@@ -130,5 +133,6 @@ def relative_scales(theta: Floats, form: Form, code: float, output: float, n_ste
     scales = np.empty_like(theta)
     for name, view in views(scales, form).items():
         if not (form.tied and name in ("V_hh", "V_hx")):
-            view[...] = (rms[name] or 1.0) / n_steps
+            size = (rms[name] or 1.0) / n_steps
+            view[...] = np.maximum(size / offset[:, None] if name == "W_xh" else size, np.finfo(theta.dtype).tiny)
     return scales

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ _MOST_HEADER = 1 << 20
 def write(path: FilePath, arrays: Arrays, metadata: dict[str, str]) -> None:
     """Write a safetensors file so that at any moment `path` is what it was before or the whole new file.
 
-    The new file is written beside it as `path` + ".part", flushed to the disk, then renamed. Arrays are
-    float64, float32 or int64.
+    The new file is written beside it under a name of its own, flushed to the disk, then renamed. Arrays are
+    float64, float32 or int64. A link is followed, and its target replaced.
     """
     header: dict[str, Any] = {"__metadata__": metadata}
     stored, offset = [], 0
@@ -44,15 +45,21 @@ def write(path: FilePath, arrays: Arrays, metadata: dict[str, str]) -> None:
     text += b" " * (-len(text) % 8)  # keeps the arrays aligned
     if len(text) > _MOST_HEADER:
         raise ValueError(f"the settings take {len(text)} bytes, more than the {_MOST_HEADER} of a model file's header")
-    target = Path(path)
-    part = target.with_name(target.name + ".part")
-    with open(part, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for array in stored:
-            file.write(array.reshape(-1).data.cast("B") if array.size else b"")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, target)
+    target = Path(os.path.realpath(checked(path)))
+    # Nobody else's: neither another writer's of the same target nor a link that someone has laid out.
+    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for array in stored:
+                file.write(array.reshape(-1).data.cast("B") if array.size else b"")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     directory = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(directory)  # the rename itself
@@ -69,7 +76,7 @@ def read(path: FilePath) -> tuple[Arrays, dict[str, str]]:
         If the file is truncated, has anything but exactly the arrays its header describes, or is not a
         safetensors file of float64, float32 and int64 arrays at all.
     """
-    with open(path, "rb") as file:
+    with open(checked(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, _MOST_HEADER):
@@ -122,6 +129,15 @@ def parse_json(path: FilePath, text: bytes | str) -> dict[str, Any]:
     return value
 
 
+def checked(path: Any) -> FilePath:
+    """path, or a ValueError where it cannot name a file: open() takes numbers for descriptors, for instance."""
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError(f"a path is needed, a string or path-like; got {path!r}")
+    return text
+
+
 def bad(path: FilePath, why: str) -> ValueError:
-    """The error for a file that is not what it should be."""
-    return ValueError(f"{os.fspath(path)} is not a whole rae_fast model file: {why}")
+    """The error for a file that is not what it should be: one line, whatever the file has put into it."""
+    why = " ".join(why.split())
+    return ValueError(f"{os.fspath(path)} is not a whole rae_fast model file: {why[:300]}")

@@ -81,9 +81,9 @@ class RAE(Estimator):
         without, 1e-3 is usual for "adam", and the original program used 1e-4. For "adadelta" 1 is usual; for
         "rprop" this is the first step.
     relative_rates : bool, default=True
-        Whether steps are relative: each block of parameters moves by learning_rate times its typical size at
-        the start, divided by the mean length of the sequences. Training then depends neither on the units of
-        the data nor on the length of the sequences. False gives the textbook's solvers.
+        Whether the solver measures each block of parameters in its typical size at the start, divided by the
+        mean length of the sequences, and the loss in the variance of the data. Training then does not depend on
+        the units of the data, and one rate suits all lengths. False gives the textbook's solvers.
     schedule : {"cosine", "constant", "step", "inverse"}, default="cosine"
         How the learning rate falls over the max_iter passes of a `fit`.
     momentum : float, default=0.9
@@ -98,7 +98,7 @@ class RAE(Estimator):
     epsilon : float, default=1e-8
         Added to denominators by "rmsprop", "adadelta" (1e-6 is usual there) and "adam".
     clip_norm : float or None, default=None
-        Scale the gradient down to this Euclidean norm where it is longer.
+        Scale the gradient, as `loss_and_grad` gives it, down to this Euclidean norm where it is longer.
     weight_decay : float, default=0.0
         This times theta_ is added to the gradient.
     batch_size : int, default=32
@@ -106,25 +106,28 @@ class RAE(Estimator):
     max_iter : int or "auto", default="auto"
         Passes over the data; 0 only initialises. "auto" is as many as make 25,000 updates, but 20 to 500.
     tol : float, default=0.0
-        Stop after `n_iter_no_change` passes in a row that improve on the best so far by less than this
-        fraction of it; 0 never stops early. What is compared is the training loss, or the validation score
-        with `early_stopping`.
+        Stop after `n_iter_no_change` passes in a row whose training loss improves on the best so far by less
+        than this fraction of it; 0 never stops early. With `early_stopping` it is the validation score that must
+        improve, and 0 means at all.
     n_iter_no_change : int, default=10
-        See `tol`.
+        See `tol` and `early_stopping`.
     early_stopping : bool, default=False
         Whether to hold out a random part of the sequences, judge the parameters after every pass by their
-        `reconstruction_error`, and return the best ones, those of the start included.
+        `reconstruction_error`, stop after `n_iter_no_change` passes without improvement, and return the best
+        parameters, those of the start included.
     validation_fraction : float, default=0.1
         The part held out.
     shuffle : bool, default=True
         Whether each pass takes the sequences in a new random order.
     callbacks : callable or list of callables, optional
-        Called with the model at the end of passes; one that returns True ends the fit.
+        Called with the model at the end of passes; one that returns True ends the fit. They may look at the
+        model and save it, but must not change it.
     report_every : int, optional
         Passes between two calls of the callbacks; None calls them about every 0.1 s.
     checkpoint : str or path-like, optional
         A file that `fit` writes while it runs and when it ends, by Ctrl-C too, for ``fit(X, resume=True)`` and
-        `load`. Whatever happens, the file is the previous or the new one, whole.
+        `load`. Whatever happens, the file is the previous or the new one, whole. "lbfgs" can be taken up again
+        only every 100 iterations: its file is of the last such place.
     checkpoint_seconds : float, default=60.0
         Seconds between two checkpoints.
     n_jobs : int, default=1
@@ -205,6 +208,9 @@ class RAE(Estimator):
     solver_state_: dict[str, Floats]
     rate_scale_: Floats | None
     validation_scores_: list[float]
+    _form: Form
+    _solver_name: str
+    _loss_unit: float
 
     def __init__(self, n_hidden: int = 24, *, objective: str = "unfold", hidden_weight: float = 1.0,
                  reconstruct_h0: bool = False, decoder: str = "tanh", output: str = "linear",
@@ -294,8 +300,10 @@ class RAE(Estimator):
         """
         settings = hyperparameters.check(self.get_params())
         rng = hyperparameters.generator(self.random_state)
+        training.check_checkpoint(settings.checkpoint)
         path = self._resume_path(resume, settings)
-        batch = as_batch(X)
+        batch = self._to_learn(X, settings)
+        n_steps = batch.common_length
         weights = as_weights(sample_weight, batch.n_sequences, batch.data.dtype)
         mark = training.fingerprint(batch, weights) if settings.checkpoint or path else 0
         model, held_out = self, None
@@ -312,7 +320,7 @@ class RAE(Estimator):
             batch, weights, held_out = training.hold_out(batch, weights, chosen)
         settings = training.with_passes(settings, batch.n_sequences)
         if path is None:
-            self._start(batch, weights, settings, rng)
+            self._start(batch, weights, settings, rng, n_steps)
         run = training.Fit(model, settings, model._objective(settings), batch, weights, rng, mark, held_out)
         if path is not None:
             run.resume(path, arrays, metadata)
@@ -333,7 +341,7 @@ class RAE(Estimator):
             return settings.checkpoint if settings.checkpoint.exists() else None
         if not isinstance(resume, (str, os.PathLike)):
             raise ValueError(f"resume must be True, False or the path of a checkpoint; got {resume!r}")
-        return Path(resume)
+        return Path(os.fsdecode(persistence.checked(resume)))
 
     def _check_resumable(self, path: Path, saved: RAE, batch: Batch) -> None:
         """ValueError unless `saved`, from the checkpoint at path, has our settings and the kind of our data."""
@@ -381,9 +389,9 @@ class RAE(Estimator):
         if settings.solver.name == "lbfgs":
             raise ValueError("solver='lbfgs' needs all the data at once: use fit, or another solver")
         if not hasattr(self, "theta_"):
-            batch = as_batch(X)
+            batch = self._to_learn(X, settings)
             weights = as_weights(sample_weight, batch.n_sequences, batch.data.dtype)
-            self._start(batch, weights, settings, hyperparameters.generator(self.random_state))
+            self._start(batch, weights, settings, hyperparameters.generator(self.random_state), batch.common_length)
         else:
             theta = self._theta(to_write=True)
             for name in ("n_hidden", "decoder", "output", "tied"):
@@ -395,13 +403,18 @@ class RAE(Estimator):
             weights = as_weights(sample_weight, batch.n_sequences, theta.dtype)
             if self.n_steps_ != batch.common_length:
                 self.n_steps_ = None
-        if settings.solver.name != self._solver_name:
-            self._start_solver(settings)
-        if settings.relative_rates != (self.rate_scale_ is not None):
-            self._start_rates(settings, batch)
-        run = _sequence.Training(batch.offsets, batch.n_sequences)
+        if settings.solver.name != self._solver_name or settings.relative_rates != (self.rate_scale_ is not None):
+            # Another solver, or the same in other units: what it remembers means nothing any more.
+            self.__dict__.update(self._new_solver(settings, self.theta_, self._form, batch))
+        run, losses = _sequence.Training(batch.offsets, batch.n_sequences), np.empty(1)
+        form = self._objective(settings)
         while run.status == "running":
-            training.advance(self, run, batch, weights, self._objective(settings), settings, None, 0.0, 1)
+            training.advance(self, run, batch, weights, form, settings, None, 0.0, losses, self.n_updates_)
+        if run.status == "non-finite":
+            raise training.too_large(settings, self.n_updates_ + 1, self.theta_.dtype)
+        self.loss_curve_.append(float(losses[0]))
+        self.n_iter_ += 1
+        self.n_updates_ += 1
         return self
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Floats:
@@ -413,15 +426,20 @@ class RAE(Estimator):
         """
         return self.fit(X, y, sample_weight).transform(X)
 
-    def _start(self, batch: Batch, weights: Floats | None, settings: hyperparameters.Hyperparameters,
-               rng: np.random.Generator) -> None:
-        """Replace everything learned by fresh initial values."""
+    def _to_learn(self, X: Any, settings: hyperparameters.Hyperparameters) -> Batch:
+        """X as a Batch for a model yet to be made."""
+        batch = as_batch(X)
         _blas.check_size(settings.n_hidden + batch.n_features, "n_hidden plus the number of features")
+        if settings.output == "softmax":
+            check_distributions(batch)
+        return batch
+
+    def _start(self, batch: Batch, weights: Floats | None, settings: hyperparameters.Hyperparameters,
+               rng: np.random.Generator, n_steps: int | None) -> None:
+        """Replace everything learned by fresh initial values, all at once."""
         form = Form(batch.n_features, settings.n_hidden, decoder=settings.decoder, output=settings.output,
                     tied=settings.tied)
-        if form.output == "softmax":
-            check_distributions(batch)
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):  # what overflows is found below
             if settings.init == "linear":
                 theta = closed_form.initialise(form, batch, weights, rng, to_be_trained=settings.max_iter > 0)
             elif settings.init == "orthogonal":
@@ -431,31 +449,18 @@ class RAE(Estimator):
         if not np.isfinite(theta).all():
             what = f"init_scale={self.init_scale}" if settings.init == "normal" else "the scale of X"
             raise ValueError(f"{what} overflows {theta.dtype}; make it smaller")
-        self.theta_ = theta
-        self._form = form
-        self.n_features_in_ = batch.n_features
-        self.n_steps_ = batch.common_length
-        self.n_iter_ = 0
-        self.loss_curve_ = []
-        self.validation_scores_ = []
-        self._start_solver(settings)
-        self._start_rates(settings, batch)
+        self.__dict__.update(theta_=theta, _form=form, n_features_in_=batch.n_features, n_steps_=n_steps, n_iter_=0,
+                             loss_curve_=[], validation_scores_=[], **self._new_solver(settings, theta, form, batch))
 
-    def _start_solver(self, settings: hyperparameters.Hyperparameters) -> None:
-        self._solver_name = settings.solver.name
-        self.n_updates_ = 0
-        self.solver_state_ = new_state(settings.solver, self.theta_.size, self.theta_.dtype)
-
-    def _start_rates(self, settings: hyperparameters.Hyperparameters, batch: Batch) -> None:
-        self.rate_scale_ = None
+    def _new_solver(self, settings: hyperparameters.Hyperparameters, theta: Floats, form: Form,
+                    batch: Batch) -> dict[str, Any]:
+        """The attributes of a solver that has made no update yet."""
+        scale, unit = None, 1.0
         if settings.relative_rates:
-            sample = closed_form.sample(batch)
-            codes = np.empty((sample.n_sequences, self._form.n_hidden))
-            theta = self.theta_.astype(np.float64)
-            _sequence.hidden_states(theta, sample.data, sample.offsets, self._form, codes, True)
-            output = 1.0 if self._form.output == "softmax" else float(sample.data.std(axis=0).mean())
-            self.rate_scale_ = parameters.relative_scales(self.theta_, self._form, float(np.sqrt(np.mean(codes**2))),
-                                                          output, len(batch.data) / batch.n_sequences)
+            with np.errstate(all="ignore"):
+                scale, unit = closed_form.units(theta, form, batch)
+        return {"_solver_name": settings.solver.name, "n_updates_": 0, "rate_scale_": scale, "_loss_unit": unit,
+                "solver_state_": new_state(settings.solver, theta.size, theta.dtype)}
 
     # ---- the model as a function ----------------------------------------------------------------
 

@@ -222,11 +222,12 @@ def learning_rate_at(solver: Solver, n_updates: int, total: int) -> float:
     return solver.learning_rate
 
 
-def update(solver: Solver, rate: float, grad: Floats, state: list[Floats], scale: Floats | None, t: int,
-           theta: Floats) -> None:
+def update(solver: Solver, rate: float, grad: Floats, state: list[Floats], scale: Floats | None, unit: float,
+           t: int, theta: Floats) -> None:
     """One update of theta and the solver's state, in place; t counts updates from 1. Formulas: solvers.py.
 
-    With a scale the solver works on theta / scale: its gradient is scale g, and its step counts scale times.
+    With a scale the solver works on theta / scale and on the loss over `unit`: its gradient is scale g / unit,
+    and its step counts scale times.
     """
     g = grad
     if solver.clip_norm is not None and (norm := np.sqrt((g * g).sum())) > solver.clip_norm:
@@ -234,7 +235,7 @@ def update(solver: Solver, rate: float, grad: Floats, state: list[Floats], scale
     g = g + solver.weight_decay * theta
     if scale is not None:
         step = np.zeros_like(theta)
-        update(replace(solver, clip_norm=None, weight_decay=0.0), rate, scale * g, state, None, t, step)
+        update(replace(solver, clip_norm=None, weight_decay=0.0), rate, scale * g / unit, state, None, 1.0, t, step)
         theta += scale * step
         return
     rho, eps = solver.rho, solver.epsilon
@@ -278,7 +279,7 @@ def update(solver: Solver, rate: float, grad: Floats, state: list[Floats], scale
 
 
 def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form,
-          solver: Solver, state: list[Floats], scale: Floats | None, batch_size: int,
+          solver: Solver, state: list[Floats], scale: Floats | None, unit: float, batch_size: int,
           rng: np.random.Generator | None, max_iter: int, tol: float, n_iter_no_change: int) -> list[float]:
     """Updates of theta and the solver's state, in place; returns the mean loss of each pass, before its updates."""
     n = len(offsets) - 1
@@ -295,7 +296,7 @@ def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None
             bounds = np.cumsum([0] + [len(parts[i]) for i in chosen])
             w = None if weights is None else weights[chosen]
             value, grad = loss_and_grad(theta, batch, bounds, w, form)
-            update(solver, learning_rate_at(solver, t, total), grad, state, scale, t + 1, theta)
+            update(solver, learning_rate_at(solver, t, total), grad, state, scale, unit, t + 1, theta)
             t += 1
             losses.append(value)
         curve.append(float(np.mean(losses)))

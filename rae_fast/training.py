@@ -7,6 +7,7 @@ stream, the sequences held out and the best parameters so far. A checkpoint is a
 from __future__ import annotations
 
 import json
+import os
 import time
 import zlib
 from dataclasses import dataclass, field, replace
@@ -34,8 +35,11 @@ _SECONDS_PER_CALL = 0.1
 _PASSES_PER_CALL = 1 << 17
 # max_iter="auto": passes that make this many updates, within these limits (docs/quality.md, "Defaults").
 _ENOUGH_UPDATES, _FEWEST_PASSES, _MOST_PASSES = 25_000, 20, 500
-# What the checkpoint's part of a file is called.
-_PREFIX = "fit."
+_STATUSES = ("running", "finished", "converged", "stopped")
+# The largest values that NumPy's bit generators may have in fields that are no arrays: beyond them some read
+# outside their own memory.
+_BIT_LIMITS = {"pos": 624, "buffer_pos": 4, "has_uint32": 1, "uinteger": 2**32 - 1, "state": 2**128 - 1,
+               "inc": 2**128 - 1}
 
 
 @dataclass
@@ -47,7 +51,9 @@ class HeldOut:
     chosen: NDArray[np.intp]
     best_theta: Floats = field(init=False)
     best_score: float = -np.inf
-    stalled: int = 0
+    last_score: float = -np.inf
+    judged: int = 0    # passes judged
+    stalled: int = 0   # of these, the last ones in a row that were no better
 
     def score(self, model: RAE) -> float:
         """Minus the weighted mean of the reconstruction errors."""
@@ -56,7 +62,12 @@ class HeldOut:
 
 @dataclass
 class Fit:
-    """One fit of `model`: its data, settings and random stream, and where it stands."""
+    """One fit of `model`: its data, settings and random stream, and where it stands.
+
+    Ctrl-C may come between any two steps of Python. So the record is kept by `_settle`, which derives all of
+    it from what changed last (the compiled Training, and HeldOut, which change as a whole) and can be
+    repeated at any time.
+    """
 
     model: RAE
     settings: Hyperparameters
@@ -68,45 +79,70 @@ class Fit:
     held_out: HeldOut | None = None
     status: str = "running"
     training: _sequence.Training = field(init=False)
+    losses: Floats = field(init=False)     # of the passes from first_pass on
+    first_pass: int = 0
     reported: int = field(init=False)      # passes when callbacks were last called
     report_at: float = field(init=False)   # when they are next to be
 
     def __post_init__(self) -> None:
         size = min(self.settings.batch_size, self.batch.n_sequences)
         self.training = _sequence.Training(self.batch.offsets, size)
+        self.losses = np.empty(0)
 
     # ---- the loop --------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Train until max_iter, a stopping rule, a callback or an exception ends it."""
         model, settings = self.model, self.settings
-        one_by_one = settings.solver.name == "lbfgs"  # looks after each of its iterations itself
         self.reported, self.report_at = model.n_iter_, time.monotonic() + _SECONDS_PER_CALL
         save_at = time.monotonic() + settings.checkpoint_seconds
         at_a_seam = True
         try:
-            if self.held_out is not None and len(model.validation_scores_) < model.n_iter_:
+            if self.held_out is not None and self.held_out.judged < model.n_iter_ and not self._one_by_one:
                 self._validate(self.held_out)  # where Ctrl-C came just before that
             with Progress(settings.max_iter, settings.verbose > 0, model.n_iter_) as progress:
                 while self.status == "running":
                     before = model.n_iter_
-                    at_a_seam = not one_by_one
+                    at_a_seam = not self._one_by_one
                     self._advance()
                     at_a_seam = True
-                    if not one_by_one and model.n_iter_ > before:
+                    if not self._one_by_one and model.n_iter_ > before:
                         self._after_pass()
                     progress.advance(model.n_iter_ - before, model.loss_curve_[-1] if model.loss_curve_ else None)
                     if settings.checkpoint and (self.status != "running" or time.monotonic() >= save_at):
                         self.save()
                         save_at = time.monotonic() + settings.checkpoint_seconds
-        except BaseException:
+        except BaseException as error:
             # After a whole number of updates: as good a place to go on from as any.
+            self._settle()
             if settings.checkpoint and at_a_seam:
-                self.save()
+                try:
+                    self.save()
+                except (OSError, ValueError) as failed:
+                    error.add_note(f"the checkpoint could not be written: {failed}")
             raise
         finally:
             if self.held_out is not None:
                 model.theta_[:] = self.held_out.best_theta
+
+    @property
+    def _one_by_one(self) -> bool:
+        """Whether the solver looks after each of its iterations itself."""
+        return self.settings.solver.name == "lbfgs"
+
+    def _settle(self) -> None:
+        """Bring the model's record up to what has happened."""
+        model, run = self.model, self.training
+        if not self._one_by_one:
+            missing = run.n_iter - len(model.loss_curve_)
+            if missing > 0:
+                end = run.n_iter - self.first_pass
+                model.loss_curve_.extend(self.losses[end - missing:end].tolist())
+            model.n_iter_, model.n_updates_ = run.n_iter, run.n_updates
+            if self.status == "running":
+                self.status = run.status
+        if self.held_out is not None and self.held_out.judged > len(model.validation_scores_):
+            model.validation_scores_.append(self.held_out.last_score)
 
     def _after_pass(self) -> None:
         """Validation and callbacks, which may end the fit."""
@@ -123,7 +159,7 @@ class Fit:
     def _advance(self) -> None:
         """Some updates: about 0.1 s of them, to the end of a pass where something is done after each."""
         settings = self.settings
-        if settings.solver.name == "lbfgs":
+        if self._one_by_one:
             self._lbfgs_round()
             return
         most = settings.max_iter
@@ -134,17 +170,28 @@ class Fit:
         # With sequences held out they decide when to stop, not the training loss.
         tol = settings.tol if self.held_out is None else 0.0
         bits = self.rng.bit_generator if settings.shuffle else None
-        self.status = advance(self.model, self.training, self.batch, self.weights, self.form, settings, bits, tol, most)
+        losses = np.empty(max(1, min(settings.max_iter, most, _PASSES_PER_CALL)))
+        self.__dict__.update(losses=losses, first_pass=self.training.n_iter)
+        try:
+            advance(self.model, self.training, self.batch, self.weights, self.form, settings, bits, tol, losses, 0)
+        finally:
+            self._settle()
+        if self.status == "non-finite":
+            self.status = "running"
+            raise too_large(settings, self.training.n_updates + 1, self.model.theta_.dtype)
 
     def _validate(self, held_out: HeldOut) -> None:
         """Judge the parameters by the sequences held out; keep the best, notice when they stay the best."""
         model, settings = self.model, self.settings
         best, score = held_out.best_score, held_out.score(model)
+        enough = best + settings.tol * abs(best) if np.isfinite(best) else best
+        news: dict[str, Any] = {"last_score": score, "judged": model.n_iter_,
+                "stalled": 0 if score > enough else held_out.stalled + 1}
         if score > best:
-            held_out.best_theta, held_out.best_score = model.theta_.copy(), score
-        held_out.stalled = 0 if score > best + settings.tol * abs(best) else held_out.stalled + 1
-        model.validation_scores_.append(score)
-        if settings.tol > 0 and held_out.stalled >= settings.n_iter_no_change and self.status == "running":
+            news |= {"best_theta": model.theta_.copy(), "best_score": score}
+        held_out.__dict__.update(news)  # all or nothing, whenever Ctrl-C comes
+        self._settle()
+        if held_out.stalled >= settings.n_iter_no_change and self.status == "running":
             self.status = "converged"
 
     # ---- L-BFGS ------------------------------------------------------------------------------------
@@ -154,19 +201,20 @@ class Fit:
         model, settings = self.model, self.settings
         dtype = model.theta_.dtype
         scale = np.ones(model.theta_.size) if model.rate_scale_ is None else model.rate_scale_.astype(np.float64)
-        decay = settings.solver.weight_decay
+        unit, decay = model._loss_unit, settings.solver.weight_decay
         # Within this limit no gradient overflows when it is scaled and squared.
         huge = float(np.finfo(np.float64).max) ** 0.25
         grad = np.empty_like(model.theta_)
 
         def objective(u: Floats) -> tuple[float, Floats]:
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 theta = (u * scale).astype(dtype)
-            loss = _sequence.loss_and_grad(theta, self.batch.data, self.batch.offsets, self.weights, self.form, grad)
-            g = grad * scale
-            if decay:
-                loss += 0.5 * decay * float(theta @ theta)
-                g += decay * theta * scale
+                loss = _sequence.loss_and_grad(theta, self.batch.data, self.batch.offsets, self.weights, self.form,
+                                               grad) / unit
+                g = grad * (scale / unit)
+                if decay:
+                    loss += 0.5 * decay / unit * float(theta @ theta)
+                    g += (decay / unit) * theta * scale
             if not abs(loss) < huge or not np.abs(g).max() < huge:
                 return huge, np.zeros_like(u)  # too far: the line search comes back
             return loss, g
@@ -175,7 +223,7 @@ class Fit:
             model.theta_[:] = intermediate_result.x * scale
             model.n_iter_ += 1
             model.n_updates_ += 1
-            model.loss_curve_.append(float(intermediate_result.fun))
+            model.loss_curve_.append(float(intermediate_result.fun) * unit)
             if self.held_out is None and self._stalled():
                 self.status = "converged"
             elif model.n_iter_ >= settings.max_iter:
@@ -189,8 +237,8 @@ class Fit:
         if most > 0:
             before = objective(model.theta_ / scale)[0]
             if before >= huge:
-                raise FloatingPointError("The loss or its gradient is non-finite at the start of lbfgs; scale the data "
-                                         "down or choose another init; the model keeps its parameters")
+                raise FloatingPointError("The loss or its gradient is beyond what lbfgs can square at its start; "
+                                         "choose another init or scale the data; the model keeps its parameters")
             scipy.optimize.minimize(objective, model.theta_ / scale, jac=True, method="L-BFGS-B",
                                     callback=after_iteration,
                                     options={"maxiter": most, "maxfun": 50 * most, "maxcor": LBFGS_MEMORY,
@@ -210,28 +258,28 @@ class Fit:
     def save(self) -> None:
         """Write the model and this fit to the checkpoint file."""
         assert self.settings.checkpoint is not None
-        state = self.training.state()
-        arrays = {"order": state.pop("order").astype(np.int64)}
-        # Numbers that JSON has no text for, infinity among them.
-        arrays["losses"] = np.array([state.pop("best"), state.pop("pass_loss"),
-                                     self.held_out.best_score if self.held_out else 0.0])
+        held_out, state = self.held_out, self.training.state()
+        # Numbers that JSON has no text for, infinity among them, go into an array.
+        losses = [state["best"], state["pass_loss"], held_out.best_score if held_out else 0.0]
+        arrays = {"fit.order": state["order"].astype(np.int64), "fit.losses": np.array(losses)}
         model_arrays, metadata = model_file.pack(self.model)
-        if self.held_out is not None:
+        if held_out is not None:
             # The file's model is what the fit would leave: the best so far.
-            arrays["theta"] = self.model.theta_
-            arrays["held_out"] = self.held_out.chosen.astype(np.int64)
-            model_arrays |= model_file.named(self.model, self.held_out.best_theta)
-        record = {"status": self.status, "training": state, "fingerprint": self.fingerprint,
-                  "stalled": 0 if self.held_out is None else self.held_out.stalled,
+            theta = self.model.theta_
+            model_file.check_array(held_out.best_theta, "the best theta", theta.shape, theta.dtype)
+            arrays |= {"fit.theta": theta, "fit.held_out": held_out.chosen.astype(np.int64)}
+            model_arrays |= model_file.named(self.model, held_out.best_theta)
+        record = {"status": self.status if self.status in _STATUSES else "running", "fingerprint": self.fingerprint,
+                  "stalled": held_out.stalled if held_out else 0,
+                  **{name: state[name] for name in ("n_iter", "n_updates", "in_pass", "position", "stalled_passes")},
                   "bits": _plain(self.rng.bit_generator.state)}
-        persistence.write(self.settings.checkpoint,
-                          {**model_arrays, **{_PREFIX + name: array for name, array in arrays.items()}},
-                          {**metadata, "fit": json.dumps(record)})
+        persistence.write(self.settings.checkpoint, {**model_arrays, **arrays}, {**metadata, "fit": json.dumps(record)})
 
     def resume(self, path: persistence.FilePath, arrays: persistence.Arrays, metadata: dict[str, str]) -> None:
         """Go on from a checkpoint of a fit with the same settings on the same data.
 
-        arrays and metadata are the file's; the model has already taken over its own part.
+        arrays and metadata are the file's; the model has already taken over its own part. Nothing of them is
+        trusted: whatever is taken is checked first, and ValueError raised where it cannot be of such a fit.
         """
         if "fit" not in metadata:
             raise ValueError(f"{path} is a saved model, not a checkpoint: there is no fit to resume")
@@ -239,40 +287,65 @@ class Fit:
         if record.get("fingerprint") != self.fingerprint:
             raise ValueError(f"{path} is a checkpoint of a fit on other data or sample weights; resume with the same")
         try:
-            best, pass_loss, best_score = arrays[_PREFIX + "losses"].tolist()
-            self.training.restore({**record["training"], "order": arrays[_PREFIX + "order"], "best": best,
-                                   "pass_loss": pass_loss})
-            self.rng.bit_generator.state = _arrays(record["bits"])
-            if self.held_out is not None:
-                self.held_out.best_theta, self.held_out.best_score = self.model.theta_.copy(), best_score
-                self.held_out.stalled = int(record["stalled"])
-                self.model.theta_[:] = arrays[_PREFIX + "theta"]
-            self.status = record["status"]
-            if self.status not in ("running", "finished", "converged", "stopped"):
-                raise ValueError(f"unknown status {self.status!r}")
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            self._take(record, arrays)
+            _restore(self.rng, record["bits"])
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise persistence.bad(path, f"its record of the fit cannot be used ({error})") from None
 
+    def _take(self, record: dict[str, Any], arrays: persistence.Arrays) -> None:
+        """What `save` wrote, except for the random stream."""
+        model, run = self.model, self.training
+        for name in ("n_iter", "n_updates", "position", "stalled", "stalled_passes"):
+            if type(record[name]) is not int or not 0 <= record[name] < 2**62:
+                raise ValueError(f"{name} is {record[name]!r}, not a count")
+        if type(record["in_pass"]) is not bool or record["status"] not in _STATUSES:
+            raise ValueError(f"in_pass is {record['in_pass']!r} and status {record['status']!r}")
+        order, losses = arrays["fit.order"], arrays["fit.losses"]
+        if order.dtype != np.int64 or losses.dtype != np.float64 or losses.shape != (3,) or np.isnan(losses).any():
+            raise ValueError("its order or losses are of another kind")
+        n_iter, position = record["n_iter"], record["position"]
+        per_pass = -(-self.batch.n_sequences // run.batch_size)
+        if self._one_by_one:
+            counts = (0, 0)
+            right = not record["in_pass"] and position == 0
+        else:
+            counts = (model.n_iter_, model.n_updates_)
+            right = record["n_updates"] == n_iter * per_pass + -(-position // run.batch_size)
+            right = right and (record["in_pass"] or position == 0)
+        n_scores = len(model.validation_scores_)
+        if (not right or counts != (n_iter, record["n_updates"]) or model.n_iter_ > self.settings.max_iter
+                or len(model.loss_curve_) != model.n_iter_
+                or not (n_scores in (model.n_iter_ - 1, model.n_iter_) if self.held_out else n_scores == 0)):
+            raise ValueError("its counters do not agree with each other")
+        best, pass_loss, best_score = losses.tolist()
+        run.restore({**{name: record[name] for name in ("n_iter", "n_updates", "in_pass", "position",
+                                                        "stalled_passes")},
+                     "order": order, "best": best, "pass_loss": pass_loss})
+        if self.held_out is not None:
+            theta = arrays["fit.theta"]
+            model_file.check_array(theta, "the theta of the fit", model.theta_.shape, model.theta_.dtype)
+            self.held_out.best_theta, self.held_out.best_score = model.theta_.copy(), best_score
+            self.held_out.stalled, self.held_out.judged = record["stalled"], n_scores
+            model.theta_[:] = theta
+        # What a callback has stopped goes on.
+        self.status = "running" if record["status"] == "stopped" else record["status"]
 
-def advance(model: RAE, training: _sequence.Training, batch: Batch, weights: Floats | None, form: Form,
-            settings: Hyperparameters, bits: np.random.BitGenerator | None, tol: float, most: int) -> str:
-    """Let the compiled loop work for a moment, to the end of `most` passes; keep the record true however it ends."""
-    losses = np.empty(max(1, min(settings.max_iter, most, _PASSES_PER_CALL)))
-    done, updates = training.n_iter, training.n_updates
-    try:
-        _sequence.train(model._theta(to_write=True), batch.data, batch.offsets, weights, form, settings.solver,
-                        list(model.solver_state_.values()), model.rate_scale_, model.n_updates_ - updates, bits,
-                        settings.max_iter, tol, settings.n_iter_no_change, training, losses, _SECONDS_PER_CALL)
-    finally:
-        model.n_updates_ += training.n_updates - updates
-        model.loss_curve_.extend(losses[:training.n_iter - done].tolist())
-        model.n_iter_ += training.n_iter - done
-    if training.status == "non-finite":
-        raise FloatingPointError(
-            f"The loss or its gradient became non-finite at update {training.n_updates + 1} (pass "
-            f"{model.n_iter_ + 1}). Lower learning_rate (now {settings.solver.learning_rate}) or scale the "
-            "data down; the model keeps its parameters from before that update")
-    return training.status
+
+def advance(model: RAE, run: _sequence.Training, batch: Batch, weights: Floats | None, form: Form,
+            settings: Hyperparameters, bits: np.random.BitGenerator | None, tol: float, losses: Floats,
+            t0: int) -> None:
+    """Let the compiled loop work for a moment; t0 is how many updates the solver's state had seen before the run."""
+    _sequence.train(model._theta(to_write=True), batch.data, batch.offsets, weights, form, settings.solver,
+                    list(model.solver_state_.values()), model.rate_scale_, model._loss_unit, t0, bits,
+                    settings.max_iter, tol, settings.n_iter_no_change, run, losses, _SECONDS_PER_CALL)
+
+
+def too_large(settings: Hyperparameters, update: int, dtype: np.dtype[Any]) -> FloatingPointError:
+    """The error for an update that was not made."""
+    return FloatingPointError(
+        f"The loss or its gradient became non-finite, or too large for {dtype}, at update {update}. Lower "
+        f"learning_rate (now {settings.solver.learning_rate}) or scale the data down; the model keeps parameters "
+        "from before that update")
 
 
 def draw_held_out(n: int, fraction: float, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -295,10 +368,11 @@ def hold_out(batch: Batch, weights: Floats | None,
 
 def chosen_in(path: persistence.FilePath, arrays: persistence.Arrays, n: int) -> NDArray[np.intp]:
     """The sequences that the fit of a checkpoint holds out."""
-    chosen = arrays.get(_PREFIX + "held_out", np.zeros(0)).astype(np.intp)
-    if not 0 < chosen.size < n or chosen.min() < 0 or chosen.max() >= n or (np.diff(chosen) <= 0).any():
+    chosen = arrays.get("fit.held_out", np.zeros(0))
+    if (chosen.dtype != np.int64 or chosen.ndim != 1 or not 0 < chosen.size < n or chosen.min() < 0
+            or chosen.max() >= n or (np.diff(chosen) <= 0).any()):
         raise persistence.bad(path, "it does not say which sequences are held out")
-    return chosen
+    return chosen.astype(np.intp)
 
 
 def fingerprint(batch: Batch, weights: Floats | None) -> int:
@@ -322,19 +396,42 @@ def one_update(settings: Hyperparameters) -> Hyperparameters:
     return replace(settings, solver=replace(settings.solver, schedule="constant"), max_iter=1)
 
 
+def check_checkpoint(path: Any) -> None:
+    """ValueError where no checkpoint could be written: found before a fit, not an hour into it."""
+    if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK)):
+        raise ValueError(f"checkpoint={os.fspath(path)!r} must name a file in a folder that exists and can be written")
+
+
 def _plain(value: Any) -> Any:
-    """A bit generator's state as JSON: arrays become lists marked as such."""
+    """A bit generator's state as JSON: arrays become lists, which get their dtype back from a live one."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return {"array": value.tolist(), "dtype": value.dtype.str}
+        return value.tolist()
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _arrays(value: Any) -> Any:
-    """The inverse of _plain."""
-    if isinstance(value, dict):
-        if set(value) == {"array", "dtype"}:
-            return np.array(value["array"], dtype=np.dtype(value["dtype"]))
-        return {key: _arrays(item) for key, item in value.items()}
-    return value
+def _restore(rng: np.random.Generator, saved: Any) -> None:
+    """Set rng to a saved state of the same kind of bit generator; ValueError for anything else."""
+    rng.bit_generator.state = _like(rng.bit_generator.state, saved, "bits")
+
+
+def _like(now: Any, saved: Any, name: str) -> Any:
+    """saved, if it has the structure of the present state and values that its fields can have."""
+    if isinstance(now, dict):
+        if not isinstance(saved, dict) or saved.keys() != now.keys():
+            raise ValueError("its random stream is of another kind than random_state's")
+        return {key: _like(now[key], saved[key], key) for key in now}
+    if isinstance(now, np.ndarray):
+        limit = np.iinfo(now.dtype).max
+        if not isinstance(saved, list) or len(saved) != now.size or not all(
+                type(n) is int and 0 <= n <= limit for n in saved):
+            raise ValueError(f"{name} of its random stream is not {now.size} numbers of {now.dtype}")
+        return np.array(saved, dtype=now.dtype)
+    if isinstance(now, str):
+        if saved != now:
+            raise ValueError(f"its random stream is of another kind than random_state's ({now})")
+        return saved
+    if type(saved) is not int or name not in _BIT_LIMITS or not 0 <= saved <= _BIT_LIMITS[name]:
+        raise ValueError(f"{name} of its random stream is {saved!r}"[:200])
+    return saved

@@ -7,6 +7,7 @@ from problems import ragged_lengths
 from rae_fast import RAE, closed_form, parameters
 from rae_fast.parameters import Form
 from rae_fast.sequences import as_batch
+from rae_fast.solvers import STATE
 
 RNG = np.random.default_rng(0)
 
@@ -50,20 +51,21 @@ def test_gram_and_operator_are_those_of_xi(X, at_once, monkeypatch):
             monkeypatch.setattr(closed_form, "_KEPT_TRANSFORMS", kept)
             operator = closed_form._GramOperator(batch, mu, np.sqrt(w), n_lags)
             assert (operator.kept is None) == (kept == 0)
+            assert sorted(np.concatenate(operator.pieces)) == list(range(batch.n_sequences))
             short = prefixes(batch, mu, w, n_lags)
             found = operator @ np.eye(n_lags * 3)
             np.testing.assert_allclose(found, short.T @ short, atol=1e-12 * np.abs(exact).max())
 
 
-@pytest.mark.parametrize("way", ["dense", "lanczos on the gram matrix", "lanczos on convolutions"])
+@pytest.mark.parametrize("way", ["dense", "rows", "lanczos on the gram matrix", "lanczos on convolutions"])
 def test_every_way_to_the_singular_vectors_finds_the_same_space(way, monkeypatch):
-    if way != "dense":
+    if way.startswith("lanczos"):
         monkeypatch.setattr(closed_form, "_DENSE_COLUMNS", 0)
         monkeypatch.setattr(closed_form, "_GRAM_COLUMNS", 0 if way.endswith("convolutions") else 4096)
         monkeypatch.setattr(closed_form, "_LANCZOS_TOLERANCE", 1e-12)
-    X = waves(ragged_lengths(60, 20), I=4)
+    X = waves([60], I=4) if way == "rows" else waves(ragged_lengths(60, 20), I=4)
     batch = as_batch(X)
-    w = np.ones(20)
+    w = np.ones(len(X))
     values, U = closed_form._singular_vectors(batch, np.full(4, 2.0), w, 60, 5, np.random.default_rng(0))
     _, s, Vt = np.linalg.svd(prefixes(batch, np.full(4, 2.0), w, 60), full_matrices=False)
     np.testing.assert_allclose(values, s[:5] ** 2, rtol=1e-9)
@@ -145,6 +147,14 @@ def test_tied_models_get_the_best_scale_there_is(decoder):
         assert error(model, X) > found
 
 
+def test_few_long_sequences_among_many_short_ones_start_quickly():
+    """The transforms' sizes follow each sequence's length: 25,000 numbers, not 20,001 x 5000."""
+    X = [*RNG.standard_normal((20_000, 1, 1)), RNG.standard_normal((5000, 1))]
+    operator = closed_form._GramOperator(as_batch(X), np.zeros(1), np.ones(20_001), 5000)
+    assert operator.kept is not None and sum(x.size for x in operator.kept) < 100_000
+    assert np.isfinite(RAE(3, max_iter=0, random_state=0).fit(X).theta_).all()
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_units_beyond_the_rank_are_padded_with_small_noise(tied):
     X = EQUAL[:2, :3]  # 2 sequences x 3 steps: rank 6 at most, of 9 columns
@@ -194,11 +204,24 @@ def test_long_sequences_with_many_columns():
 
 
 def test_relative_scales_follow_the_units_of_data_and_code():
-    """Data in other units give the same training in those units."""
-    factor = 2.0**10
-    small, large = (RAE(6, max_iter=40, random_state=0, epsilon=1e-30).fit(f * EQUAL) for f in (1.0, factor))
-    np.testing.assert_allclose(large.loss_curve_, factor**2 * np.array(small.loss_curve_), rtol=1e-6)
-    np.testing.assert_allclose(large.transform(factor * EQUAL), small.transform(EQUAL), atol=1e-7)
+    """Data in other units give the same training in those units, with every solver."""
+    for solver in STATE:
+        rate = {"adadelta": 1.0, "sgd": 1.0, "momentum": 0.1, "nesterov": 0.1, "rprop": 0.01}.get(solver, 0.3)
+        unit = RAE(6, solver=solver, max_iter=20, random_state=0, learning_rate=rate).fit(EQUAL)
+        for factor in (2.0**20, 2.0**-20):
+            other = RAE(6, solver=solver, max_iter=20, random_state=0, learning_rate=rate).fit(factor * EQUAL)
+            np.testing.assert_allclose(np.array(other.loss_curve_) / factor**2, unit.loss_curve_, rtol=1e-6)
+            np.testing.assert_allclose(other.transform(factor * EQUAL), unit.transform(EQUAL), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("offset, factor", [(1000, 1), (-1e5, 100), (0, 1e8), (0, 1e-12), (1e-9, 1e-12)])
+def test_the_default_fit_improves_on_its_start_in_any_units(dtype, offset, factor):
+    if dtype == np.float32 and abs(offset) > 1e4 * factor:
+        offset /= 100  # leaves float32 digits enough to see the data
+    X = (factor * (EQUAL - 2) + offset).astype(dtype)
+    start = RAE(3, max_iter=0, random_state=0).fit(X)
+    assert error(RAE(3, max_iter=100, random_state=0).fit(X), X) < 0.9 * error(start, X)
 
 
 @pytest.mark.parametrize("init", ["normal", "orthogonal", "linear"])
@@ -210,6 +233,9 @@ def test_relative_scales_are_positive_and_shaped_like_theta(init, tied):
     scales = parameters.views(model.rate_scale_, form)
     rms = np.sqrt(np.mean(model.parameters_["W_hh"] ** 2))
     np.testing.assert_allclose(scales["W_hh"], rms / 7)
+    offset = np.sqrt(np.mean(EQUAL**2, axis=(0, 1))) / EQUAL.std()
+    np.testing.assert_allclose(scales["W_xh"][:, 0] * offset, np.sqrt(np.mean(model.parameters_["W_xh"] ** 2)) / 7,
+                               rtol=0.05)
     assert RAE(6, max_iter=0, relative_rates=False).fit(EQUAL).rate_scale_ is None
 
 

@@ -202,41 +202,105 @@ def test_another_format_version_is_named(whole, tmp_path):
 
 def test_numbers_that_are_none_are_refused(whole, tmp_path):
     header, arrays = parts(whole)
-    for name in ("W_hh", "c_x", "solver.mean", "rate_scale", "loss_curve", "validation_scores"):
+    for name in ("W_hh", "c_x", "solver.mean", "rate_scale"):
         start = header[name]["data_offsets"][0]
         refused(tmp_path, joined(header, arrays[:start] + struct.pack("<d", np.nan) + arrays[start + 8:]))
     start = header["rate_scale"]["data_offsets"][0]
     refused(tmp_path, joined(header, arrays[:start] + struct.pack("<d", -1) + arrays[start + 8:]))
 
 
-def test_a_hostile_checkpoint_is_refused(tmp_path):
-    model = RAE(**{**PLAIN, "n_hidden": 4, "max_iter": 3, "batch_size": 2}, random_state=0,
-                checkpoint=tmp_path / "fit", early_stopping=True)
-    model.fit(X3)
-    data = (tmp_path / "fit").read_bytes()
-    header, arrays = parts(data)
-    fit = json.loads(header["__metadata__"]["fit"])
-    changes = [{"training": {}}, {"training": {**fit["training"], "position": -3}},
-               {"training": {**fit["training"], "position": 3}}, {"training": {**fit["training"], "n_iter": "x"}},
-               {"training": {**fit["training"], "n_updates": 1e400}}, {"bits": None}, {"bits": {"bit_generator": "MT"}},
-               {"bits": {**fit["bits"], "state": {"state": -1, "inc": "x"}}}, {"status": "sleeping"}, {"stalled": None},
-               {"bits": {"array": [1], "dtype": "O"}}, {"bits": {"array": "x", "dtype": "<f8"}}]
-    theta = model.theta_.copy()
-    for change in changes:
-        header["__metadata__"]["fit"] = json.dumps({**fit, **change})
-        (tmp_path / "bad").write_bytes(joined(header, arrays))
-        with pytest.raises(ValueError, match="not a whole rae_fast model file"):
-            model.fit(X3, resume=tmp_path / "bad")
-        np.testing.assert_array_equal(model.theta_, theta)
-    header["__metadata__"]["fit"] = json.dumps(fit)
+HOSTILE_FITS = [
+    {"position": -3}, {"position": 3}, {"position": 2}, {"position": "2"}, {"n_iter": "3"}, {"n_iter": 2.0},
+    {"n_iter": 0}, {"n_iter": 2**61}, {"n_updates": 2**63 - 2}, {"n_updates": 1e400}, {"n_updates": 2.9},
+    {"in_pass": 1}, {"in_pass": None}, {"stalled": -5}, {"stalled": None}, {"stalled_passes": True},
+    {"status": "sleeping"}, {"status": ["running"]}, {"bits": None}, {"bits": {"bit_generator": "MT"}},
+    {"fingerprint": None}, {"fingerprint": 3},
+]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A model, its settings' checkpoint, and a function that tries an altered one."""
+
+    def make(random_state=0, **params):
+        model = RAE(**{**PLAIN, "n_hidden": 4, "max_iter": 3, "batch_size": 2, "n_iter_no_change": 3, **params},
+                    random_state=random_state, checkpoint=tmp_path / "fit")
+        model.fit(X3)
+        header, arrays = parts((tmp_path / "fit").read_bytes())
+        theta = model.theta_.copy()
+
+        def attempt(header, arrays=arrays):
+            (tmp_path / "bad").write_bytes(joined(header, arrays))
+            tracemalloc.start()
+            try:
+                with pytest.raises(ValueError) as caught:
+                    model.fit(X3, resume=tmp_path / "bad")
+                assert tracemalloc.get_traced_memory()[1] < 50e6
+            finally:
+                tracemalloc.stop()
+            text = str(caught.value)
+            assert ("not a whole rae_fast model file" in text or "other data" in text) and "\n" not in text
+            assert len(text) < 600
+            np.testing.assert_array_equal(model.theta_, theta)
+
+        return header, arrays, attempt
+
+    return make
+
+
+def with_fit(header, **changes):
+    fit = {**json.loads(header["__metadata__"]["fit"]), **changes}
+    return {**header, "__metadata__": {**header["__metadata__"], "fit": json.dumps(fit)}}
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_hostile_record_of_a_fit_is_refused(early, checkpoint):
+    header, _, attempt = checkpoint(early_stopping=early)
+    for change in HOSTILE_FITS:
+        attempt(with_fit(header, **change))
+    attempt({**header, "__metadata__": {**header["__metadata__"], "fit": "[" * 900 + "]" * 900}})
+    attempt({**header, "__metadata__": {**header["__metadata__"], "params": '{"a\\nb": ' + "1" * 400_000 + "}"}})
+
+
+@pytest.mark.parametrize("make", [np.random.MT19937, np.random.Philox, np.random.SFC64, np.random.PCG64])
+def test_a_hostile_random_stream_is_refused(make, checkpoint):
+    """NumPy believes what it is told: positions beyond its arrays crash the interpreter."""
+    header, _, attempt = checkpoint(random_state=make(0))
+    bits = json.loads(header["__metadata__"]["fit"])["bits"]
+
+    def altered(value):
+        """Every variant of the state with one leaf changed to something it cannot be."""
+        if isinstance(value, dict):
+            for key, item in value.items():
+                for change in altered(item):
+                    yield {**value, key: change}
+                yield {k: v for k, v in value.items() if k != key}
+        elif isinstance(value, list):
+            yield from (value[:-1], [*value, 0], [-1, *value[1:]], [2**64, *value[1:]], [0.5, *value[1:]], "x", [])
+        elif isinstance(value, str):
+            yield from ("MT", 3)
+        else:
+            yield from (-1, -100_000_000, 2**130, 1.5, None, True, [value])
+
+    for change in [*altered(bits), {"array": ["x"], "dtype": "S2000000000"}, json.loads("[" * 500 + "]" * 500)]:
+        attempt(with_fit(header, bits=change))
+
+
+def test_hostile_arrays_of_a_fit_are_refused(checkpoint):
+    header, arrays, attempt = checkpoint(early_stopping=True)
     for name in ("order", "losses", "held_out", "theta"):
-        cut = {k: v for k, v in header.items() if k != f"fit.{name}"}
-        cut["fit.other"] = header[f"fit.{name}"]
-        ordered = dict(sorted(cut.items(), key=lambda item: item[1].get("data_offsets", [-1])))
-        (tmp_path / "bad").write_bytes(joined(ordered, arrays))
-        with pytest.raises(ValueError, match="not a whole rae_fast model file"):
-            model.fit(X3, resume=tmp_path / "bad")
-        np.testing.assert_array_equal(model.theta_, theta)
+        for other in ("fit.other", "a"):  # another name; and its array is missing
+            renamed = {(other if k == f"fit.{name}" else k): v for k, v in header.items()}
+            attempt(renamed)
+        entry = header[f"fit.{name}"]
+        start, end = entry["data_offsets"]
+        count = (end - start) // 8
+        for shape in ([count, 1], [1, count]):
+            attempt({**header, f"fit.{name}": {**entry, "shape": shape}})
+        other = "F64" if entry["dtype"] == "I64" else "I64"
+        attempt({**header, f"fit.{name}": {**entry, "dtype": other}})
+        worst = struct.pack("<d", np.nan) if entry["dtype"] == "F64" else struct.pack("<q", 2**62)
+        attempt(header, arrays[:start] + worst + arrays[start + 8:])
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

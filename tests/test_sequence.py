@@ -150,9 +150,9 @@ def test_every_solver_matches_the_reference(isa, dtype, solver, objective, scale
     exact_state = new_state(solver, len(theta), np.dtype(np.float64))
     run, losses = _sequence.Training(offsets, batch_size), np.empty(8)
     _sequence.train(found, data.astype(dtype), offsets, None, form, solver, list(state.values()),
-                    scale.astype(dtype) if scaled else None, 0, None, 8, 0.0, 10, run, losses, 1e9)
+                    scale.astype(dtype) if scaled else None, 2.5, 0, None, 8, 0.0, 10, run, losses, 1e9)
     curve = reference.train(exact, data.astype(np.float64), offsets, None, form, solver, list(exact_state.values()),
-                            scale.astype(np.float64) if scaled else None, batch_size, None, 8, 0.0, 10)
+                            scale.astype(np.float64) if scaled else None, 2.5, batch_size, None, 8, 0.0, 10)
     assert run.n_updates == 24
     # The way into the solver's units and back rounds twice more in every update.
     allowed = (8 if scaled else 4) * run.n_updates * tolerance(dtype, I, H, T, B)
@@ -178,9 +178,9 @@ def test_every_solver_on_every_form(dtype, name):
         exact_state = list(new_state(solver, len(theta), np.dtype(np.float64)).values())
         run, losses = _sequence.Training(offsets, 2), np.empty(2)
         _sequence.train(found, data.astype(dtype), offsets, weights.astype(dtype), form, solver, state,
-                        scale.astype(dtype), 0, None, 2, 0.0, 10, run, losses, 1e9)
+                        scale.astype(dtype), 0.5, 0, None, 2, 0.0, 10, run, losses, 1e9)
         curve = reference.train(exact, data.astype(np.float64), offsets, weights.astype(np.float64), form, solver,
-                                exact_state, scale.astype(np.float64), 2, None, 2, 0.0, 10)
+                                exact_state, scale.astype(np.float64), 0.5, 2, None, 2, 0.0, 10)
         allowed = 8 * run.n_updates * tolerance(dtype, I, H, T, B)
         np.testing.assert_allclose(losses, curve, rtol=allowed, err_msg=str(options))
         assert relative_error(found, exact) <= allowed, options
@@ -199,11 +199,11 @@ def test_train_matches_the_reference(isa, gemm, dtype, shuffled, weighted):
     run = _sequence.Training(offsets, batch_size)
     losses = np.empty(20)
     _sequence.train(found, data.astype(dtype), offsets, weights.astype(dtype) if weighted else None, form,
-                    Solver(learning_rate=1e-2), [], None, 0,
+                    Solver(learning_rate=1e-2), [], None, 1.0, 0,
                     np.random.default_rng(5).bit_generator if shuffled else None, 20, 0.0, 10, run, losses, 1e9)
     curve = reference.train(exact, data.astype(np.float64), offsets,
                             weights.astype(np.float64) if weighted else None, form,
-                            Solver(learning_rate=1e-2), [], None, batch_size,
+                            Solver(learning_rate=1e-2), [], None, 1.0, batch_size,
                             np.random.default_rng(5) if shuffled else None, 20, 0.0, 10)
     assert (run.status, run.n_iter, run.n_updates) == ("finished", 20, 60)
     allowed = run.n_updates * tolerance(dtype, I, H, T, B)
@@ -220,7 +220,7 @@ def test_a_run_cut_into_calls_gives_the_same_bits():
         curve, state = [], new_state(Solver("adam"), len(theta), theta.dtype)
         while run.status == "running":
             losses, done = np.empty(most), run.n_iter
-            _sequence.train(found, data, offsets, None, form, Solver("adam"), list(state.values()), None, 0,
+            _sequence.train(found, data, offsets, None, form, Solver("adam"), list(state.values()), None, 1.0, 0,
                             rng.bit_generator, 5000, 0.0, 1, run, losses, seconds)
             curve.extend(losses[:run.n_iter - done])
         return found, curve

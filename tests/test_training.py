@@ -6,13 +6,15 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from problems import FORMS, PLAIN, form_id, ragged_lengths
 
-from rae_fast import RAE, hyperparameters, parameters, reference, training
+from rae_fast import RAE, closed_form, hyperparameters, parameters, reference, training
 from rae_fast.sequences import as_batch
 from rae_fast.solvers import STATE
 
@@ -33,7 +35,8 @@ def settings(solver, **params):
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("X", [X3, RAGGED], ids=["3-D", "list"])
 def test_the_best_parameters_on_held_out_sequences_come_back(X, solver):
-    model = RAE(**settings(solver, early_stopping=True, validation_fraction=0.3, max_iter=40)).fit(X)
+    model = RAE(**settings(solver, early_stopping=True, validation_fraction=0.3, max_iter=40,
+                           n_iter_no_change=40)).fit(X)
     assert len(model.validation_scores_) == model.n_iter_ == len(model.loss_curve_) == 40
     batch = as_batch(X)
     chosen = training.draw_held_out(batch.n_sequences, 0.3, np.random.default_rng(0))
@@ -69,6 +72,19 @@ def test_early_stopping_needs_two_sequences_and_weights_on_both_sides():
         RAE(early_stopping=True, random_state=0).fit(X3, sample_weight=[1] + 11 * [0])
     model = RAE(**settings("adam", early_stopping=True)).fit(X3[:2])
     assert len(model.validation_scores_) == 8
+
+
+def test_what_is_held_out_is_checked_too():
+    X = np.eye(4)[RNG.integers(0, 4, (12, 5))]
+    for n in range(12):
+        bad = X.copy()
+        bad[n] = -7.0
+        with pytest.raises(ValueError, match=f"step 0 of sequence {n} is not a distribution"):
+            RAE(4, output="softmax", early_stopping=True, random_state=0).fit(bad)
+    lengths = [5] * 12
+    lengths[training.draw_held_out(12, 0.1, np.random.default_rng(0))[0]] = 3
+    model = RAE(4, early_stopping=True, max_iter=1, random_state=0).fit([x[:n] for x, n in zip(X3, lengths)])
+    assert model.n_steps_ is None
 
 
 # ---- callbacks -------------------------------------------------------------------------------------------
@@ -127,6 +143,9 @@ def interrupted_at(passes, X, weights=None, **params):
 
 def same(a, b):
     np.testing.assert_array_equal(a.theta_, b.theta_)
+    assert (a.rate_scale_ is None) == (b.rate_scale_ is None) and a._loss_unit == b._loss_unit
+    if a.rate_scale_ is not None:
+        np.testing.assert_array_equal(a.rate_scale_, b.rate_scale_)
     assert a.loss_curve_ == b.loss_curve_ and a.validation_scores_ == b.validation_scores_
     assert (a.n_iter_, a.n_updates_, a.n_steps_) == (b.n_iter_, b.n_updates_, b.n_steps_)
     assert a.solver_state_.keys() == b.solver_state_.keys()
@@ -166,22 +185,70 @@ def test_any_random_stream_is_taken_up(make, tmp_path):
             RAE(**{**params, "random_state": 0}).fit(X3, resume=True)
 
 
-def test_interrupted_before_the_first_update_of_a_pass(tmp_path):
-    """The order of the pass is drawn once: Ctrl-C in its first gradient must not draw another."""
-    X = RNG.standard_normal((3, 200_000, 2))
-    params = settings("sgd", learning_rate=1e-6, n_hidden=24, batch_size=1, max_iter=2, checkpoint=tmp_path / "fit")
-    unbroken = RAE(**params).fit(X)
-    for after in (0.02, 0.1, 0.2):
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.setitimer(signal.ITIMER_REAL, after)
+@pytest.mark.parametrize("early", [False, True])
+def test_interrupted_anywhere_and_taken_up_again(early, tmp_path):
+    """Ctrl-C at many moments, Python's bookkeeping between two passes among them, gives the unbroken bits."""
+    params = settings("adam", max_iter=300, n_iter_no_change=300, early_stopping=early, report_every=1,
+                      callbacks=lambda m: None, checkpoint=tmp_path / "fit")
+    unbroken = RAE(**params).fit(X3)
+    heard = 0
+    rng = np.random.default_rng(0)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for _ in range(60):
+            (tmp_path / "fit").unlink(missing_ok=True)
+            model = RAE(**params)
+            while True:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.001, 0.012))
+                try:
+                    model.fit(X3, resume=True)
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                    break
+                except KeyboardInterrupt:
+                    heard += 1
+            same(model, unbroken)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert heard > 30
+
+
+def test_the_record_settles_wherever_ctrl_c_comes(tmp_path):
+    """An exception before every single line of the bookkeeping in turn; then the fit is taken up again."""
+    params = settings("adam", max_iter=6, n_iter_no_change=6, early_stopping=True, report_every=1,
+                      checkpoint=tmp_path / "fit")
+    unbroken = RAE(**params).fit(X3)
+    places, broken = 0, True
+    while broken:
+        (tmp_path / "fit").unlink(missing_ok=True)
+        broken, left = False, [places]
+
+        def line(frame, event, argument):
+            nonlocal broken
+            if event == "line":
+                left[0] -= 1  # noqa: B023
+                if left[0] < 0:  # noqa: B023
+                    sys.settrace(None)
+                    broken = True
+                    raise KeyboardInterrupt
+            return line
+
+        def call(frame, event, argument):
+            if frame.f_code.co_name in ("_advance", "_settle", "_validate", "_after_pass"):
+                return line
+            return None
+
+        model = RAE(**params)
+        sys.settrace(call)
         try:
-            model = RAE(**params).fit(X)
+            model.fit(X3)
         except KeyboardInterrupt:
-            model = RAE(**params).fit(X, resume=(tmp_path / "fit").exists() and tmp_path / "fit")
+            model = RAE(**params).fit(X3, resume=True)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        np.testing.assert_array_equal(model.theta_, unbroken.theta_)
-        (tmp_path / "fit").unlink()
+            sys.settrace(None)
+        same(model, unbroken)
+        places += 1
+    assert places > 100
 
 
 def test_lbfgs_is_taken_up_at_the_end_of_a_round(tmp_path, monkeypatch):
@@ -200,7 +267,7 @@ def test_a_finished_fit_resumes_to_itself_and_a_missing_one_starts_afresh(tmp_pa
     first = RAE(**params).fit(X3, resume=True)
     same(RAE(**params).fit(X3, resume=True), first)
     same(RAE.load(tmp_path / "fit"), first)
-    assert not (tmp_path / "fit.part").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["fit"]
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_and_changes_nothing(tmp_path):
@@ -254,8 +321,52 @@ def test_kill_9_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
         process.wait()
         model = RAE.load(path)
         assert np.isfinite(model.theta_).all() and model.n_iter_ == len(model.loss_curve_)
+        at = model.n_iter_
+        resumed = RAE(200, max_iter=10**9, random_state=0, learning_rate=1e-3, report_every=1,
+                      callbacks=lambda m, at=at: m.n_iter_ >= at + 2)
+        resumed.fit(np.random.default_rng(0).standard_normal((40, 5, 3)), resume=path)
+        assert resumed.n_iter_ == at + 2
         passes = max(passes, model.n_iter_)
     assert passes > 0
+
+
+def test_a_fit_that_a_callback_ended_goes_on(tmp_path):
+    params = settings("adam", checkpoint=tmp_path / "fit")
+    unbroken = RAE(**params).fit(X3)
+    RAE(**params, report_every=1, callbacks=lambda m: m.n_iter_ == 3).fit(X3)
+    same(RAE(**params).fit(X3, resume=True), unbroken)
+
+
+def test_two_writers_of_one_checkpoint_never_tear_it(tmp_path):
+    model = RAE(40, max_iter=1, random_state=0).fit(X3)
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            model.save(tmp_path / "model")
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    model.save(tmp_path / "model")
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(200):
+            RAE.load(tmp_path / "model")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_links_that_others_laid_out_are_not_followed_and_ones_own_are(tmp_path):
+    precious, target = tmp_path / "precious", tmp_path / "target"
+    precious.write_text("mine")
+    (tmp_path / "model.part").symlink_to(precious)
+    (tmp_path / "model").symlink_to(target)
+    RAE(2, max_iter=0, random_state=0).fit(X3).save(tmp_path / "model")
+    assert precious.read_text() == "mine" and (tmp_path / "model").is_symlink()
+    RAE.load(target)
 
 
 def test_a_checkpoint_that_cannot_be_written_says_so(tmp_path):
@@ -316,9 +427,66 @@ def test_lbfgs_is_for_fit_only():
     assert list(model.solver_state_) == ["mean", "square"]
 
 
+def test_other_units_start_the_solver_anew():
+    for solver in BY_UPDATE:
+        model = RAE(8, solver=solver, learning_rate=0.01, max_iter=20, random_state=0).fit(X3)
+        theta = model.theta_.copy()
+        model.set_params(relative_rates=False, learning_rate=1e-30).partial_fit(X3)
+        assert model.n_updates_ == 1 and model.rate_scale_ is None
+        limit = 2e-6 if solver == "rprop" else 1e-12  # whose least step is 1e-6
+        np.testing.assert_allclose(model.theta_, theta, rtol=0, atol=limit)
+
+
+def test_ctrl_c_in_the_start_leaves_the_old_model_or_none(monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in ("initialise", "units", "sample"):
+        model = RAE(5, max_iter=2, random_state=0).fit(X3)
+        before = copy.deepcopy(model.__getstate__())
+        monkeypatch.setattr(closed_form, name, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X3[:, :, :2])
+        np.testing.assert_equal(model.__getstate__(), before)
+        with pytest.raises(KeyboardInterrupt):
+            RAE(5).fit(X3)
+        monkeypatch.undo()
+
+
+def test_a_model_that_could_not_be_loaded_is_not_saved(tmp_path):
+    model = RAE(3, max_iter=1, random_state=0).fit(X3)
+    for change in ({"learning_rate": -1}, {"n_hidden": "3"}):
+        with pytest.raises(ValueError):
+            copy.deepcopy(model).set_params(**change).save(tmp_path / "model")
+    other = copy.deepcopy(model)
+    other.theta_[0] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        other.save(tmp_path / "model")
+    for path in ("", 3, b"x", None, "a\0b"):
+        for call in (model.save, RAE.load):
+            with pytest.raises(ValueError, match="path is needed"):
+                call(path)
+    assert not list(tmp_path.iterdir())
+    model.set_params(learning_rate=Fraction(1, 4), tol=np.longdouble(0.5), random_state=-1).save(tmp_path / "model")
+    again = RAE.load(tmp_path / "model")
+    assert (again.learning_rate, again.tol, again.random_state) == (0.25, 0.5, None)
+
+
+def test_a_vanished_checkpoint_folder_matters_to_fit_only(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    model = RAE(3, max_iter=2, checkpoint=folder / "fit", random_state=0).fit(X3)
+    (folder / "fit").unlink()
+    folder.rmdir()
+    model.loss_and_grad(X3)
+    model.partial_fit(X3)
+    with pytest.raises(ValueError, match="checkpoint="):
+        model.fit(X3)
+
+
 def test_lbfgs_that_starts_beyond_all_numbers_says_so():
     model = RAE(**settings("lbfgs", init_scale=1e200, objective="unfold"))
-    with pytest.raises(FloatingPointError, match="start of lbfgs"):
+    with pytest.raises(FloatingPointError, match="beyond what lbfgs"):
         model.fit(X3)
     assert np.isfinite(model.theta_).all()
 
