@@ -69,7 +69,8 @@ def fit_sum(learn, n_hidden, weight):
             _sequence.loss_and_grad(theta, part.data, part.offsets, None, stepwise, grads[1])
             rate = reference.learning_rate_at(settings.solver, t, total)
             t += 1
-            reference.update(settings.solver, rate, grads[0] + weight * grads[1], state, model.rate_scale_, t, theta)
+            reference.update(settings.solver, rate, grads[0] + weight * grads[1], state, model.rate_scale_,
+                             model._loss_unit, t, theta)
     return model
 
 
