@@ -199,7 +199,7 @@ def symbols(seeds):
             start, _ = train(X, n_hidden, 0, **recipe, max_iter=0)
             model, seconds = train(X, n_hidden, 0, **recipe, max_iter=passes)
             cells = ["{:.3f} / {:.3f}".format(*recall(m, unseen)[:2]) for m in (start, model)]
-            cells.append("PyTorch is missing")
+            cells.append("no PyTorch")
             if GRUAutoEncoder is not None:
                 best = (-1.0, 0.0, 0.0)
                 for rate in GRU_RATES:
@@ -263,7 +263,7 @@ def real(seeds):
                     model, seconds = train(learn, n_hidden, seed, **options)
                     found.append(model.reconstruction_error(held_out).sum() / variance)
                 errors[variant], spent = np.mean(found), seconds
-            cell, longer = "PyTorch is missing", ""
+            cell, longer = "no PyTorch", ""
             if GRUAutoEncoder is not None:
                 rates = {}
                 for rate in GRU_RATES:

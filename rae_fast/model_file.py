@@ -51,7 +51,7 @@ def pack(model: RAE) -> tuple[Arrays, dict[str, str]]:
         check_array(array, name, array.shape, model.theta_.dtype)
     arrays["loss_curve"] = np.array(model.loss_curve_, dtype=np.float64)
     arrays["validation_scores"] = np.array(model.validation_scores_, dtype=np.float64)
-    params = {name: _plain(value) for name, value in model.get_params().items() if name not in NOT_SAVED}
+    params = {name: plain(value) for name, value in model.get_params().items() if name not in NOT_SAVED}
     if not isinstance(params["random_state"], int) or params["random_state"] < 0:
         params["random_state"] = None
     record = {"n_iter": model.n_iter_, "n_updates": model.n_updates_, "n_steps": model.n_steps_,
@@ -61,7 +61,7 @@ def pack(model: RAE) -> tuple[Arrays, dict[str, str]]:
                     "record": json.dumps(record)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A hyper-parameter as JSON holds it: every kind of number and boolean becomes Python's."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)

@@ -347,7 +347,7 @@ class RAE(Estimator):
         """ValueError unless `saved`, from the checkpoint at path, has our settings and the kind of our data."""
         now, then = self.get_params(), saved.get_params()
         for name in now:
-            if name not in (*model_file.NOT_SAVED, "random_state") and now[name] != then[name]:
+            if name not in (*model_file.NOT_SAVED, "random_state") and model_file.plain(now[name]) != then[name]:
                 raise ValueError(f"{path} is a checkpoint of a fit with {name}={then[name]!r}, not {now[name]!r}; "
                                  "resume with the same hyper-parameters, or call fit without resume")
         if saved.theta_.dtype != batch.data.dtype or saved.n_features_in_ != batch.n_features:

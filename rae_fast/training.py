@@ -98,6 +98,7 @@ class Fit:
         save_at = time.monotonic() + settings.checkpoint_seconds
         at_a_seam = True
         try:
+            self._settle()
             if self.held_out is not None and self.held_out.judged < model.n_iter_ and not self._one_by_one:
                 self._validate(self.held_out)  # where Ctrl-C came just before that
             with Progress(settings.max_iter, settings.verbose > 0, model.n_iter_) as progress:
@@ -141,8 +142,11 @@ class Fit:
             model.n_iter_, model.n_updates_ = run.n_iter, run.n_updates
             if self.status == "running":
                 self.status = run.status
-        if self.held_out is not None and self.held_out.judged > len(model.validation_scores_):
-            model.validation_scores_.append(self.held_out.last_score)
+        if self.held_out is not None:
+            if self.held_out.judged > len(model.validation_scores_):
+                model.validation_scores_.append(self.held_out.last_score)
+            if self.held_out.stalled >= self.settings.n_iter_no_change and self.status == "running":
+                self.status = "converged"
 
     def _after_pass(self) -> None:
         """Validation and callbacks, which may end the fit."""
@@ -186,13 +190,11 @@ class Fit:
         best, score = held_out.best_score, held_out.score(model)
         enough = best + settings.tol * abs(best) if np.isfinite(best) else best
         news: dict[str, Any] = {"last_score": score, "judged": model.n_iter_,
-                "stalled": 0 if score > enough else held_out.stalled + 1}
+                                "stalled": 0 if score > enough else held_out.stalled + 1}
         if score > best:
             news |= {"best_theta": model.theta_.copy(), "best_score": score}
         held_out.__dict__.update(news)  # all or nothing, whenever Ctrl-C comes
         self._settle()
-        if held_out.stalled >= settings.n_iter_no_change and self.status == "running":
-            self.status = "converged"
 
     # ---- L-BFGS ------------------------------------------------------------------------------------
 
