@@ -154,7 +154,7 @@ def picture(watches, path):
     axes.set_ylabel("last inputs recalled without a mistake")
     axes.set_title("Eight symbols in random order, 24 units", fontsize=11)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7.5, loc="center right")
+    axes.legend(fontsize=7.5, loc="upper right", bbox_to_anchor=(1, 0.92))
     figure.savefig(path, dpi=130)
     print(f"  wrote {path}")
 
