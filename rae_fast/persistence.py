@@ -47,10 +47,10 @@ def write(path: FilePath, arrays: Arrays, metadata: dict[str, str]) -> None:
         raise ValueError(f"the settings take {len(text)} bytes, more than the {_MOST_HEADER} of a model file's header")
     target = Path(os.path.realpath(checked(path)))
     # Nobody else's: neither another writer's of the same target nor a link that someone has laid out.
-    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     try:
-        with open(descriptor, "wb") as file:
+        with open(part, "wb", opener=lambda name, _: os.open(name, flags, 0o666)) as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for array in stored:
                 file.write(array.reshape(-1).data.cast("B") if array.size else b"")
