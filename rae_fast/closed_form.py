@@ -9,9 +9,9 @@ first right singular vectors. With features in rows, I of them::
 reads a sequence into its coordinates in that basis and gives it back. W_xh and b_h are scaled by e, V_hx by
 1 / e, so that tanh stays near linear.
 
-Xi itself is never formed. A prefix is a shifted piece of the whole sequence, so Xi^T Xi is the Gram matrix
-of the whole reversed sequences (one row a sequence) added up along its block diagonals. Where L I is too
-large for that, Lanczos iterations multiply by Xi and Xi^T as convolutions.
+Xi itself is formed only where it has few rows. A prefix is a shifted piece of the whole sequence, so
+Xi^T Xi is the Gram matrix of the whole reversed sequences (one row a sequence) added up along its block
+diagonals. Where L I is too large for that, Lanczos iterations multiply by Xi and Xi^T as convolutions.
 """
 
 from __future__ import annotations

@@ -282,6 +282,12 @@ def test_a_hostile_random_stream_is_refused(make, checkpoint):
         else:
             yield from (-1, -100_000_000, 2**130, 1.5, None, True, [value])
 
+    # Just beyond, and where the crash was: these are integers that NumPy itself takes.
+    for where in (bits, bits["state"]):
+        for name, limit in {"pos": 624, "buffer_pos": 4, "has_uint32": 1, "uinteger": 2**32 - 1}.items():
+            for value in (limit + 1, 100_000_000_000) if name in where else ():
+                changed = {**where, name: value}
+                attempt(with_fit(header, bits=changed if where is bits else {**bits, "state": changed}))
     for change in [*altered(bits), {"array": ["x"], "dtype": "S2000000000"}, json.loads("[" * 500 + "]" * 500)]:
         attempt(with_fit(header, bits=change))
 
