@@ -1,4 +1,4 @@
-"""Builds the three extension modules; pyproject.toml declares everything else.
+"""Builds the extension modules; pyproject.toml declares everything else.
 
 RAE_FAST_SANITIZE=address,undefined builds with these sanitizers (see CONTRIBUTING.md).
 """
@@ -25,24 +25,23 @@ def blas_int_line():
 if sys.platform == "win32":
     raise SystemExit("rae_fast is not supported on Windows yet: its C code needs gcc or clang")
 
-compile_args = ["-std=c11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
+compile_args = ["-std=c11", "-O3", "-pthread", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
                 "-fvisibility=hidden"]
-link_args = []
+link_args = ["-pthread"]
 if sanitizers := os.environ.get("RAE_FAST_SANITIZE"):
-    link_args = [f"-fsanitize={sanitizers}"]
-    compile_args += [*link_args, "-g", "-fno-omit-frame-pointer"]
+    link_args += [f"-fsanitize={sanitizers}"]
+    compile_args += [f"-fsanitize={sanitizers}", "-g", "-fno-omit-frame-pointer"]
 
 (PACKAGE / "_blas_int.pxi").write_text(blas_int_line())
 options = {"extra_compile_args": compile_args, "extra_link_args": link_args, "include_dirs": ["csrc"]}
-kernel_files = ["csrc/dispatch.c"]
+kernel_files = ["csrc/dispatch.c", "csrc/team.c"]
 headers = sorted(str(p) for p in Path("csrc").glob("*.h"))
 setup(
     ext_modules=cythonize(
         [
-            Extension("rae_fast._blas", ["rae_fast/_blas.pyx"], **options),
-            Extension("rae_fast._kernels", ["rae_fast/_kernels.pyx", *kernel_files],
-                      depends=headers, **options),
-            Extension("rae_fast._sequence", ["rae_fast/_sequence.pyx"], depends=headers, **options),
+            Extension("rae_fast._kernels", ["rae_fast/_kernels.pyx", *kernel_files], depends=headers, **options),
+            *(Extension(f"rae_fast.{name}", [f"rae_fast/{name}.pyx"], depends=headers, **options)
+              for name in ("_blas", "_pulse", "_blocks", "_products", "_sequence", "_training")),
         ],
         compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False,
                              "cdivision": True, "initializedcheck": False},

@@ -13,7 +13,7 @@ import time  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from rae_fast import _kernels, _sequence, parameters  # noqa: E402
+from rae_fast import _kernels, _products, _training, parameters  # noqa: E402
 from rae_fast.parameters import Form  # noqa: E402
 from rae_fast.solvers import Solver  # noqa: E402
 
@@ -21,9 +21,9 @@ T = 20
 
 
 def update_time(theta, data, offsets, form, B, n):
-    run, losses = _sequence.Training(offsets, B), np.empty(n)
+    run, losses = _training.Training(offsets, B), np.empty(n)
     start = time.perf_counter()
-    _sequence.train(theta, data, offsets, None, form, Solver(learning_rate=1e-6), [], None, 1.0, 0, None, n, 0.0, 1,
+    _training.train(theta, data, offsets, None, form, Solver(learning_rate=1e-6), [], None, 1.0, 0, None, n, 0.0, 1,
                     run, losses, 1e9)
     return (time.perf_counter() - start) / n
 
@@ -43,7 +43,7 @@ def main():
                 best = {"own": np.inf, "blas": np.inf}
                 for _ in range(7):
                     for choice in best:
-                        _sequence.use_gemm(choice)
+                        _products.use_gemm(choice)
                         best[choice] = min(best[choice], update_time(theta, data, offsets, Form(I, H), B, n))
                 kib = 2 * (H + I) * H * np.dtype(dtype).itemsize / 1024
                 print(f"{np.dtype(dtype).name:9}{B:>4}{H:>6}{kib:>7.0f}{best['own'] * 1e6:>12.1f}"

@@ -60,7 +60,7 @@ def contestants(case, dtype):
     import numpy as np
     from peers.numpy_tuned import TunedNumPy
 
-    from rae_fast import _sequence, reference
+    from rae_fast import _sequence, _training, reference
     from rae_fast.solvers import Solver
 
     theta, X, offsets = case.data(dtype)
@@ -75,8 +75,8 @@ def contestants(case, dtype):
     own = theta.copy()
 
     def engine_updates(n):
-        run = _sequence.Training(offsets, case.B)
-        _sequence.train(own, data, offsets, None, form, Solver(learning_rate=rate), [], None, 1.0, 0, None, n, 0.0, 1,
+        run = _training.Training(offsets, case.B)
+        _training.train(own, data, offsets, None, form, Solver(learning_rate=rate), [], None, 1.0, 0, None, n, 0.0, 1,
                         run, losses, 1e9)
         assert run.n_updates == n
 

@@ -8,7 +8,17 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "log.h"
 #include "tanh.h"
+
+/* Blocks of large sums over rows (product_body.h): rows of a panel of b in L1, columns of a in half a megabyte of L2. */
+#define RAE_SUM_ROWS 256
+#define RAE_SUM_COLUMNS 128
+#define RAE_SUM_PACK 786432
 
 #define VERSION_(name, suffix, type) rae_##name##_##suffix##_##type
 #define VERSION(name, suffix, type) VERSION_(name, suffix, type)
@@ -16,15 +26,28 @@
 /* ---- base: 16-byte vectors, in the baseline of x86-64 and aarch64 ------------------------------ */
 #define ISA base
 #define VECTOR_BYTES 16
-#define MAX_TILE 2
+#define MASKS 0
+#if defined(__aarch64__) /* 32 registers */
+#define TILE_ROWS 8
+#define PANEL 2
+#else
+#define TILE_ROWS 4
+#define PANEL 2
+#endif
 #include "kernels_types.h"
 #undef ISA
 #undef VECTOR_BYTES
-#undef MAX_TILE
+#undef MASKS
+#undef TILE_ROWS
+#undef PANEL
 
 static int always(void) { return 1; }
 
 #if defined(__x86_64__)
+
+/* A mask for the first n of 8 (4) lanes starts n before the middle. */
+static const int32_t rae_masks_32[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+static const int64_t rae_masks_64[8] = {-1, -1, -1, -1};
 
 /* ---- AVX2 + FMA ------------------------------------------------------------------------------- */
 #if defined(__clang__)
@@ -35,11 +58,15 @@ static int always(void) { return 1; }
 #endif
 #define ISA avx2
 #define VECTOR_BYTES 32
-#define MAX_TILE 3
+#define MASKS 256
+#define TILE_ROWS 4
+#define PANEL 3
 #include "kernels_types.h"
 #undef ISA
 #undef VECTOR_BYTES
-#undef MAX_TILE
+#undef MASKS
+#undef TILE_ROWS
+#undef PANEL
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -55,11 +82,15 @@ static int always(void) { return 1; }
 #endif
 #define ISA avx512
 #define VECTOR_BYTES 64
-#define MAX_TILE 4
+#define MASKS 512
+#define TILE_ROWS 8
+#define PANEL 3
 #include "kernels_types.h"
 #undef ISA
 #undef VECTOR_BYTES
-#undef MAX_TILE
+#undef MASKS
+#undef TILE_ROWS
+#undef PANEL
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

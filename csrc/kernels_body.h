@@ -1,9 +1,10 @@
 /* One algorithm for every kernel, included once per instruction set and element type.
  *
- * Before inclusion: REAL, INT (signed, same size), TABLE (its type), K(name) (adds the suffix),
- * TANH(name) (a constant of tanh.h), SQRT, VECTOR_BYTES and MAX_TILE (vectors across a tile of a product:
- * 4 rows of them, their operands and a factor must fit the registers). Vectors are the GCC/Clang vector extension, of the width of the instruction
- * set's registers: wider ones would be emulated (measured 16x slower, DESIGN 5).
+ * Before inclusion: REAL, INT (signed, same size), TABLE (its type), K(name) (adds the suffix), TANH(name) (a
+ * constant of tanh.h), SQRT, MASK_LOAD and MASK_STORE (of a part of a vector; undefined where there are none),
+ * VECTOR_BYTES, TILE_ROWS and PANEL (rows, and vectors across, of a tile of a product: product_body.h). Vectors are
+ * the GCC/Clang vector extension, of the width of the instruction set's registers: wider ones would be emulated
+ * (measured 16x slower, DESIGN 5).
  */
 
 #define LANES (VECTOR_BYTES / sizeof(REAL))
@@ -25,29 +26,53 @@ INLINE VEC K(select)(IVEC mask, VEC yes, VEC no)
     return (VEC)((mask & (IVEC)yes) | (~mask & (IVEC)no));
 }
 
-/* First n < LANES elements; the others are 0. */
+/* First n < LANES elements; the others are 0, and not looked at. */
 INLINE VEC K(load_part)(const REAL *p, size_t n)
 {
+#ifdef MASK_LOAD
+    return (VEC)MASK_LOAD(p, n);
+#else
     REAL lanes[LANES] = {0};
     for (size_t i = 0; i < n; ++i)
         lanes[i] = p[i];
     return K(load)(lanes);
+#endif
 }
 
 INLINE void K(store_part)(REAL *p, VEC v, size_t n)
 {
+#ifdef MASK_STORE
+    MASK_STORE(p, n, v);
+#else
     REAL lanes[LANES];
     K(store)(lanes, v);
     for (size_t i = 0; i < n; ++i)
         p[i] = lanes[i];
+#endif
+}
+
+/* Lanes of a (0 to LANES - 1) and b (from LANES on), chosen by `which`. */
+INLINE VEC K(shuffle)(VEC a, VEC b, IVEC which)
+{
+#if defined(__clang__)
+    VEC v = a;
+    for (size_t l = 0; l < LANES; ++l)
+        v[l] = which[l] < (INT)LANES ? a[which[l]] : b[which[l] - (INT)LANES];
+    return v;
+#else
+    return __builtin_shuffle(a, b, which);
+#endif
 }
 
 INLINE double K(lane_sum)(VEC v)
 {
-    double sum = 0;
+    double lanes[LANES];
     for (size_t i = 0; i < LANES; ++i)
-        sum += v[i];
-    return sum;
+        lanes[i] = v[i];
+    for (size_t half = LANES / 2; half > 0; half /= 2)
+        for (size_t i = 0; i < half; ++i)
+            lanes[i] += lanes[i + half];
+    return lanes[0];
 }
 
 /* ---- tanh ------------------------------------------------------------------------------------ */
@@ -106,104 +131,137 @@ static void K(tanh)(size_t n, const REAL *x, REAL *y)
 
 /* ---- elementwise ------------------------------------------------------------------------------ */
 
-static void K(tanh_backward)(size_t rows, size_t n, const REAL *h, const REAL *g_next, size_t ld_g,
-                             REAL *d)
+static void K(tanh_backward)(size_t n, const REAL *h, REAL *d)
 {
-    if (!g_next) { /* one long row */
-        n *= rows;
-        rows = n > 0;
-    }
-    for (size_t r = 0; r < rows; ++r) {
-        const REAL *h_r = h + r * n, *g_r = g_next ? g_next + r * ld_g : NULL;
-        REAL *d_r = d + r * n;
-        size_t i = 0;
-        for (; i + LANES <= n; i += LANES) {
-            const VEC h_i = K(load)(h_r + i);
-            const VEC d_i = g_r ? K(load)(d_r + i) - K(load)(g_r + i) : K(load)(d_r + i);
-            K(store)(d_r + i, d_i * ((REAL)1 - h_i * h_i));
-        }
-        for (; i < n; ++i)
-            d_r[i] = (g_r ? d_r[i] - g_r[i] : d_r[i]) * (1 - h_r[i] * h_r[i]);
-    }
+    for (size_t i = 0; i < n; ++i)
+        d[i] *= 1 - h[i] * h[i];
 }
 
-/* One row: g = 2 w (g + c - z); returns |g + c - z|^2. */
-INLINE double K(residual_row)(size_t n, REAL w, const REAL *c, const REAL *z, REAL *g)
-{
-    const REAL twice = 2 * w;
-    VEC squares = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        const VEC d = K(load)(g + i) + K(load)(c + i) - K(load)(z + i);
-        squares += d * d;
-        K(store)(g + i, d * twice);
-    }
-    double rest = 0;
-    for (; i < n; ++i) {
-        const REAL d = g[i] + c[i] - z[i];
-        rest += d * d;
-        g[i] = d * twice;
-    }
-    return K(lane_sum)(squares) + rest;
-}
+/* Rows whose squares are added up in the element type before they go into a double. */
+enum { K(LOSS_ROWS) = 16 };
 
 static double K(residual)(size_t rows, size_t n, const REAL *w, const REAL *c, const REAL *z, size_t ldz,
                           REAL *g, size_t ldg)
 {
+    const size_t whole = n / LANES * LANES, tail = n - whole;
     double loss = 0;
+    VEC squares = {0};
     for (size_t r = 0; r < rows; ++r, z += ldz, g += ldg) {
-        if (w[r] != 0)
-            loss += w[r] * K(residual_row)(n, w[r], c, z, g);
-        else
+        if (w[r] == 0) {
             for (size_t i = 0; i < n; ++i)
                 g[i] = 0;
+            continue;
+        }
+        const REAL twice = 2 * w[r];
+        VEC row = {0};
+        for (size_t i = 0; i < whole; i += LANES) {
+            const VEC d = K(load)(g + i) + K(load)(c + i) - K(load)(z + i);
+            row += d * d;
+            K(store)(g + i, d * twice);
+        }
+        if (tail) {
+            const VEC d = K(load_part)(g + whole, tail) + K(load_part)(c + whole, tail)
+                          - K(load_part)(z + whole, tail);
+            row += d * d;
+            K(store_part)(g + whole, d * twice, tail);
+        }
+        squares += w[r] * row;
+        if (r % K(LOSS_ROWS) == K(LOSS_ROWS) - 1) {
+            loss += K(lane_sum)(squares);
+            squares = (VEC){0};
+        }
     }
-    return loss;
+    return loss + K(lane_sum)(squares);
 }
 
-/* One row: g = w (softmax(g + c) - x); returns x . (log sum exp(g + c) - (g + c)). */
-INLINE double K(cross_entropy_row)(size_t n, REAL w, const REAL *c, const REAL *x, REAL *g)
+INLINE REAL K(lane_max)(VEC v)
 {
-    REAL top = g[0] + c[0];
-    for (size_t i = 0; i < n; ++i) {
-        g[i] += c[i];
-        top = g[i] > top || g[i] != g[i] ? g[i] : top;
+    for (size_t half = LANES / 2; half > 0; half /= 2) {
+        IVEC other = {0};
+        for (size_t l = 0; l < LANES; ++l)
+            other[l] = (INT)(l ^ half);
+        const VEC turned = K(shuffle)(v, v, other);
+        v = K(select)((IVEC)(turned > v) | (IVEC)(turned != turned), turned, v);
     }
-    double likely = 0, mass = 0, total = 0;
-    VEC sums = {0};
-    for (size_t i = 0; i < n; ++i) {
-        g[i] -= top;
-        likely += (double)x[i] * g[i];
-        mass += x[i];
+    return v[0];
+}
+
+/* One row: g = w (softmax(g + c) - x); returns sum exp(g + c - top), *likely = x . (g + c - top) and *mass = sum x. */
+INLINE double K(softmax_row)(size_t n, REAL w, const REAL *c, const REAL *x, REAL *g, double *likely, double *mass)
+{
+    const size_t whole = n / LANES * LANES, tail = n - whole;
+    const VEC lowest = K(splat)(-(REAL)INFINITY);
+    IVEC lane = {0};
+    for (size_t l = 0; l < LANES; ++l)
+        lane[l] = (INT)l;
+    const IVEC there = (IVEC)(lane < K(isplat)((INT)tail));
+    VEC highest = lowest;
+    for (size_t i = 0; i < whole; i += LANES) {
+        const VEC v = K(load)(g + i) + K(load)(c + i);
+        highest = K(select)((IVEC)(v > highest) | (IVEC)(v != v), v, highest);
+        K(store)(g + i, v);
     }
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        const VEC e = K(exp_vec)(K(load)(g + i));
+    VEC last = {0};
+    if (tail) {
+        last = K(load_part)(g + whole, tail) + K(load_part)(c + whole, tail);
+        const VEC v = K(select)(there, last, lowest);
+        highest = K(select)((IVEC)(v > highest) | (IVEC)(v != v), v, highest);
+    }
+    const REAL top = K(lane_max)(highest);
+    VEC sums = {0}, likelies = {0}, masses = {0};
+    for (size_t i = 0; i < whole; i += LANES) {
+        const VEC v = K(load)(g + i) - top, x_i = K(load)(x + i), e = K(exp_vec)(v);
+        likelies += x_i * v;
+        masses += x_i;
         sums += e;
         K(store)(g + i, e);
     }
-    if (i < n) {
-        K(store_part)(g + i, K(exp_vec)(K(load_part)(g + i, n - i)), n - i);
-        for (; i < n; ++i)
-            total += g[i];
+    VEC last_x = {0};
+    if (tail) {
+        last -= top;
+        last_x = K(load_part)(x + whole, tail);
+        likelies += K(select)(there, last_x * last, (VEC){0});
+        masses += last_x;
+        last = K(select)(there, K(exp_vec)(last), (VEC){0});
+        sums += last;
     }
-    total += K(lane_sum)(sums);
+    const double total = K(lane_sum)(sums);
     const REAL share = (REAL)(1 / total);
-    for (i = 0; i < n; ++i)
-        g[i] = w * (g[i] * share - x[i]);
-    return mass * log(total) - likely;
+    for (size_t i = 0; i < whole; i += LANES)
+        K(store)(g + i, w * (K(load)(g + i) * share - K(load)(x + i)));
+    if (tail)
+        K(store_part)(g + whole, w * (last * share - last_x), tail);
+    *likely = K(lane_sum)(likelies);
+    *mass = K(lane_sum)(masses);
+    return total;
 }
 
 static double K(cross_entropy)(size_t rows, size_t n, const REAL *w, const REAL *c, const REAL *x, size_t ldx,
                                REAL *g, size_t ldg)
 {
-    double loss = 0;
-    for (size_t r = 0; r < rows; ++r, x += ldx, g += ldg) {
-        if (w[r] != 0)
-            loss += w[r] * K(cross_entropy_row)(n, w[r], c, x, g);
-        else
-            for (size_t i = 0; i < n; ++i)
-                g[i] = 0;
+    double loss = 0, total[K(LOSS_ROWS)], weight[K(LOSS_ROWS)];
+    for (size_t r0 = 0; r0 < rows; r0 += K(LOSS_ROWS)) {
+        const size_t some = rows - r0 < K(LOSS_ROWS) ? rows - r0 : K(LOSS_ROWS);
+        for (size_t r = 0; r < K(LOSS_ROWS); ++r) {
+            total[r] = 1;
+            weight[r] = 0;
+        }
+        for (size_t r = 0; r < some; ++r, x += ldx, g += ldg) {
+            if (w[r0 + r] == 0) {
+                for (size_t i = 0; i < n; ++i)
+                    g[i] = 0;
+                continue;
+            }
+            double likely, mass;
+            total[r] = K(softmax_row)(n, w[r0 + r], c, x, g, &likely, &mass);
+            weight[r] = w[r0 + r] * mass;
+            loss -= w[r0 + r] * likely;
+        }
+        /* Together, so that the compiler makes vectors of them. */
+        for (size_t r = 0; r < K(LOSS_ROWS); ++r)
+            total[r] = rae_log(total[r]);
+        for (size_t r = 0; r < K(LOSS_ROWS); ++r)
+            loss += weight[r] * total[r];
     }
     return loss;
 }
@@ -333,89 +391,8 @@ static void K(column_sums)(size_t rows, size_t n, const REAL *x, size_t ldx, int
     }
 }
 
-static void K(transpose)(size_t m, size_t n, const REAL *x, size_t ldx, REAL *y, size_t ldy)
-{
-    /* Square blocks: both sides then touch whole cache lines. */
-    enum { BLOCK = 8 };
-    for (size_t i = 0; i < m; i += BLOCK)
-        for (size_t j = 0; j < n; j += BLOCK) {
-            const size_t i_end = i + BLOCK < m ? i + BLOCK : m;
-            const size_t j_end = j + BLOCK < n ? j + BLOCK : n;
-            for (size_t jj = j; jj < j_end; ++jj)
-                for (size_t ii = i; ii < i_end; ++ii)
-                    y[jj * ldy + ii] = x[ii * ldx + jj];
-        }
-}
-
-/* ---- small matrix products -------------------------------------------------------------------- */
-
-/* tile_body.h once per width: a matrix is cut into stripes of full vectors, and the columns left
- * over into narrower vectors, down to single columns. */
-#define WIDTH VECTOR_BYTES
-#define T(name) K(name##_full)
-#include "tile_body.h"
-#undef WIDTH
-#undef T
-#if VECTOR_BYTES > 32
-#define WIDTH 32
-#define T(name) K(name##_32)
-#include "tile_body.h"
-#undef WIDTH
-#undef T
-#endif
-#if VECTOR_BYTES > 16
-#define WIDTH 16
-#define T(name) K(name##_16)
-#include "tile_body.h"
-#undef WIDTH
-#undef T
-#endif
-
-static void K(columns)(size_t m, size_t n, size_t k, const REAL *a, size_t a_row, size_t a_col,
-                       const REAL *b, size_t ldb, int accumulate, REAL *c, size_t ldc)
-{
-    for (size_t i = 0; i < m; ++i)
-        for (size_t j = 0; j < n; ++j) {
-            REAL sum = accumulate ? c[i * ldc + j] : 0;
-            for (size_t p = 0; p < k; ++p)
-                sum += a[i * a_row + p * a_col] * b[p * ldb + j];
-            c[i * ldc + j] = sum;
-        }
-}
-
-static void K(small_gemm)(size_t m, size_t n, size_t k, const REAL *a, size_t a_row, size_t a_col,
-                          const REAL *b, size_t ldb, int accumulate, REAL *c, size_t ldc)
-{
-    size_t j = 0;
-#define STRIPE(T, nv, width)                                                                       \
-    {                                                                                              \
-        T(nv, m, k, a, a_row, a_col, b + j, ldb, accumulate, c + j, ldc);                          \
-        j += nv * (width) / sizeof(REAL);                                                          \
-    }
-    while (j + MAX_TILE * LANES <= n)
-        STRIPE(K(stripe_full), MAX_TILE, VECTOR_BYTES)
-#if MAX_TILE > 3
-    if (j + 3 * LANES <= n)
-        STRIPE(K(stripe_full), 3, VECTOR_BYTES)
-#endif
-#if MAX_TILE > 2
-    if (j + 2 * LANES <= n)
-        STRIPE(K(stripe_full), 2, VECTOR_BYTES)
-#endif
-    if (j + LANES <= n)
-        STRIPE(K(stripe_full), 1, VECTOR_BYTES)
-#if VECTOR_BYTES > 32
-    if (j + 32 / sizeof(REAL) <= n)
-        STRIPE(K(stripe_32), 1, 32)
-#endif
-#if VECTOR_BYTES > 16
-    if (j + 16 / sizeof(REAL) <= n)
-        STRIPE(K(stripe_16), 1, 16)
-#endif
-#undef STRIPE
-    if (j < n)
-        K(columns)(m, n - j, k, a, a_row, a_col, b + j, ldb, accumulate, c + j, ldc);
-}
+#include "product_body.h"
+#include "steps_body.h"
 
 /* ---- the multiply-add peak, for benchmarks ---------------------------------------------------- */
 
@@ -449,10 +426,17 @@ static const TABLE K(table) = {
     .rprop_update = K(rprop_update),
     .first_beyond = K(first_beyond),
     .column_sums = K(column_sums),
-    .transpose = K(transpose),
-    .small_gemm = K(small_gemm),
+    .packed_size = K(packed_size),
+    .pack = K(pack),
+    .pack_transposed = K(pack_transposed),
+    .product = K(product),
+    .outer = K(outer),
+    .sum_scratch = K(sum_scratch),
+    .forward_steps = K(forward_steps),
+    .backward_steps = K(backward_steps),
     .peak = K(peak),
     .peak_flops = 2 * K(PEAK_CHAINS) * LANES,
+    .lanes = LANES,
 };
 
 #undef LANES

@@ -1,4 +1,4 @@
-/* kernels_body.h for both element types; ISA, VECTOR_BYTES and MAX_TILE are the caller's. */
+/* kernels_body.h for both element types; ISA, VECTOR_BYTES, TILE_ROWS, PANEL and MASKS are the caller's. */
 
 #define REAL float
 #define INT int32_t
@@ -6,6 +6,14 @@
 #define K(name) VERSION(name, ISA, f32)
 #define TANH(name) name##_F32
 #define SQRT sqrtf
+#if MASKS == 512
+#define MASK_LOAD(p, n) _mm512_maskz_loadu_ps((__mmask16)((1u << (n)) - 1), p)
+#define MASK_STORE(p, n, v) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (n)) - 1), (__m512)(v))
+#elif MASKS == 256
+#define MASK_LOAD(p, n) _mm256_maskload_ps(p, _mm256_loadu_si256((const __m256i *)(rae_masks_32 + 8 - (n))))
+#define MASK_STORE(p, n, v)                                                                                  \
+    _mm256_maskstore_ps(p, _mm256_loadu_si256((const __m256i *)(rae_masks_32 + 8 - (n))), (__m256)(v))
+#endif
 #include "kernels_body.h"
 #undef REAL
 #undef INT
@@ -13,6 +21,8 @@
 #undef K
 #undef TANH
 #undef SQRT
+#undef MASK_LOAD
+#undef MASK_STORE
 
 #define REAL double
 #define INT int64_t
@@ -20,6 +30,14 @@
 #define K(name) VERSION(name, ISA, f64)
 #define TANH(name) name##_F64
 #define SQRT sqrt
+#if MASKS == 512
+#define MASK_LOAD(p, n) _mm512_maskz_loadu_pd((__mmask8)((1u << (n)) - 1), p)
+#define MASK_STORE(p, n, v) _mm512_mask_storeu_pd(p, (__mmask8)((1u << (n)) - 1), (__m512d)(v))
+#elif MASKS == 256
+#define MASK_LOAD(p, n) _mm256_maskload_pd(p, _mm256_loadu_si256((const __m256i *)(rae_masks_64 + 4 - (n))))
+#define MASK_STORE(p, n, v)                                                                                  \
+    _mm256_maskstore_pd(p, _mm256_loadu_si256((const __m256i *)(rae_masks_64 + 4 - (n))), (__m256d)(v))
+#endif
 #include "kernels_body.h"
 #undef REAL
 #undef INT
@@ -27,3 +45,5 @@
 #undef K
 #undef TANH
 #undef SQRT
+#undef MASK_LOAD
+#undef MASK_STORE

@@ -14,17 +14,23 @@
 
 #include <stddef.h>
 
+#include "team.h"
+
+/* The right factor of a product: rows row, row + 1, ... of a matrix that has `rows` of them in panels (ld = 0), or
+ * row-major with ld elements from row to row, each row readable up to a full vector. */
+typedef struct {
+    const void *b;
+    size_t ld, rows, row;
+} rae_operand;
+
 #define RAE_DECLARE_TABLE(T, NAME)                                                                 \
     typedef struct {                                                                               \
         /* y[i] = tanh(x[i]), x == y allowed. |error| <= 2 ULP; exactly +-1 where tanh rounds to   \
          * it; NaN stays NaN, -0.0 stays -0.0. An element's result never depends on its place. */  \
         void (*tanh)(size_t n, const T *x, T *y);                                                  \
                                                                                                    \
-        /* d = (d - g_next) * (1 - h^2) for rows of n numbers: what flows into h, less the pull on  \
-         * h as the next step's target, times the derivative of tanh from its value. g_next NULL:  \
-         * nothing is subtracted. ld_g is the row distance of g_next; h and d are contiguous. */   \
-        void (*tanh_backward)(size_t rows, size_t n, const T *h, const T *g_next, size_t ld_g,     \
-                              T *d);                                                               \
+        /* d[i] *= 1 - h[i]^2: back through tanh, from its value. */                               \
+        void (*tanh_backward)(size_t n, const T *h, T *d);                                         \
                                                                                                    \
         /* Rows of n numbers: the reconstruction g + c minus its target z. On entry g holds the     \
          * product that makes it; on return g = 2 w[r] (g + c - z), the gradient. Returns          \
@@ -61,19 +67,46 @@
         /* out[j] = sum_i x[i, j] (accumulate: out[j] += ...), x (rows, n). */                     \
         void (*column_sums)(size_t rows, size_t n, const T *x, size_t ldx, int accumulate, T *out);\
                                                                                                    \
-        /* y (n, m) = transpose of x (m, n) */                                                     \
-        void (*transpose)(size_t m, size_t n, const T *x, size_t ldx, T *y, size_t ldy);           \
+        /* Matrix products: product_body.h. Elements of the panels of a matrix (k, n); b (k, n) into them; the \
+         * transpose of b (n, k) into them. */                                                     \
+        size_t (*packed_size)(size_t k, size_t n);                                                 \
+        void (*pack)(size_t k, size_t n, const T *b, size_t ldb, T *out);                          \
+        void (*pack_transposed)(size_t k, size_t n, const T *b, size_t ldb, T *out);               \
                                                                                                    \
-        /* c (m, n) = a b (accumulate: c += a b) with b (k, n) row-major and element (i, p) of a   \
-         * at a[i * a_row + p * a_col], so that a or its transpose can be passed. The sum over p   \
-         * runs in one fixed order for given shapes. For matrices that stay in the L1/L2 cache. */ \
-        void (*small_gemm)(size_t m, size_t n, size_t k, const T *a, size_t a_row, size_t a_col,   \
-                           const T *b, size_t ldb, int accumulate, T *c, size_t ldc);              \
+        /* c (m, n) = init + a b with element (i, p) of a at a[i * a_row + p * a_col]; init has row distance \
+         * ld_init (0: one row for all) and may be c itself; NULL is 0. The sum over p of one element of c \
+         * depends on the row's place and on n, and on nothing else. The columns are shared among the team. */ \
+        void (*product)(rae_team *team, size_t m, size_t n, size_t k, const T *a, size_t a_row, size_t a_col, \
+                        const rae_operand *b, const T *init, size_t ld_init, T *c, size_t ldc);    \
+                                                                                                   \
+        /* c (m, n) = a' b (accumulate: c += a' b) for rows a (k, m) and b (k, n) that are readable up to a full \
+         * vector. scratch: sum_scratch(m, n, k) elements for every member of the team, which shares the rows of c. */ \
+        void (*outer)(rae_team *team, size_t m, size_t n, size_t k, const T *a, size_t lda, const T *b, \
+                      size_t ldb, int accumulate, T *scratch, T *c, size_t ldc);                   \
+        size_t (*sum_scratch)(size_t m, size_t n, size_t k);                                                \
+                                                                                                   \
+        /* Recurrences over packed rows (steps_body.h): step t has active[t] of them, never more than the step \
+         * before it. h and d have row distance ld, a multiple of a vector.                        \
+         *                                                                                         \
+         * h_t = f(h_{t-1} w + what h_t holds, or bias if that is not NULL), f = tanh or (squash 0) nothing. \
+         * before: h_{-1} of the first step; NULL if its product is already in h. */               \
+        void (*forward_steps)(rae_team *team, size_t steps, const size_t *active, size_t n, const T *before, \
+                              size_t ld_before, const rae_operand *w, const T *bias, int squash, T *h, size_t ld); \
+                                                                                                   \
+        /* d_t = (what d_t holds + d_{t+1} w - pull_{t+1}) (1 - h_t^2), from the last step to the first; rows: of \
+         * all steps. n_next rows d_next and pull_next belong to the step after the last. pull NULL: there is \
+         * none. h NULL: no factor. ending: if not NULL, d_t holds nothing yet; row r of ending takes the place of \
+         * the sum where r ends with step t, and 0 + d_{t+1} w elsewhere. */                       \
+        void (*backward_steps)(rae_team *team, size_t steps, size_t rows, const size_t *active, size_t n_next, \
+                               size_t n, const T *d_next, const T *pull_next, size_t ld_pull_next, \
+                               const rae_operand *w, const T *ending, const T *pull, size_t ld_pull, const T *h, \
+                               T *d, size_t ld);                                                   \
                                                                                                    \
         /* Runs rounds * peak_flops floating-point operations as independent multiply-adds. The    \
          * return value only keeps the compiler from dropping them. */                             \
         double (*peak)(size_t rounds);                                                             \
         size_t peak_flops;                                                                         \
+        size_t lanes; /* elements in a vector */                                                   \
     } NAME;
 
 RAE_DECLARE_TABLE(float, rae_table_f32)

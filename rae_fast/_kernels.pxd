@@ -3,9 +3,18 @@
 from rae_fast._blas cimport real
 
 cdef extern from "rae_kernels.h":
+    ctypedef struct rae_team:
+        pass
+
+    ctypedef struct rae_operand:
+        const void *b
+        size_t ld
+        size_t rows
+        size_t row
+
     ctypedef struct rae_table_f32:
         void (*tanh)(size_t, const float *, float *) noexcept nogil
-        void (*tanh_backward)(size_t, size_t, const float *, const float *, size_t, float *) noexcept nogil
+        void (*tanh_backward)(size_t, const float *, float *) noexcept nogil
         double (*residual)(size_t, size_t, const float *, const float *, const float *, size_t, float *,
                            size_t) noexcept nogil
         double (*cross_entropy)(size_t, size_t, const float *, const float *, const float *, size_t, float *,
@@ -19,15 +28,26 @@ cdef extern from "rae_kernels.h":
         void (*rprop_update)(size_t, const float *, float *, float *, float *) noexcept nogil
         size_t (*first_beyond)(size_t, float, const float *) noexcept nogil
         void (*column_sums)(size_t, size_t, const float *, size_t, int, float *) noexcept nogil
-        void (*transpose)(size_t, size_t, const float *, size_t, float *, size_t) noexcept nogil
-        void (*small_gemm)(size_t, size_t, size_t, const float *, size_t, size_t, const float *,
-                           size_t, int, float *, size_t) noexcept nogil
+        size_t (*packed_size)(size_t, size_t) noexcept nogil
+        void (*pack)(size_t, size_t, const float *, size_t, float *) noexcept nogil
+        void (*pack_transposed)(size_t, size_t, const float *, size_t, float *) noexcept nogil
+        void (*product)(rae_team *, size_t, size_t, size_t, const float *, size_t, size_t, const rae_operand *,
+                        const float *, size_t, float *, size_t) noexcept nogil
+        void (*outer)(rae_team *, size_t, size_t, size_t, const float *, size_t, const float *, size_t, int,
+                      float *, float *, size_t) noexcept nogil
+        size_t (*sum_scratch)(size_t, size_t, size_t) noexcept nogil
+        void (*forward_steps)(rae_team *, size_t, const size_t *, size_t, const float *, size_t, const rae_operand *,
+                              const float *, int, float *, size_t) noexcept nogil
+        void (*backward_steps)(rae_team *, size_t, size_t, const size_t *, size_t, size_t, const float *, const float *,
+                               size_t, const rae_operand *, const float *, const float *, size_t, const float *, float *,
+                               size_t) noexcept nogil
         double (*peak)(size_t) noexcept nogil
         size_t peak_flops
+        size_t lanes
 
     ctypedef struct rae_table_f64:
         void (*tanh)(size_t, const double *, double *) noexcept nogil
-        void (*tanh_backward)(size_t, size_t, const double *, const double *, size_t, double *) noexcept nogil
+        void (*tanh_backward)(size_t, const double *, double *) noexcept nogil
         double (*residual)(size_t, size_t, const double *, const double *, const double *, size_t, double *,
                            size_t) noexcept nogil
         double (*cross_entropy)(size_t, size_t, const double *, const double *, const double *, size_t, double *,
@@ -41,11 +61,22 @@ cdef extern from "rae_kernels.h":
         void (*rprop_update)(size_t, const double *, double *, double *, double *) noexcept nogil
         size_t (*first_beyond)(size_t, double, const double *) noexcept nogil
         void (*column_sums)(size_t, size_t, const double *, size_t, int, double *) noexcept nogil
-        void (*transpose)(size_t, size_t, const double *, size_t, double *, size_t) noexcept nogil
-        void (*small_gemm)(size_t, size_t, size_t, const double *, size_t, size_t, const double *,
-                           size_t, int, double *, size_t) noexcept nogil
+        size_t (*packed_size)(size_t, size_t) noexcept nogil
+        void (*pack)(size_t, size_t, const double *, size_t, double *) noexcept nogil
+        void (*pack_transposed)(size_t, size_t, const double *, size_t, double *) noexcept nogil
+        void (*product)(rae_team *, size_t, size_t, size_t, const double *, size_t, size_t, const rae_operand *,
+                        const double *, size_t, double *, size_t) noexcept nogil
+        void (*outer)(rae_team *, size_t, size_t, size_t, const double *, size_t, const double *, size_t, int,
+                      double *, double *, size_t) noexcept nogil
+        size_t (*sum_scratch)(size_t, size_t, size_t) noexcept nogil
+        void (*forward_steps)(rae_team *, size_t, const size_t *, size_t, const double *, size_t, const rae_operand *,
+                              const double *, int, double *, size_t) noexcept nogil
+        void (*backward_steps)(rae_team *, size_t, size_t, const size_t *, size_t, size_t, const double *, const double *,
+                               size_t, const rae_operand *, const double *, const double *, size_t, const double *, double *,
+                               size_t) noexcept nogil
         double (*peak)(size_t) noexcept nogil
         size_t peak_flops
+        size_t lanes
 
     ctypedef struct rae_isa:
         const char *name
@@ -67,12 +98,11 @@ cdef inline void tanh_(size_t n, const real *x, real *y) noexcept nogil:
         active_isa().f64.tanh(n, x, y)
 
 
-cdef inline void tanh_backward(size_t rows, size_t n, const real *h, const real *g_next,
-                               size_t ld_g, real *d) noexcept nogil:
+cdef inline void tanh_backward(size_t n, const real *h, real *d) noexcept nogil:
     if real is float:
-        active_isa().f32.tanh_backward(rows, n, h, g_next, ld_g, d)
+        active_isa().f32.tanh_backward(n, h, d)
     else:
-        active_isa().f64.tanh_backward(rows, n, h, g_next, ld_g, d)
+        active_isa().f64.tanh_backward(n, h, d)
 
 
 cdef inline double residual(size_t rows, size_t n, const real *w, const real *c, const real *z, size_t ldz,
@@ -161,18 +191,75 @@ cdef inline void column_sums(size_t rows, size_t n, const real *x, size_t ldx, b
         active_isa().f64.column_sums(rows, n, x, ldx, accumulate, out)
 
 
-cdef inline void transpose(size_t m, size_t n, const real *x, size_t ldx, real *y,
-                           size_t ldy) noexcept nogil:
+cdef inline void pack(size_t k, size_t n, const real *b, size_t ldb, real *out) noexcept nogil:
     if real is float:
-        active_isa().f32.transpose(m, n, x, ldx, y, ldy)
+        active_isa().f32.pack(k, n, b, ldb, out)
     else:
-        active_isa().f64.transpose(m, n, x, ldx, y, ldy)
+        active_isa().f64.pack(k, n, b, ldb, out)
 
 
-cdef inline void small_gemm(size_t m, size_t n, size_t k, const real *a, size_t a_row,
-                            size_t a_col, const real *b, size_t ldb, bint accumulate, real *c,
-                            size_t ldc) noexcept nogil:
+cdef inline void pack_transposed(size_t k, size_t n, const real *b, size_t ldb, real *out) noexcept nogil:
     if real is float:
-        active_isa().f32.small_gemm(m, n, k, a, a_row, a_col, b, ldb, accumulate, c, ldc)
+        active_isa().f32.pack_transposed(k, n, b, ldb, out)
     else:
-        active_isa().f64.small_gemm(m, n, k, a, a_row, a_col, b, ldb, accumulate, c, ldc)
+        active_isa().f64.pack_transposed(k, n, b, ldb, out)
+
+
+cdef inline void product(rae_team *team, size_t m, size_t n, size_t k, const real *a, size_t a_row, size_t a_col,
+                         const rae_operand *b, const real *init, size_t ld_init, real *c, size_t ldc) noexcept nogil:
+    if real is float:
+        active_isa().f32.product(team, m, n, k, a, a_row, a_col, b, init, ld_init, c, ldc)
+    else:
+        active_isa().f64.product(team, m, n, k, a, a_row, a_col, b, init, ld_init, c, ldc)
+
+
+cdef inline void outer(rae_team *team, size_t m, size_t n, size_t k, const real *a, size_t lda, const real *b, size_t ldb,
+                       bint accumulate, real *scratch, real *c, size_t ldc) noexcept nogil:
+    if real is float:
+        active_isa().f32.outer(team, m, n, k, a, lda, b, ldb, accumulate, scratch, c, ldc)
+    else:
+        active_isa().f64.outer(team, m, n, k, a, lda, b, ldb, accumulate, scratch, c, ldc)
+
+
+cdef inline void forward_steps(rae_team *team, size_t steps, const Py_ssize_t *active, size_t n, const real *before,
+                               size_t ld_before, const rae_operand *w, const real *bias, bint squash, real *h,
+                               size_t ld) noexcept nogil:
+    if real is float:
+        active_isa().f32.forward_steps(team, steps, <const size_t *>active, n, before, ld_before, w, bias, squash, h, ld)
+    else:
+        active_isa().f64.forward_steps(team, steps, <const size_t *>active, n, before, ld_before, w, bias, squash, h, ld)
+
+
+cdef inline void backward_steps(rae_team *team, size_t steps, size_t rows, const Py_ssize_t *active, size_t n_next,
+                                size_t n, const real *d_next, const real *pull_next, size_t ld_pull_next,
+                                const rae_operand *w, const real *ending, const real *pull, size_t ld_pull,
+                                const real *h, real *d, size_t ld) noexcept nogil:
+    if real is float:
+        active_isa().f32.backward_steps(team, steps, rows, <const size_t *>active, n_next, n, d_next, pull_next,
+                                        ld_pull_next, w, ending, pull, ld_pull, h, d, ld)
+    else:
+        active_isa().f64.backward_steps(team, steps, rows, <const size_t *>active, n_next, n, d_next, pull_next,
+                                        ld_pull_next, w, ending, pull, ld_pull, h, d, ld)
+
+
+cdef inline size_t lanes(size_t itemsize) noexcept nogil:
+    """Elements in a vector."""
+    return active_isa().f32.lanes if itemsize == sizeof(float) else active_isa().f64.lanes
+
+
+cdef inline size_t packed_size(size_t k, size_t n, size_t itemsize) noexcept nogil:
+    """Elements of a packed (k, n) matrix."""
+    return active_isa().f32.packed_size(k, n) if itemsize == sizeof(float) else active_isa().f64.packed_size(k, n)
+
+
+cdef inline size_t sum_scratch(size_t m, size_t n, size_t k, size_t itemsize) noexcept nogil:
+    """Elements of scratch that `outer` needs for every member of the team."""
+    if itemsize == sizeof(float):
+        return active_isa().f32.sum_scratch(m, n, k)
+    return active_isa().f64.sum_scratch(m, n, k)
+
+
+cdef rae_team *start_team(size_t members) noexcept nogil
+cdef void end_team(rae_team *team) noexcept nogil
+cdef size_t team_members(const rae_team *team) noexcept nogil
+cdef void together(rae_team *team, void (*job)(void *, size_t, size_t) noexcept nogil, void *argument) noexcept nogil

@@ -7,6 +7,31 @@ functions through _kernels.pxd.
 
 import os
 
+import numpy as np
+
+cdef extern from "team.h" nogil:
+    rae_team *rae_team_start(size_t)
+    void rae_team_end(rae_team *)
+    size_t rae_team_members(const rae_team *)
+    void rae_together(rae_team *, void (*)(void *, size_t, size_t) noexcept nogil, void *)
+
+
+cdef rae_team *start_team(size_t members) noexcept nogil:
+    return rae_team_start(members)
+
+
+cdef void end_team(rae_team *team) noexcept nogil:
+    rae_team_end(team)
+
+
+cdef size_t team_members(const rae_team *team) noexcept nogil:
+    return rae_team_members(team)
+
+
+cdef void together(rae_team *team, void (*job)(void *, size_t, size_t) noexcept nogil, void *argument) noexcept nogil:
+    rae_together(team, job, argument)
+
+
 cdef const rae_isa *_active = rae_find_isa(NULL)
 
 
@@ -64,20 +89,11 @@ def tanh(const real[::1] x, real[::1] y):
             tanh_(x.shape[0], &x[0], &y[0])
 
 
-def tanh_backward_(const real[:, ::1] h, real[:, ::1] d, const real[:, ::1] g_next=None):
-    """d = (d - g_next) * (1 - h * h), in place; the columns of g_next beyond those of d are skipped."""
+def tanh_backward_(const real[::1] h, real[::1] d):
+    """d *= 1 - h * h"""
     _same(h.shape[0], d.shape[0], "h and d")
-    _same(h.shape[1], d.shape[1], "h and d")
-    cdef const real *g = NULL
-    cdef size_t ld_g = 0
-    if g_next is not None and h.shape[0] and h.shape[1]:
-        _same(h.shape[0], g_next.shape[0], "h and g_next")
-        if g_next.shape[1] < h.shape[1]:
-            raise ValueError("g_next has fewer columns than h")
-        g, ld_g = &g_next[0, 0], g_next.shape[1]
-    if h.shape[0] and h.shape[1]:
-        with nogil:
-            tanh_backward(h.shape[0], h.shape[1], &h[0, 0], g, ld_g, &d[0, 0])
+    if h.shape[0]:
+        tanh_backward(h.shape[0], &h[0], &d[0])
 
 
 def residual_(const real[::1] w, const real[::1] c, const real[:, ::1] z, real[:, ::1] g):
@@ -128,29 +144,69 @@ def column_sums_(const real[:, ::1] x, real[::1] out, bint accumulate=False):
                     accumulate, &out[0])
 
 
-def transpose_(const real[:, ::1] x, real[:, ::1] y):
-    """y = x.T"""
-    _same(x.shape[0], y.shape[1], "rows of x and columns of y")
-    _same(x.shape[1], y.shape[0], "columns of x and rows of y")
-    if x.shape[0] and x.shape[1]:
-        transpose(x.shape[0], x.shape[1], &x[0, 0], x.shape[1], &y[0, 0], y.shape[1])
+def product_(const real[:, :] a, const real[:, :] b, real[:, ::1] c, init=None, layout="packed", size_t threads=1):
+    """c = init + a b through a packed operand (layout "packed", or "transposed": from b's transpose) or "rows".
 
-
-def small_gemm_(const real[:, :] a, const real[:, ::1] b, real[:, ::1] c, bint accumulate=False):
-    """c = a b, or c += a b; a may have any positive strides (pass x.T to reach the transpose)."""
+    a may have any positive strides. init: None, an array like c, or one row for all.
+    """
     _same(a.shape[1], b.shape[0], "columns of a and rows of b")
     _same(a.shape[0], c.shape[0], "rows of a and of c")
     _same(b.shape[1], c.shape[1], "columns of b and of c")
-    if c.shape[0] == 0 or c.shape[1] == 0:
+    cdef Py_ssize_t size = sizeof(real), m = c.shape[0], n = c.shape[1], k = a.shape[1], ld
+    if m == 0 or n == 0:
         return
-    cdef Py_ssize_t size = sizeof(real)
-    cdef const real *a_
-    cdef const real *b_
-    a_ = &a[0, 0] if a.shape[1] else NULL
-    b_ = &b[0, 0] if a.shape[1] else NULL
-    with nogil:
-        small_gemm(c.shape[0], c.shape[1], a.shape[1], a_, a.strides[0] // size,
-                   a.strides[1] // size, b_, b.shape[1], accumulate, &c[0, 0], c.shape[1])
+    dtype = np.float32 if size == 4 else np.float64
+    cdef real[:, ::1] rows
+    cdef real[::1] packed
+    cdef const real[:, ::1] first
+    cdef rae_operand operand
+    cdef const real *init_ = NULL
+    cdef size_t ld_init = 0
+    if init is not None:
+        first = np.atleast_2d(init)
+        _same(first.shape[1], n, "columns of init and of c")
+        init_, ld_init = &first[0, 0], n if first.shape[0] > 1 else 0
+    if layout == "rows":
+        ld = (n + lanes(size) - 1) // lanes(size) * lanes(size)
+        rows = np.full((max(k, 1), ld), np.nan, dtype)
+        np.asarray(rows)[:k, :n] = b
+        operand = rae_operand(&rows[0, 0], ld, 0, 0)
+    else:
+        packed = np.full(max(packed_size(k, n, size), 1), np.nan, dtype)
+        operand = rae_operand(&packed[0], 0, k, 0)
+        rows = np.ascontiguousarray(np.asarray(b).T if layout == "transposed" else b)
+        if k == 0:
+            pass
+        elif layout == "transposed":
+            pack_transposed(k, n, &rows[0, 0], k, &packed[0])
+        else:
+            pack(k, n, &rows[0, 0], n, &packed[0])
+    cdef rae_team *team = start_team(threads)
+    product(team, m, n, k, &a[0, 0] if k else NULL, a.strides[0] // size, a.strides[1] // size, &operand, init_,
+            ld_init, &c[0, 0], n)
+    end_team(team)
+
+
+def outer_(const real[:, ::1] a, const real[:, ::1] b, real[:, ::1] c, bint accumulate=False, size_t threads=1):
+    """c = a.T b, or c += ...; every row of b must be followed by what a vector reads."""
+    _same(a.shape[0], b.shape[0], "rows of a and of b")
+    _same(a.shape[1], c.shape[0], "columns of a and rows of c")
+    if b.shape[1] < c.shape[1] or b.shape[1] % lanes(sizeof(real)):
+        raise ValueError("rows of b must be at least as long as those of c, and full vectors")
+    if a.shape[0] == 0 or c.shape[0] == 0 or c.shape[1] == 0:
+        return
+    cdef size_t each = sum_scratch(c.shape[0], c.shape[1], a.shape[0], sizeof(real))
+    scratch = np.empty(threads * each + 1, np.float32 if sizeof(real) == 4 else np.float64)
+    cdef real[::1] scratch_ = scratch
+    cdef rae_team *team = start_team(threads)
+    outer(team, c.shape[0], c.shape[1], a.shape[0], &a[0, 0], a.shape[1], &b[0, 0], b.shape[1], accumulate,
+          &scratch_[0], &c[0, 0], c.shape[1])
+    end_team(team)
+
+
+def vector_lanes(dtype):
+    """Elements of dtype in a vector of the instruction set in use."""
+    return lanes(4 if dtype == "float32" else 8)
 
 
 def peak_flops(dtype, size_t rounds):

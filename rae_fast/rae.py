@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
-from rae_fast import _blas, _sequence, closed_form, hyperparameters, model_file, parameters, persistence, training
+from rae_fast import (
+    _blas,
+    _sequence,
+    _training,
+    closed_form,
+    hyperparameters,
+    model_file,
+    parameters,
+    persistence,
+    training,
+)
 from rae_fast._estimator import Estimator, not_fitted
 from rae_fast.parameters import Form
 from rae_fast.sequences import (
@@ -406,7 +416,7 @@ class RAE(Estimator):
         if settings.solver.name != self._solver_name or settings.relative_rates != (self.rate_scale_ is not None):
             # Another solver, or the same in other units: what it remembers means nothing any more.
             self.__dict__.update(self._new_solver(settings, self.theta_, self._form, batch))
-        run, losses = _sequence.Training(batch.offsets, batch.n_sequences), np.empty(1)
+        run, losses = _training.Training(batch.offsets, batch.n_sequences), np.empty(1)
         form = self._objective(settings)
         while run.status == "running":
             training.advance(self, run, batch, weights, form, settings, None, 0.0, losses, self.n_updates_)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast import _sequence, model_file, persistence
+from rae_fast import _sequence, _training, model_file, persistence
 from rae_fast._progress import Progress
 from rae_fast.hyperparameters import Hyperparameters
 from rae_fast.parameters import Form
@@ -77,7 +77,7 @@ class Fit:
     fingerprint: int
     held_out: HeldOut | None = None
     status: str = "running"
-    training: _sequence.Training = field(init=False)
+    training: _training.Training = field(init=False)
     losses: Floats = field(init=False)     # of the passes from first_pass on
     first_pass: int = 0
     reported: int = field(init=False)      # passes when callbacks were last called
@@ -85,7 +85,7 @@ class Fit:
 
     def __post_init__(self) -> None:
         size = min(self.settings.batch_size, self.batch.n_sequences)
-        self.training = _sequence.Training(self.batch.offsets, size)
+        self.training = _training.Training(self.batch.offsets, size)
         self.losses = np.empty(0)
 
     # ---- the loop --------------------------------------------------------------------------------
@@ -334,11 +334,11 @@ class Fit:
         self.status = "running" if record["status"] == "stopped" else record["status"]
 
 
-def advance(model: RAE, run: _sequence.Training, batch: Batch, weights: Floats | None, form: Form,
+def advance(model: RAE, run: _training.Training, batch: Batch, weights: Floats | None, form: Form,
             settings: Hyperparameters, bits: np.random.BitGenerator | None, tol: float, losses: Floats,
             t0: int) -> None:
     """Let the compiled loop work for a moment; t0 is how many updates the solver's state had seen before the run."""
-    _sequence.train(model._theta(to_write=True), batch.data, batch.offsets, weights, form, settings.solver,
+    _training.train(model._theta(to_write=True), batch.data, batch.offsets, weights, form, settings.solver,
                     list(model.solver_state_.values()), model.rate_scale_, model._loss_unit, t0, bits,
                     settings.max_iter, tol, settings.n_iter_no_change, run, losses, _SECONDS_PER_CALL)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rae_fast import _kernels, _sequence
+from rae_fast import _kernels, _products
 
 
 @pytest.fixture(params=_kernels.known_isas())
@@ -19,6 +19,6 @@ def isa(request):
 @pytest.fixture(params=["own", "blas"])
 def gemm(request):
     """Both ways of multiplying matrices."""
-    before = _sequence.use_gemm(request.param)
+    before = _products.use_gemm(request.param)
     yield request.param
-    _sequence.use_gemm(before)
+    _products.use_gemm(before)

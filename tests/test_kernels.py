@@ -90,17 +90,12 @@ def test_tanh_does_not_depend_on_the_place(dtype, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
-@pytest.mark.parametrize("rows", [1, 3])
-def test_tanh_backward(dtype, n, rows):
+def test_tanh_backward(dtype, n):
     rng = np.random.default_rng(n)
-    h, d = rng.uniform(-1, 1, (2, rows, n)).astype(dtype)
-    g = rng.standard_normal((rows, n + 3)).astype(dtype)
-    eps = 4 * np.finfo(dtype).eps
-    for g_next in (None, g):
-        found = d.copy()
-        _kernels.tanh_backward_(h, found, g_next)
-        expected = (d - (0 if g_next is None else g[:, :n])) * (1 - h * h)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=8 * eps)
+    h, d = rng.uniform(-1, 1, (2, n)).astype(dtype)
+    found = d.copy()
+    _kernels.tanh_backward_(h, found)
+    np.testing.assert_allclose(found, d * (1 - h * h), rtol=0, atol=16 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -191,33 +186,72 @@ def test_first_beyond_finds_each_place(dtype, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
-def test_column_sums_and_transpose(dtype, n):
+def test_column_sums(dtype, n):
     x = np.random.default_rng(n).standard_normal((5, n)).astype(dtype)
     out = np.full(n, 3, dtype)
     _kernels.column_sums_(x, out)
     np.testing.assert_allclose(out, x.sum(0), rtol=0, atol=20 * np.finfo(dtype).eps)
     _kernels.column_sums_(x, out, True)
     np.testing.assert_allclose(out, 2 * x.sum(0), rtol=0, atol=40 * np.finfo(dtype).eps)
-    y = np.empty((n, 5), dtype)
-    _kernels.transpose_(x, y)
-    np.testing.assert_array_equal(y, x.T)
+
+
+PRODUCT_SIZES = [1, 2, 3, 4, 5, 8, 12, 15, 16, 17, 24, 31, 47, 48, 63, 64, 65, 95, 127, 130]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("accumulate", [False, True])
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 12, 15, 16, 17, 24, 31, 47, 48, 63, 64, 65, 95, 127, 130])
-def test_small_gemm(dtype, accumulate, n):
+@pytest.mark.parametrize("layout", ["packed", "transposed", "rows"])
+@pytest.mark.parametrize("n", PRODUCT_SIZES)
+def test_product(dtype, layout, n):
+    """Every height and width of a tile, sums of every length modulo the chains, every kind of start."""
     rng = np.random.default_rng(n)
-    for m in (1, 2, 3, 4, 5, 9):
-        for k in (0, 1, 3, 4, 5, 33):
+    for m in (1, 2, 3, 4, 5, 7, 8, 9, 15):
+        for k in (0, 1, 3, 4, 5, 7, 33):
             a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+            c, row = rng.standard_normal((m, n)).astype(dtype), rng.standard_normal(n).astype(dtype)
+            exact = a.astype(np.float64) @ b
+            for init in (None, c, row):
+                for a_ in (a, np.asfortranarray(a)):
+                    found = np.full_like(c, np.nan)
+                    _kernels.product_(a_, b, found, init, layout)
+                    np.testing.assert_allclose(found, exact + (0 if init is None else init), rtol=0,
+                                               atol=8 * (k + 1) * np.finfo(dtype).eps, err_msg=f"m={m} k={k}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 7, 24, 65, 130, 500])
+def test_sums_over_rows(dtype, n):
+    """Small ones as they lie, large ones (700 rows of 130 and 500) copied block by block."""
+    rng = np.random.default_rng(n)
+    lanes = _kernels.vector_lanes(np.dtype(dtype).name)
+    for m in (1, 2, 5, 8, 19, 137):
+        for k in (1, 3, 255, 257, 700):
+            a = rng.standard_normal((k, m)).astype(dtype)
+            b = np.full((k, -(-n // lanes) * lanes), np.nan, dtype)  # what follows a row must not matter
+            b[:, :n] = rng.standard_normal((k, n))
             c = rng.standard_normal((m, n)).astype(dtype)
-            expected = a.astype(np.float64) @ b + (c if accumulate else 0)
-            for layout in (a, np.asfortranarray(a)):
+            exact = a.astype(np.float64).T @ b[:, :n]
+            for accumulate in (False, True):
                 found = c.copy()
-                _kernels.small_gemm_(layout, b, found, accumulate)
-                np.testing.assert_allclose(found, expected, rtol=0, atol=8 * (k + 1) * np.finfo(dtype).eps,
-                                           err_msg=f"m={m} k={k}")
+                _kernels.outer_(a, b, found, accumulate)
+                np.testing.assert_allclose(found, exact + (c if accumulate else 0), rtol=0,
+                                           atol=8 * (k + 1) * np.finfo(dtype).eps, err_msg=f"m={m} k={k}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_a_team_changes_no_bit(dtype, threads):
+    rng = np.random.default_rng(threads)
+    for m, n, k in [(1, 130, 20), (9, 24, 5), (13, 301, 33), (64, 512, 300)]:
+        a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+        alone, shared = np.empty((2, m, n), dtype)
+        _kernels.product_(a, b, alone)
+        _kernels.product_(a, b, shared, threads=threads)
+        np.testing.assert_array_equal(shared, alone)
+        b = np.zeros((k, -(-n // 16) * 16), dtype)
+        b[:] = rng.standard_normal(b.shape)
+        _kernels.outer_(np.ascontiguousarray(a.T), b, alone)
+        _kernels.outer_(np.ascontiguousarray(a.T), b, shared, threads=threads)
+        np.testing.assert_array_equal(shared, alone)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -267,12 +301,11 @@ def test_no_kernel_reads_past_an_array(dtype, n):
     _kernels.sgd_update_(x, y, 0.5)
     _kernels.first_beyond_(x, 2.0)
     _kernels.column_sums_(guard(rows), y)
-    _kernels.tanh_backward_(guard(rows), guard(rows), guard(rows))
-    _kernels.tanh_backward_(guard(rows), guard(rows))
+    _kernels.tanh_backward_(x, guard(ones))
     _kernels.residual_(guard(ones[:1].repeat(3)), guard(ones), guard(rows), guard(rows))
     _kernels.cross_entropy_(guard(ones[:1].repeat(3)), guard(ones), guard(rows), guard(rows))
-    _kernels.transpose_(guard(rows), guard(rows.T.copy()))
-    for m in (1, 2, 3, 5):
-        a = np.ones((m, 5), dtype)
+    for m in (1, 2, 3, 5, 8):
+        a, b = np.ones((m, 5), dtype), np.ones((5, n), dtype)
         for layout in (guard(a), guard(a.T.copy()).T):
-            _kernels.small_gemm_(layout, guard(np.ones((5, n), dtype)), guard(np.ones((m, n), dtype)))
+            _kernels.product_(layout, guard(b), guard(np.ones((m, n), dtype)), guard(ones))
+            _kernels.product_(layout, guard(b.T.copy()).T, guard(np.ones((m, n), dtype)), layout="transposed")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from problems import EDGE, FORMS, MORE, form_id, pairwise, problem, relative_error, solved, tolerance
 
-from rae_fast import _kernels, _sequence, reference
+from rae_fast import _kernels, _products, _sequence, _training, reference
 from rae_fast.parameters import Form
 from rae_fast.solvers import STATE, Solver, new_state
 
@@ -148,8 +148,8 @@ def test_every_solver_matches_the_reference(isa, dtype, solver, objective, scale
     scale = np.random.default_rng(4).uniform(0.1, 2, len(theta)).astype(np.float32) if scaled else None
     state = new_state(solver, len(theta), np.dtype(dtype))
     exact_state = new_state(solver, len(theta), np.dtype(np.float64))
-    run, losses = _sequence.Training(offsets, batch_size), np.empty(8)
-    _sequence.train(found, data.astype(dtype), offsets, None, form, solver, list(state.values()),
+    run, losses = _training.Training(offsets, batch_size), np.empty(8)
+    _training.train(found, data.astype(dtype), offsets, None, form, solver, list(state.values()),
                     scale.astype(dtype) if scaled else None, 2.5, 0, None, 8, 0.0, 10, run, losses, 1e9)
     curve = reference.train(exact, data.astype(np.float64), offsets, None, form, solver, list(exact_state.values()),
                             scale.astype(np.float64) if scaled else None, 2.5, batch_size, None, 8, 0.0, 10)
@@ -176,8 +176,8 @@ def test_every_solver_on_every_form(dtype, name):
         scale = np.linspace(0.5, 2, len(theta)).astype(np.float32)
         state = list(new_state(solver, len(theta), np.dtype(dtype)).values())
         exact_state = list(new_state(solver, len(theta), np.dtype(np.float64)).values())
-        run, losses = _sequence.Training(offsets, 2), np.empty(2)
-        _sequence.train(found, data.astype(dtype), offsets, weights.astype(dtype), form, solver, state,
+        run, losses = _training.Training(offsets, 2), np.empty(2)
+        _training.train(found, data.astype(dtype), offsets, weights.astype(dtype), form, solver, state,
                         scale.astype(dtype), 0.5, 0, None, 2, 0.0, 10, run, losses, 1e9)
         curve = reference.train(exact, data.astype(np.float64), offsets, weights.astype(np.float64), form, solver,
                                 exact_state, scale.astype(np.float64), 0.5, 2, None, 2, 0.0, 10)
@@ -196,9 +196,9 @@ def test_train_matches_the_reference(isa, gemm, dtype, shuffled, weighted):
     theta, data, offsets, weights = problem(form, T, B, ragged=True)
     exact = theta.astype(np.float64)
     found = theta.astype(dtype)
-    run = _sequence.Training(offsets, batch_size)
+    run = _training.Training(offsets, batch_size)
     losses = np.empty(20)
-    _sequence.train(found, data.astype(dtype), offsets, weights.astype(dtype) if weighted else None, form,
+    _training.train(found, data.astype(dtype), offsets, weights.astype(dtype) if weighted else None, form,
                     Solver(learning_rate=1e-2), [], None, 1.0, 0,
                     np.random.default_rng(5).bit_generator if shuffled else None, 20, 0.0, 10, run, losses, 1e9)
     curve = reference.train(exact, data.astype(np.float64), offsets,
@@ -216,11 +216,11 @@ def test_a_run_cut_into_calls_gives_the_same_bits():
     theta, data, offsets, _ = problem(form, 6, 7, ragged=True)
 
     def trained(seconds, most):
-        found, run, rng = theta.copy(), _sequence.Training(offsets, 2), np.random.default_rng(1)
+        found, run, rng = theta.copy(), _training.Training(offsets, 2), np.random.default_rng(1)
         curve, state = [], new_state(Solver("adam"), len(theta), theta.dtype)
         while run.status == "running":
             losses, done = np.empty(most), run.n_iter
-            _sequence.train(found, data, offsets, None, form, Solver("adam"), list(state.values()), None, 1.0, 0,
+            _training.train(found, data, offsets, None, form, Solver("adam"), list(state.values()), None, 1.0, 0,
                             rng.bit_generator, 5000, 0.0, 1, run, losses, seconds)
             curve.extend(losses[:run.n_iter - done])
         return found, curve
@@ -245,6 +245,6 @@ def test_drivers_refuse_arrays_that_do_not_fit():
     with pytest.raises(ValueError):
         _sequence.step(theta, np.zeros((2, 5), np.float32), data[:1], form, np.empty((2, 5), np.float32))
     with pytest.raises(ValueError):
-        _sequence.Training(offsets, 3)
+        _training.Training(offsets, 3)
     with pytest.raises(ValueError):
-        _sequence.use_gemm("mkl")
+        _products.use_gemm("mkl")

@@ -1,0 +1,299 @@
+/* Matrix products; included by kernels_body.h, once per instruction set and element type.
+ *
+ * The right factor ("operand") lies either row-major or in panels: PANEL vectors of columns, all rows of a
+ * panel one after the other, the last panel only as wide as its columns need and filled up with zeros. A tile
+ * of TILE_ROWS rows and up to PANEL vectors of the result stays in registers over the whole sum, so what the
+ * instruction set has (registers, 2 multiply-adds a cycle of 4 cycles' latency) decides both numbers.
+ */
+
+enum { K(WIDTH) = PANEL * LANES };
+
+/* The partial sums that a tile of v vectors in all is split into, so that 8 to 12 multiply-adds are under way. */
+#define CHAINS(v) ((v) >= 8 ? 1 : (v) >= 4 ? 2 : (v) >= 2 ? 4 : 8)
+
+/* c[i, 0 : nv * LANES] = init[i, ...] + sum_p a(i, p) b[p, ...] for mr rows; init NULL for 0. With `partial`, only
+ * the first `tail` lanes of the last vector belong to init and c. */
+INLINE void K(tile)(const int mr, const int nv, const int chains, const int partial, size_t k, const REAL *a,
+                    size_t a_row, size_t a_col, const REAL *b, size_t ldb, const REAL *init, size_t ld_init,
+                    size_t tail, REAL *c, size_t ldc)
+{
+    VEC s[TILE_ROWS > 8 ? TILE_ROWS : 8][PANEL];
+    for (int i = 0; i < mr * chains; ++i)
+        for (int v = 0; v < nv; ++v) {
+            s[i][v] = (VEC){0};
+            if (init && i < mr)
+                s[i][v] = partial && v == nv - 1 ? K(load_part)(init + i * ld_init + v * LANES, tail)
+                                                 : K(load)(init + i * ld_init + v * LANES);
+        }
+    size_t p = 0;
+    if (chains > 1)
+        for (; p + chains <= k; p += chains)
+            for (int q = 0; q < chains; ++q) {
+                VEC b_p[PANEL];
+                for (int v = 0; v < nv; ++v)
+                    b_p[v] = K(load)(b + q * ldb + v * LANES);
+                for (int i = 0; i < mr; ++i)
+                    for (int v = 0; v < nv; ++v)
+                        s[q * mr + i][v] += a[i * a_row + q * a_col] * b_p[v];
+                if (q == chains - 1) {
+                    b += chains * ldb;
+                    a += chains * a_col;
+                }
+            }
+    for (; p < k; ++p, b += ldb, a += a_col) {
+        VEC b_p[PANEL];
+        for (int v = 0; v < nv; ++v)
+            b_p[v] = K(load)(b + v * LANES);
+        for (int i = 0; i < mr; ++i)
+            for (int v = 0; v < nv; ++v)
+                s[i][v] += a[i * a_row] * b_p[v];
+    }
+    for (int q = 1; q < chains; ++q)
+        for (int i = 0; i < mr; ++i)
+            for (int v = 0; v < nv; ++v)
+                s[i][v] += s[q * mr + i][v];
+    for (int i = 0; i < mr; ++i)
+        for (int v = 0; v < nv; ++v) {
+            if (partial && v == nv - 1)
+                K(store_part)(c + i * ldc + v * LANES, s[i][v], tail);
+            else
+                K(store)(c + i * ldc + v * LANES, s[i][v]);
+        }
+}
+
+/* All m rows of one panel: tiles of TILE_ROWS rows, then what is left in smaller ones. */
+INLINE void K(panel)(const int nv, const int partial, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col,
+                     const REAL *b, size_t ldb, const REAL *init, size_t ld_init, size_t tail, REAL *c, size_t ldc)
+{
+    size_t i = 0;
+#define ROWS(mr)                                                                                             \
+    K(tile)(mr, nv, CHAINS(mr * nv), partial, k, a + i * a_row, a_row, a_col, b, ldb,                        \
+            init ? init + i * ld_init : NULL, ld_init, tail, c + i * ldc, ldc)
+    for (; i + TILE_ROWS <= m; i += TILE_ROWS)
+        ROWS(TILE_ROWS);
+#if TILE_ROWS > 4
+    if (i + 4 <= m) {
+        ROWS(4);
+        i += 4;
+    }
+#endif
+    if (i + 2 <= m) {
+        ROWS(2);
+        i += 2;
+    }
+    if (i < m)
+        ROWS(1);
+#undef ROWS
+}
+
+/* Columns [j, n) of one panel that starts at column j, b at its first row. */
+INLINE void K(columns)(size_t j, size_t n, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col,
+                       const REAL *b, size_t ldb, const REAL *init, size_t ld_init, REAL *c, size_t ldc)
+{
+    const size_t left = n - j;
+#define PANEL_OF(nv, partial, tail)                                                                          \
+    K(panel)(nv, partial, m, k, a, a_row, a_col, b, ldb, init ? init + j : NULL, ld_init, tail, c + j, ldc)
+    if (left >= K(WIDTH))
+        PANEL_OF(PANEL, 0, 0);
+    else if (left > 2 * LANES)
+        PANEL_OF(PANEL, 1, left - 2 * LANES); /* where PANEL is 2, the line above has taken these */
+    else if (left == 2 * LANES)
+        PANEL_OF(2, 0, 0);
+    else if (left > LANES)
+        PANEL_OF(2, 1, left - LANES);
+    else if (left == LANES)
+        PANEL_OF(1, 0, 0);
+    else
+        PANEL_OF(1, 1, left);
+#undef PANEL_OF
+}
+
+/* Columns j0 to j1 (n at most; both multiples of WIDTH, except for n) of a product of n columns; the panels from the
+ * last to the first with `backwards`. */
+INLINE void K(product_columns)(size_t j0, size_t j1, int backwards, size_t m, size_t n, size_t k, const REAL *a, size_t a_row,
+                               size_t a_col, const rae_operand *operand, const REAL *init, size_t ld_init, REAL *c,
+                               size_t ldc)
+{
+    const REAL *b = operand->b;
+    const size_t panels = (j1 - j0 + K(WIDTH) - 1) / K(WIDTH);
+    for (size_t i = 0; i < panels; ++i) {
+        const size_t j = j0 + (backwards ? panels - 1 - i : i) * K(WIDTH);
+        const size_t width = n - j < K(WIDTH) ? (n - j + LANES - 1) / LANES * LANES : K(WIDTH);
+        const size_t ldb = operand->ld ? operand->ld : width;
+        const REAL *b_j = operand->ld ? b + j : b + j * operand->rows;
+        K(columns)(j, n, m, k, a, a_row, a_col, b_j + operand->row * ldb, ldb, init, ld_init, c, ldc);
+    }
+}
+
+typedef struct {
+    size_t m, n, k;
+    const REAL *a;
+    size_t a_row, a_col;
+    const rae_operand *b;
+    const REAL *init;
+    size_t ld_init;
+    REAL *c;
+    size_t ldc;
+} K(product_work);
+
+static void K(product_share)(void *argument, size_t member, size_t members)
+{
+    const K(product_work) *const x = argument;
+    size_t j0, j1;
+    rae_share(x->n, K(WIDTH), member, members, &j0, &j1);
+    K(product_columns)(j0, j1, 0, x->m, x->n, x->k, x->a, x->a_row, x->a_col, x->b, x->init, x->ld_init, x->c, x->ldc);
+}
+
+static void K(product)(rae_team *team, size_t m, size_t n, size_t k, const REAL *a, size_t a_row, size_t a_col,
+                       const rae_operand *b, const REAL *init, size_t ld_init, REAL *c, size_t ldc)
+{
+    K(product_work) work = {m, n, k, a, a_row, a_col, b, init, ld_init, c, ldc};
+    rae_together(team, K(product_share), &work);
+}
+
+/* ---- operands --------------------------------------------------------------------------------------------- */
+
+/* The LANES x LANES matrix in v becomes its transpose: log2(LANES) rounds of exchanging halves. */
+INLINE void K(transpose_square)(VEC v[LANES])
+{
+#define ROUND(s)                                                                                             \
+    if ((s) < LANES) {                                                                                       \
+        IVEC low = {0}, high = {0};                                                                          \
+        for (size_t l = 0; l < LANES; ++l) {                                                                 \
+            low[l] = (INT)(l & (s) ? LANES + l - (s) : l);                                                   \
+            high[l] = (INT)(l & (s) ? LANES + l : l + (s));                                                  \
+        }                                                                                                    \
+        for (size_t i = 0; i < LANES; ++i)                                                                   \
+            if (!(i & (s))) {                                                                                \
+                const VEC a = v[i], b = v[i | (s)];                                                          \
+                v[i] = K(shuffle)(a, b, low);                                                                \
+                v[i | (s)] = K(shuffle)(a, b, high);                                                         \
+            }                                                                                                \
+    }
+    ROUND(1)
+    ROUND(2)
+    ROUND(4)
+    ROUND(8)
+#undef ROUND
+}
+
+static size_t K(packed_size)(size_t k, size_t n)
+{
+    return k * ((n + LANES - 1) / LANES * LANES);
+}
+
+/* b (k, n) into panels. */
+static void K(pack)(size_t k, size_t n, const REAL *b, size_t ldb, REAL *out)
+{
+    for (size_t j = 0; j < n; j += K(WIDTH)) {
+        const size_t width = n - j < K(WIDTH) ? n - j : K(WIDTH);
+        for (size_t p = 0; p < k; ++p)
+            for (size_t l = 0; l < width; l += LANES, out += LANES)
+                K(store)(out, width - l < LANES ? K(load_part)(b + p * ldb + j + l, width - l)
+                                                : K(load)(b + p * ldb + j + l));
+    }
+}
+
+/* The transpose of b (n, k) into panels. */
+static void K(pack_transposed)(size_t k, size_t n, const REAL *b, size_t ldb, REAL *out)
+{
+    for (size_t j = 0; j < n; j += K(WIDTH)) {
+        const size_t columns = n - j < K(WIDTH) ? n - j : K(WIDTH);
+        const size_t width = (columns + LANES - 1) / LANES * LANES;
+        for (size_t l = 0; l < columns; l += LANES)
+            for (size_t p = 0; p < k; p += LANES) {
+                const size_t rows = columns - l < LANES ? columns - l : LANES, some = k - p < LANES ? k - p : LANES;
+                const REAL *from = b + (j + l) * ldb + p;
+                VEC v[LANES];
+                for (size_t i = 0; i < LANES; ++i)
+                    v[i] = i >= rows ? (VEC){0} : some < LANES ? K(load_part)(from + i * ldb, some)
+                                                               : K(load)(from + i * ldb);
+                K(transpose_square)(v);
+                for (size_t i = 0; i < LANES; ++i)
+                    if (i < some)
+                        K(store)(out + (p + i) * width + l, v[i]);
+            }
+        out += k * width;
+    }
+}
+
+/* ---- sums over rows --------------------------------------------------------------------------------------- */
+
+/* Blocks of a large a' b: SUM_ROWS rows of a panel of b stay in L1, SUM_COLUMNS columns of a in L2. */
+enum { K(SUM_ROWS) = RAE_SUM_ROWS, K(SUM_COLUMNS) = RAE_SUM_COLUMNS };
+
+/* Whether both factors of a sum over k rows are copied, block by block: docs/performance.md, "Sums over rows". */
+INLINE int K(sum_packs)(size_t m, size_t n, size_t k)
+{
+    return (m + n) * k * sizeof(REAL) > RAE_SUM_PACK;
+}
+
+static size_t K(sum_scratch)(size_t m, size_t n, size_t k)
+{
+    return K(sum_packs)(m, n, k) ? K(SUM_ROWS) * (K(SUM_COLUMNS) + TILE_ROWS + n + LANES) : 0;
+}
+
+typedef struct {
+    size_t m, n, k;
+    const REAL *a;
+    size_t lda;
+    const REAL *b;
+    size_t ldb;
+    int accumulate;
+    REAL *scratch, *c;
+    size_t ldc;
+} K(outer_work);
+
+static void K(outer_share)(void *argument, size_t member, size_t members)
+{
+    const K(outer_work) *const x = argument;
+    const size_t n = x->n, k = x->k, lda = x->lda, ldc = x->ldc;
+    size_t m0, m1;
+    rae_share(x->m, TILE_ROWS, member, members, &m0, &m1);
+    if (!K(sum_packs)(x->m, n, k)) {
+        const rae_operand operand = {x->b, x->ldb, 0, 0};
+        REAL *c = x->c + m0 * ldc;
+        K(product_columns)(0, n, 0, m1 - m0, n, k, x->a + m0, 1, lda, &operand, x->accumulate ? c : NULL, ldc, c, ldc);
+        return;
+    }
+    REAL *packed_a = x->scratch + member * K(sum_scratch)(x->m, n, k);
+    REAL *packed_b = packed_a + K(SUM_ROWS) * (K(SUM_COLUMNS) + TILE_ROWS);
+    for (size_t p = 0; p < k; p += K(SUM_ROWS)) {
+        const size_t rows = k - p < K(SUM_ROWS) ? k - p : K(SUM_ROWS);
+        K(pack)(rows, n, x->b + p * x->ldb, x->ldb, packed_b);
+        for (size_t i0 = m0; i0 < m1; i0 += K(SUM_COLUMNS)) {
+            const size_t columns = m1 - i0 < K(SUM_COLUMNS) ? m1 - i0 : K(SUM_COLUMNS);
+            REAL *to = packed_a;
+            for (size_t i = 0; i < columns; i += TILE_ROWS) {
+                const size_t some = columns - i < TILE_ROWS ? columns - i : TILE_ROWS;
+                const REAL *from = x->a + p * lda + i0 + i;
+                if (some == TILE_ROWS)
+                    for (size_t r = 0; r < rows; ++r, from += lda, to += TILE_ROWS)
+                        for (size_t e = 0; e < TILE_ROWS; ++e)
+                            to[e] = from[e];
+                else
+                    for (size_t r = 0; r < rows; ++r, from += lda, to += TILE_ROWS)
+                        for (size_t e = 0; e < some; ++e)
+                            to[e] = from[e];
+            }
+            for (size_t j = 0; j < n; j += K(WIDTH)) {
+                const size_t width = n - j < K(WIDTH) ? (n - j + LANES - 1) / LANES * LANES : K(WIDTH);
+                for (size_t i = 0; i < columns; i += TILE_ROWS) {
+                    const size_t some = columns - i < TILE_ROWS ? columns - i : TILE_ROWS;
+                    REAL *c = x->c + (i0 + i) * ldc;
+                    K(columns)(j, n, some, rows, packed_a + i * rows, 1, TILE_ROWS, packed_b + j * rows, width,
+                               x->accumulate || p > 0 ? c : NULL, ldc, c, ldc);
+                }
+            }
+        }
+    }
+}
+
+static void K(outer)(rae_team *team, size_t m, size_t n, size_t k, const REAL *a, size_t lda, const REAL *b,
+                     size_t ldb, int accumulate, REAL *scratch, REAL *c, size_t ldc)
+{
+    K(outer_work) work = {m, n, k, a, lda, b, ldb, accumulate, scratch, c, ldc};
+    rae_together(team, K(outer_share), &work);
+}
+
+#undef CHAINS

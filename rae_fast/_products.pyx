@@ -1,0 +1,177 @@
+"""Matrix products and recurrences, by the C kernels or by BLAS.
+
+Both read the same arrays. The C kernels want weights in panels, which set_factor makes once per update; BLAS packs
+what it wants at every call. Which of the two: docs/performance.md, "Own or BLAS". RAE_FAST_GEMM=own|blas forces one.
+"""
+
+import os
+
+from libc.string cimport memcpy
+
+from rae_fast._blas cimport gemm_rm
+from rae_fast._kernels cimport (active_isa, backward_steps, forward_steps, outer, pack, pack_transposed, packed_size,
+                                product, tanh_)
+from rae_fast._pulse cimport beat
+
+# Without AVX2 BLAS is faster where the weights (W and V together) are larger: docs/performance.md.
+cdef enum:
+    OWN_MAX_BYTES = 524288
+
+cdef enum:
+    AUTO = 0
+    OWN = 1
+    BLAS = 2
+
+cdef int _choice = AUTO
+_CHOICES = {"auto": AUTO, "own": OWN, "blas": BLAS}
+
+
+def use_gemm(str choice):
+    """Force the matrix products: 'own' C kernels, 'blas', or 'auto' by size. Returns the previous."""
+    global _choice
+    if choice not in _CHOICES:
+        raise ValueError(f"the matrix products can be 'auto', 'own' or 'blas', not {choice!r}")
+    previous = [name for name, value in _CHOICES.items() if value == _choice][0]
+    _choice = _CHOICES[choice]
+    return previous
+
+
+if os.environ.get("RAE_FAST_GEMM"):
+    try:
+        use_gemm(os.environ["RAE_FAST_GEMM"])
+    except ValueError as error:
+        raise ImportError(f"RAE_FAST_GEMM: {error}") from None
+
+
+cdef bint choose_own(Py_ssize_t I, Py_ssize_t H, Py_ssize_t itemsize) noexcept nogil:
+    """Whether the C kernels do the products of such a model."""
+    if _choice != AUTO:
+        return _choice == OWN
+    return active_isa().f32.lanes > 4 or 2 * (H + I) * H * itemsize <= OWN_MAX_BYTES
+
+
+# ---- weights -----------------------------------------------------------------------------------
+
+cdef int take_factor(Workspace space, Py_ssize_t k, Py_ssize_t n, size_t itemsize, bint own, Factor *factor) except -1:
+    """Memory for the panels of a (k, n) matrix, if the C kernels are to use it."""
+    factor.own = own
+    factor.packed.b = space.take(packed_size(k, n, itemsize) if own else 0, itemsize)
+    factor.packed.ld = 0
+    factor.packed.rows = k
+    factor.packed.row = 0
+    return 0
+
+
+cdef void set_factor(Factor *factor, Py_ssize_t k, Py_ssize_t n, const real *raw, Py_ssize_t ld,
+                     bint transposed) noexcept nogil:
+    """The factor becomes the matrix raw (k, n), or the transpose of raw (n, k)."""
+    factor.raw = raw
+    factor.ld = ld
+    factor.transposed = transposed
+    if not factor.own:
+        return
+    if transposed:
+        pack_transposed(k, n, raw, ld, <real *>factor.packed.b)
+    else:
+        pack(k, n, raw, ld, <real *>factor.packed.b)
+
+
+cdef Factor rows_of(const Factor *factor, Py_ssize_t first, const real *raw) noexcept nogil:
+    """The factor without its first rows; raw is its matrix."""
+    cdef Factor some = factor[0]
+    some.packed.row += first
+    some.raw = raw + first * (1 if factor.transposed else factor.ld)
+    return some
+
+
+# ---- products ----------------------------------------------------------------------------------
+
+cdef void multiply(rae_team *team, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const real *A, Py_ssize_t lda,
+                   const Factor *B, const real *init, Py_ssize_t ld_init, real *C, Py_ssize_t ldc) noexcept nogil:
+    """C (m,n) = init + A (m,k) B (k,n); init: NULL for 0, C itself, or rows ld_init apart (0: one for all)."""
+    cdef Py_ssize_t r
+    if B.own:
+        product(team, m, n, k, A, lda, 1, &B.packed, init, ld_init, C, ldc)
+        return
+    if init != NULL and init != C:
+        for r in range(m):
+            memcpy(C + r * ldc, init + r * ld_init, n * sizeof(real))
+    gemm_rm(False, B.transposed, m, n, k, A, lda, <const real *>B.raw, B.ld, init != NULL, C, ldc)
+
+
+cdef void sum_over_rows(rae_team *team, bint own, Py_ssize_t m, Py_ssize_t n, Py_ssize_t rows, const real *A,
+                        Py_ssize_t lda, const real *B, Py_ssize_t ldb, bint accumulate, real *scratch, real *C,
+                        Py_ssize_t ldc) noexcept nogil:
+    """C (m,n) = A' B, or C += A' B, for A (rows,m) and B (rows,n)."""
+    if own:
+        outer(team, m, n, rows, A, lda, B, ldb, accumulate, scratch, C, ldc)
+    else:
+        gemm_rm(True, False, m, n, rows, A, lda, B, ldb, accumulate, C, ldc)
+
+
+# ---- recurrences -------------------------------------------------------------------------------
+
+cdef int forward(rae_team *team, Pulse *pulse, Py_ssize_t steps, const Py_ssize_t *active, Py_ssize_t H,
+                 const real *before, Py_ssize_t ld_before, const Factor *W, const real *bias, bint squash, real *h,
+                 Py_ssize_t ld) except -1 nogil:
+    """h_t = f(h_{t-1} W + what h_t holds, or bias): rae_kernels.h, forward_steps."""
+    cdef Py_ssize_t t, r, rows = 0
+    for t in range(steps):
+        rows += active[t]
+    if W.own:
+        forward_steps(team, steps, active, H, before, ld_before, &W.packed, bias, squash, h, ld)
+        beat(pulse, 2.0 * rows * H * H)
+        return 0
+    for t in range(steps):
+        if before != NULL:
+            for r in range(active[t]):  # BLAS has no row distance of 0
+                if bias != NULL:
+                    memcpy(h + r * ld, bias, H * sizeof(real))
+                if ld_before == 0:
+                    gemm_rm(False, W.transposed, 1, H, H, before, H, <const real *>W.raw, W.ld, True, h + r * ld, ld)
+            if ld_before:
+                gemm_rm(False, W.transposed, active[t], H, H, before, ld_before, <const real *>W.raw, W.ld, True, h, ld)
+        if squash:
+            tanh_(active[t] * ld, h, h)
+        before = h
+        ld_before = ld
+        h += active[t] * ld
+        beat(pulse, 2.0 * active[t] * H * H)
+    return 0
+
+
+cdef int backward(rae_team *team, Pulse *pulse, Py_ssize_t steps, Py_ssize_t rows, const Py_ssize_t *active,
+                  Py_ssize_t n_next, Py_ssize_t H, const real *d_next, const real *pull_next, Py_ssize_t ld_pull_next,
+                  const Factor *W_T, const real *ending, const real *pull, Py_ssize_t ld_pull, const real *h, real *d,
+                  Py_ssize_t ld) except -1 nogil:
+    """d_t = (what d_t holds + d_{t+1} W' - pull_{t+1}) o (1 - h_t^2): rae_kernels.h, backward_steps."""
+    cdef Py_ssize_t t, r, i, row = rows, later = n_next
+    cdef real *d_r
+    if W_T.own:
+        backward_steps(team, steps, rows, active, n_next, H, d_next, pull_next, ld_pull_next, &W_T.packed, ending,
+                       pull, ld_pull, h, d, ld)
+        beat(pulse, 2.0 * rows * H * H)
+        return 0
+    for t in range(steps - 1, -1, -1):
+        row -= active[t]
+        if ending != NULL:
+            for r in range(later, active[t]):
+                memcpy(d + (row + r) * ld, ending + r * ld, H * sizeof(real))
+        if later:
+            gemm_rm(False, W_T.transposed, later, H, H, d_next, ld, <const real *>W_T.raw, W_T.ld, ending == NULL,
+                    d + row * ld, ld)
+        for r in range(active[t]):
+            d_r = d + (row + r) * ld
+            if pull_next != NULL and r < later:
+                for i in range(H):
+                    d_r[i] -= pull_next[r * ld_pull_next + i]
+            if h != NULL:
+                for i in range(H):
+                    d_r[i] *= 1 - h[(row + r) * ld + i] * h[(row + r) * ld + i]
+        d_next = d + row * ld
+        later = active[t]
+        if pull != NULL:
+            pull_next = pull + row * ld_pull
+            ld_pull_next = ld_pull
+        beat(pulse, 2.0 * later * H * H)
+    return 0

@@ -1,0 +1,326 @@
+"""The training loop: shuffling, schedules, solvers, the stopping rule; update after update without Python.
+
+NumPy twin: reference.train. What a solver keeps: solvers.py.
+"""
+
+import numpy as np
+
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport INFINITY, M_PI, cos, isfinite, pow, sqrt
+from libc.stdint cimport uint64_t
+
+from rae_fast.solvers import STATE
+
+from rae_fast._blas cimport real
+from rae_fast._blocks cimport longest_and_rows
+from rae_fast._kernels cimport (adadelta_update, adam_update, first_beyond, momentum_update, rmsprop_update, rprop_update,
+                                sgd_update, sum_squares)
+from rae_fast._pulse cimport Pulse, rae_flush_subnormals, rae_set_fp_state
+from rae_fast._sequence cimport Gradient, batch_gradient, check_data, check_theta, make_plan, theta_size
+
+cdef extern from *:
+    """
+    /* numpy/random/bitgen.h: the documented interface of every NumPy bit generator. */
+    typedef struct {
+        void *state;
+        uint64_t (*next_uint64)(void *);
+        uint32_t (*next_uint32)(void *);
+        double (*next_double)(void *);
+        uint64_t (*next_raw)(void *);
+    } rae_bitgen;
+    """
+    ctypedef struct rae_bitgen:
+        void *state
+        uint64_t (*next_uint64)(void *) noexcept nogil
+
+
+cdef void shuffle(Py_ssize_t n, Py_ssize_t *order, rae_bitgen *bits) noexcept nogil:
+    """A uniformly random order of 0..n-1 (Fisher-Yates; bounded draws by masking and rejection)."""
+    cdef Py_ssize_t i, j
+    cdef uint64_t mask
+    for i in range(n):
+        order[i] = i
+    for i in range(n - 1, 0, -1):
+        mask = <uint64_t>i
+        mask |= mask >> 1
+        mask |= mask >> 2
+        mask |= mask >> 4
+        mask |= mask >> 8
+        mask |= mask >> 16
+        mask |= mask >> 32
+        j = <Py_ssize_t>(bits.next_uint64(bits.state) & mask)
+        while j > i:
+            j = <Py_ssize_t>(bits.next_uint64(bits.state) & mask)
+        order[i], order[j] = order[j], order[i]
+
+
+cdef enum:
+    SGD = 0
+    MOMENTUM = 1
+    NESTEROV = 2
+    RMSPROP = 3
+    ADADELTA = 4
+    ADAM = 5
+    RPROP = 6
+
+cdef enum:
+    CONSTANT = 0
+    COSINE = 1
+    STEP = 2
+    INVERSE = 3
+
+_SOLVERS = {"sgd": SGD, "momentum": MOMENTUM, "nesterov": NESTEROV, "rmsprop": RMSPROP,
+            "adadelta": ADADELTA, "adam": ADAM, "rprop": RPROP}
+_SCHEDULES = {"constant": CONSTANT, "cosine": COSINE, "step": STEP, "inverse": INVERSE}
+
+
+cdef struct Settings:          # solvers.Solver
+    int name
+    int schedule
+    double learning_rate
+    double momentum
+    bint sutskever
+    double rho
+    double beta_1
+    double beta_2
+    double epsilon
+    double clip_norm
+    double weight_decay
+
+
+cdef Settings settings_of(solver) except *:
+    cdef Settings s
+    if solver.name not in _SOLVERS:
+        raise ValueError(f"{solver.name!r} is not one of the solvers that go update by update")
+    s.name = _SOLVERS[solver.name]
+    s.schedule = _SCHEDULES[solver.schedule]
+    s.learning_rate = solver.learning_rate
+    s.momentum = solver.momentum
+    s.sutskever = solver.momentum_schedule == "sutskever"
+    s.rho = solver.rho
+    s.beta_1 = solver.beta_1
+    s.beta_2 = solver.beta_2
+    s.epsilon = solver.epsilon
+    s.clip_norm = INFINITY if solver.clip_norm is None else solver.clip_norm
+    s.weight_decay = solver.weight_decay
+    return s
+
+
+cdef double learning_rate_at(const Settings *s, double done) noexcept nogil:
+    """The schedule; done is the fraction of the run's updates already made."""
+    if s.schedule == COSINE:
+        return s.learning_rate * (1 + cos(M_PI * done)) / 2
+    if s.schedule == STEP:
+        return s.learning_rate * (1.0 if done < 0.5 else 0.1 if done < 0.75 else 0.01)
+    if s.schedule == INVERSE:
+        return s.learning_rate / (1 + 10 * done)
+    return s.learning_rate
+
+
+cdef void update(const Settings *s, double rate, Py_ssize_t t, Py_ssize_t n, real *grad, real *first,
+                 real *second, const real *scale, double unit, real *scratch, real *theta) noexcept nogil:
+    """Update number t (from 1) of theta and of the state arrays; grad is overwritten if need be.
+
+    scale (n) or NULL: the solver works on theta / scale, and on the loss over `unit`; scratch (n) then holds
+    its step.
+    """
+    cdef double norm, mu
+    cdef Py_ssize_t i
+    cdef real *moving = theta
+    if s.clip_norm < INFINITY:
+        norm = sqrt(sum_squares(n, grad))
+        if norm > s.clip_norm:
+            for i in range(n):
+                grad[i] = <real>(grad[i] * (s.clip_norm / norm))
+    if s.weight_decay != 0:
+        sgd_update(n, -s.weight_decay, theta, grad)
+    if scale != NULL:
+        moving = scratch
+        for i in range(n):
+            grad[i] *= <real>(scale[i] / unit)
+            moving[i] = 0
+    if s.name == SGD:
+        sgd_update(n, rate, grad, moving)
+    elif s.name == MOMENTUM or s.name == NESTEROV:
+        mu = min(1 - 3.0 / (t + 4), s.momentum) if s.sutskever else s.momentum
+        momentum_update(n, rate, mu, s.name == NESTEROV, grad, first, moving)
+    elif s.name == RMSPROP:
+        rmsprop_update(n, rate, s.rho, s.epsilon, grad, first, moving)
+    elif s.name == ADADELTA:
+        adadelta_update(n, rate, s.rho, s.epsilon, grad, first, second, moving)
+    elif s.name == ADAM:
+        adam_update(n, rate / (1 - pow(s.beta_1, t)), s.beta_1, s.beta_2, sqrt(1 - pow(s.beta_2, t)),
+                    s.epsilon, grad, first, second, moving)
+    else:
+        rprop_update(n, grad, first, second, moving)
+    if scale != NULL:
+        for i in range(n):
+            theta[i] += scale[i] * moving[i]
+
+
+cdef class Training:
+    """Where a run of train() stands: counters, the order of the pass, the stopping rule.
+
+    status is 'running', 'finished' (max_iter passes), 'converged' (the stopping rule) or
+    'non-finite' (the update after n_updates was not made).
+    """
+    cdef readonly Py_ssize_t n_updates, n_iter, batch_size
+    cdef readonly str status
+    cdef bint in_pass                  # the order of this pass is drawn
+    cdef Py_ssize_t position           # sequences of this pass already used
+    cdef Py_ssize_t[::1] order         # of the sequences in this pass
+    cdef double pass_loss              # sum over the updates of this pass
+    cdef double best                   # loss of the best pass
+    cdef Py_ssize_t stalled            # passes in a row without enough improvement
+    cdef Py_ssize_t longest, batch_rows
+
+    def __init__(self, const Py_ssize_t[::1] offsets not None, Py_ssize_t batch_size):
+        if not 1 <= batch_size < offsets.shape[0]:
+            raise ValueError("batch_size must lie between 1 and the number of sequences")
+        self.status = "running"
+        self.best = float("inf")
+        self.order = np.arange(offsets.shape[0] - 1)
+        self.batch_size = batch_size
+        self.longest, self.batch_rows = longest_and_rows(offsets, batch_size)
+
+    def state(self):
+        """All that `restore` needs to go on from here: counters, and a copy of the order of the pass."""
+        return {"n_updates": self.n_updates, "n_iter": self.n_iter, "in_pass": bool(self.in_pass),
+                "position": self.position, "pass_loss": self.pass_loss, "best": self.best,
+                "stalled_passes": self.stalled, "order": np.array(self.order)}
+
+    def restore(self, dict state not None):
+        """Go on from a state() of a run over the same data; ValueError if it cannot be one."""
+        N = self.order.shape[0]
+        order = np.ascontiguousarray(state["order"], dtype=np.intp)
+        position, n_iter, n_updates = int(state["position"]), int(state["n_iter"]), int(state["n_updates"])
+        if order.shape != (N,) or not np.array_equal(np.sort(order), np.arange(N)):
+            raise ValueError("the order of the pass is not one of these sequences")
+        if min(n_iter, n_updates, int(state["stalled_passes"])) < 0 or not 0 <= position < N or position % self.batch_size:
+            raise ValueError("the counters of the run cannot be right")
+        self.order, self.position, self.n_iter, self.n_updates = order, position, n_iter, n_updates
+        self.in_pass, self.stalled = bool(state["in_pass"]), int(state["stalled_passes"])
+        self.pass_loss, self.best = float(state["pass_loss"]), float(state["best"])
+
+
+cdef inline bint pass_converged(Training run, double loss, double tol, Py_ssize_t patience) noexcept nogil:
+    """Whether this pass is the patience-th in a row that improves on the best by less than tol."""
+    if run.n_iter > 1 and not run.best - loss >= tol * run.best:
+        run.stalled += 1
+    else:
+        run.stalled = 0
+    if loss < run.best:
+        run.best = loss
+    return tol > 0 and run.stalled >= patience
+
+
+def train(real[::1] theta not None, const real[:, ::1] data not None,
+          const Py_ssize_t[::1] offsets not None, const real[::1] weights, form,
+          solver, list state not None, const real[::1] scale, double unit, Py_ssize_t t0, bit_generator,
+          Py_ssize_t max_iter, double tol, Py_ssize_t n_iter_no_change, Training run not None, double[::1] losses not None,
+          double seconds, max_memory=2**30, Py_ssize_t n_jobs=1):
+    """Make updates of theta and of the solver's state arrays for about `seconds`; write the loss of each pass.
+
+    A pass's loss is the mean over its updates of the batch's loss before the update. The size of `losses`
+    bounds the number of passes that end in a call; run.n_iter counts them. scale and unit:
+    what the solver measures theta and the loss in (parameters.relative_scales), None for 1. bit_generator shuffles the sequences before each pass; None keeps their order. Call again with the same `run`
+    until run.status is no longer 'running'. t0: updates that the state had seen before this run. max_memory, n_jobs:
+    _sequence.loss_and_grad.
+    """
+    cdef Py_ssize_t N = offsets.shape[0] - 1, n, i, n_losses = 0, batch_size = run.batch_size
+    cdef Gradient work = Gradient()
+    work.plan = make_plan(form, sizeof(real), True, max_memory)
+    check_theta(&work.plan, theta.shape[0])
+    check_data(&work.plan, data.shape[0], data.shape[1], offsets)
+    if weights is not None and weights.shape[0] != N:
+        raise ValueError("one weight per sequence is needed")
+    if run.order.shape[0] != N or losses.shape[0] == 0:
+        raise ValueError("run or losses do not fit the data")
+    work.prepare(form, sizeof(real), run.longest, run.batch_rows, run.batch_size, max_memory, n_jobs, seconds)
+    cdef const Pulse *pulse = work.pulse()
+    cdef Py_ssize_t size = theta_size(&work.plan)
+    cdef real[::1] grad = np.empty(size, dtype=np.asarray(theta).dtype)
+    cdef const real *w = &weights[0] if weights is not None else NULL
+    cdef rae_bitgen *bits = NULL
+    if bit_generator is not None:
+        bits = <rae_bitgen *>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
+    cdef Settings settings = settings_of(solver)
+    cdef real[::1] first, second
+    cdef real *first_ = NULL
+    cdef real *second_ = NULL
+    if len(state) != len(STATE[solver.name]) or any(len(array) != size for array in state):
+        raise ValueError(f"solver {solver.name!r} keeps {len(STATE[solver.name])} arrays of {size} elements")
+    if len(state) > 0:
+        first = state[0]
+        first_ = &first[0]
+    if len(state) > 1:
+        second = state[1]
+        second_ = &second[0]
+    cdef const real *scale_ = NULL
+    cdef real[::1] scratch
+    cdef real *scratch_ = NULL
+    cdef double widest = 1
+    if scale is not None:
+        check_theta(&work.plan, scale.shape[0])
+        scale_ = &scale[0]
+        scratch = np.empty(size, dtype=np.asarray(theta).dtype)
+        scratch_ = &scratch[0]
+        widest = max(1.0, np.max(scale))
+    # Within this limit neither rate * gradient overflows nor, where it is squared, its sum of squares. With a
+    # scale the solver squares the gradient in its own units, which must leave room for the step's way back.
+    cdef double most = np.finfo(np.asarray(theta).dtype).max / 2
+    cdef bint solver_squares = settings.name > NESTEROV
+    cdef double limit = most
+    cdef double limit_scaled = (sqrt(most / size) if solver_squares else most) / max(settings.learning_rate, 1.0) / widest
+    if settings.clip_norm < INFINITY or (solver_squares and scale_ == NULL):
+        limit = sqrt(most / size)
+    if scale_ == NULL:
+        limit /= max(settings.learning_rate, 1.0)
+    cdef double total = <double>max_iter * ((N + batch_size - 1) // batch_size)
+    cdef double loss = 0
+    cdef int status = 0
+    cdef bint updated = False
+    cdef uint64_t fp_state = rae_flush_subnormals()
+    try:
+        with nogil:
+            while status == 0:
+                if run.position == 0 and run.n_iter >= max_iter:
+                    status = 1
+                    break
+                # At least one update a call, so that calls always get on.
+                if n_losses == losses.shape[0] or (updated and pulse.time >= pulse.deadline):
+                    break
+                if not run.in_pass:  # drawn once, even if Ctrl-C comes before the pass's first update
+                    if bits != NULL and N > 1:
+                        shuffle(N, &run.order[0], bits)
+                    run.pass_loss = 0
+                    run.in_pass = True
+                n = min(batch_size, N - run.position)
+                batch_gradient(work, &theta[0], &data[0, 0], &offsets[0], n,
+                               &run.order[run.position], w, &grad[0], &loss)
+                if not isfinite(loss) or first_beyond(size, limit, &grad[0]) < <size_t>size:
+                    status = 3
+                    break
+                if scale_ != NULL:
+                    for i in range(size):
+                        scratch_[i] = <real>(grad[i] * (scale_[i] / unit))
+                    if first_beyond(size, <real>limit_scaled, scratch_) < <size_t>size:
+                        status = 3
+                        break
+                update(&settings, learning_rate_at(&settings, run.n_updates / total), t0 + run.n_updates + 1,
+                       size, &grad[0], first_, second_, scale_, unit, scratch_, &theta[0])
+                updated = True
+                run.n_updates += 1
+                run.pass_loss += loss
+                run.position += n
+                if run.position == N:
+                    run.position = 0
+                    run.in_pass = False
+                    run.n_iter += 1
+                    losses[n_losses] = run.pass_loss / ((N + batch_size - 1) // batch_size)
+                    n_losses += 1
+                    if pass_converged(run, losses[n_losses - 1], tol, n_iter_no_change):
+                        status = 2
+    finally:
+        rae_set_fp_state(fp_state)
+    run.status = ("running", "finished", "converged", "non-finite")[status]
