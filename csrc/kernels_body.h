@@ -355,18 +355,25 @@ static void K(rprop_update)(size_t n, const REAL *restrict grad, REAL *restrict 
 
 static size_t K(first_beyond)(size_t n, REAL limit, const REAL *x)
 {
-    enum { STRIDE = 4 * LANES };
+    enum { STRIDE = 256 * LANES };
     const IVEC sign_bit = (IVEC)K(splat)((REAL)-0.0);
     size_t i = 0;
-    for (; i + STRIDE <= n; i += STRIDE) {
-        IVEC within = K(isplat)(-1);
-        for (size_t v = 0; v < STRIDE; v += LANES)
-            within &= (IVEC)((VEC)((IVEC)K(load)(x + i + v) & ~sign_bit) <= limit);
+    while (i + LANES <= n) {
+        const size_t end = n - i < STRIDE ? i + (n - i) / LANES * LANES : i + STRIDE;
+        IVEC within[2] = {K(isplat)(-1), K(isplat)(-1)};
+        size_t j = i;
+        for (; j + 2 * LANES <= end; j += 2 * LANES)
+            for (size_t v = 0; v < 2; ++v)
+                within[v] &= (IVEC)((VEC)((IVEC)K(load)(x + j + v * LANES) & ~sign_bit) <= limit);
+        if (j < end)
+            within[0] &= (IVEC)((VEC)((IVEC)K(load)(x + j) & ~sign_bit) <= limit);
+        within[0] &= within[1];
         INT all = -1;
         for (size_t l = 0; l < LANES; ++l)
-            all &= within[l];
+            all &= within[0][l];
         if (!all)
             break;
+        i = end;
     }
     for (; i < n; ++i)
         if (!(x[i] <= limit && -x[i] <= limit))

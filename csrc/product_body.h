@@ -28,17 +28,15 @@ INLINE void K(tile)(const int mr, const int nv, const int chains, const int part
     size_t p = 0;
     if (chains > 1)
         for (; p + chains <= k; p += chains)
-            for (int q = 0; q < chains; ++q) {
+            for (int q = 0; q < chains; ++q, b += ldb, a += a_col) {
                 VEC b_p[PANEL];
                 for (int v = 0; v < nv; ++v)
-                    b_p[v] = K(load)(b + q * ldb + v * LANES);
+                    b_p[v] = K(load)(b + v * LANES);
                 for (int i = 0; i < mr; ++i)
                     for (int v = 0; v < nv; ++v)
-                        s[q * mr + i][v] += a[i * a_row + q * a_col] * b_p[v];
-                if (q == chains - 1) {
-                    b += chains * ldb;
-                    a += chains * a_col;
-                }
+                        s[q * mr + i][v] += a[i * a_row] * b_p[v];
+                /* Two additions: gcc would rather keep the distance of every load in a register, and has too few. */
+                __asm__("" : "+r"(a), "+r"(b));
             }
     for (; p < k; ++p, b += ldb, a += a_col) {
         VEC b_p[PANEL];

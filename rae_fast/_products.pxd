@@ -6,7 +6,8 @@ from rae_fast._kernels cimport rae_operand, rae_team
 from rae_fast._pulse cimport Pulse
 
 cdef struct Factor:        # a weight matrix (k, n) as the right factor of a product
-    rae_operand packed     # for the C kernels
+    rae_operand packed     # for the C kernels: in panels, in `memory`, or where it is
+    void *memory
     const void *raw        # for BLAS: the matrix, or (n, k) its transpose, row-major
     Py_ssize_t ld
     bint transposed

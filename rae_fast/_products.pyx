@@ -9,7 +9,7 @@ import os
 from libc.string cimport memcpy
 
 from rae_fast._blas cimport gemm_rm
-from rae_fast._kernels cimport (active_isa, backward_steps, forward_steps, outer, pack, pack_transposed, packed_size,
+from rae_fast._kernels cimport (active_isa, backward_steps, forward_steps, lanes, outer, pack, pack_transposed, packed_size,
                                 product, tanh_)
 from rae_fast._pulse cimport beat
 
@@ -55,11 +55,15 @@ cdef bint choose_own(Py_ssize_t I, Py_ssize_t H, Py_ssize_t itemsize) noexcept n
 cdef int take_factor(Workspace space, Py_ssize_t k, Py_ssize_t n, size_t itemsize, bint own, Factor *factor) except -1:
     """Memory for the panels of a (k, n) matrix, if the C kernels are to use it."""
     factor.own = own
-    factor.packed.b = space.take(packed_size(k, n, itemsize) if own else 0, itemsize)
-    factor.packed.ld = 0
+    factor.memory = space.take(packed_size(k, n, itemsize) if own else 0, itemsize)
     factor.packed.rows = k
     factor.packed.row = 0
     return 0
+
+
+# Matrices of whole vectors that L1 holds beside the rest are read where they are.
+cdef enum:
+    IN_PLACE_BYTES = 16384
 
 
 cdef void set_factor(Factor *factor, Py_ssize_t k, Py_ssize_t n, const real *raw, Py_ssize_t ld,
@@ -70,10 +74,16 @@ cdef void set_factor(Factor *factor, Py_ssize_t k, Py_ssize_t n, const real *raw
     factor.transposed = transposed
     if not factor.own:
         return
-    if transposed:
-        pack_transposed(k, n, raw, ld, <real *>factor.packed.b)
+    factor.packed.ld = 0
+    if not transposed and n % lanes(sizeof(real)) == 0 and k * ld * sizeof(real) <= IN_PLACE_BYTES:
+        factor.packed.b = raw
+        factor.packed.ld = ld
+    elif transposed:
+        factor.packed.b = factor.memory
+        pack_transposed(k, n, raw, ld, <real *>factor.memory)
     else:
-        pack(k, n, raw, ld, <real *>factor.packed.b)
+        factor.packed.b = factor.memory
+        pack(k, n, raw, ld, <real *>factor.memory)
 
 
 cdef Factor rows_of(const Factor *factor, Py_ssize_t first, const real *raw) noexcept nogil:

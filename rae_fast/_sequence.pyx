@@ -151,11 +151,19 @@ cdef void padded_copy(const Plan *p, const real *x, real *y) noexcept nogil:
     memset(y + p.H, 0, (p.H_full - p.H) * sizeof(real))
 
 
-cdef void set_encoder(const Plan *p, const real *theta, Weights *w) noexcept nogil:
-    """What `encode` needs."""
+# With fewer sequences the first step is one more of the recurrence, from h0: a row of its own in the product of the
+# inputs would cost more.
+cdef enum:
+    FEW_SEQUENCES = 8
+
+
+cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, Weights *w) noexcept nogil:
+    """What encoding blocks of up to so many sequences needs."""
     set_factor(&w.W_hh, p.K, p.H, theta, p.H, False)
     w.W_xh = rows_of(&w.W_hh, p.H, theta)
     padded_copy(p, b_of(theta, p), <real *>w.bias)
+    if sequences < FEW_SEQUENCES:
+        return
     multiply(NULL, 1, p.H_full, p.H, h0_of(theta, p), p.H, &w.W_hh, <real *>w.bias, 0, <real *>w.bias0, p.H_full)
 
 
@@ -199,12 +207,6 @@ cdef const real *gather(const Plan *p, const Block *block, Py_ssize_t t0, Py_ssi
             memcpy(to, data + (block.start[n] + t) * I, I * sizeof(real))
             to += I
     return out
-
-
-# With fewer sequences the first step is one more of the recurrence, from h0: a row of its own in the product of the
-# inputs would cost more.
-cdef enum:
-    FEW_SEQUENCES = 8
 
 
 cdef int encode_span(const Plan *p, rae_team *team, Pulse *pulse, const Weights *w, const real *theta,
@@ -723,6 +725,7 @@ cdef class Gradient:
             for i in range(self.members):
                 tasks[i].plan = &self.plan
                 tasks[i].weights = <Weights *>self.weights
+                tasks[i].team = NULL
                 tasks[i].recompute = extent.recompute
                 take_block(space, extent.members, extent.steps, &tasks[i].block)
                 take_buffers(space, &self.plan, &extent, item, self.members if i == 0 else 1, &tasks[i].buffers)
@@ -773,7 +776,7 @@ cdef int batch_gradient(Gradient work, const real *theta, const real *data, cons
     job.theta, job.data, job.offsets, job.order, job.weights = theta, data, offsets, order, weights
     job.n = n
     job.single = sizeof(real) == sizeof(float)
-    set_encoder(plan, theta, <Weights *>work.weights)
+    set_encoder(plan, theta, n, <Weights *>work.weights)
     set_decoder(plan, theta, <Weights *>work.weights)
     sort_by_length(n, order, offsets, <LengthAt *>work.lengths)
     job.parts = cut_into_parts(plan, n, order, offsets, sizeof(real), job.shares)
@@ -882,7 +885,7 @@ def hidden_states(const real[::1] theta not None, const real[:, ::1] data not No
     cdef Pulse pulse = new_pulse(0)
     with nogil:
         sort_by_length(N, order, &offsets[0], lengths)
-        set_encoder(&plan, &theta[0], &weights)
+        set_encoder(&plan, &theta[0], N, &weights)
         while done < N:
             members = block_members(N - done, order + done, &offsets[0], plan.block_rows, plan.block_members)
             fill_block(&block, members, order + done, &offsets[0])

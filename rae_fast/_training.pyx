@@ -239,7 +239,8 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     work.prepare(form, sizeof(real), run.longest, run.batch_rows, run.batch_size, max_memory, n_jobs, seconds)
     cdef const Pulse *pulse = work.pulse()
     cdef Py_ssize_t size = theta_size(&work.plan)
-    cdef real[::1] grad = np.empty(size, dtype=np.asarray(theta).dtype)
+    grad_memory = np.empty(size + 64 // sizeof(real), dtype=np.asarray(theta).dtype)
+    cdef real[::1] grad = grad_memory[-grad_memory.ctypes.data % 64 // sizeof(real):][:size]
     cdef const real *w = &weights[0] if weights is not None else NULL
     cdef rae_bitgen *bits = NULL
     if bit_generator is not None:
