@@ -64,15 +64,60 @@ INLINE VEC K(shuffle)(VEC a, VEC b, IVEC which)
 #endif
 }
 
-INLINE double K(lane_sum)(VEC v)
+static const INT K(numbers)[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+/* 0, 1, 2, ...: loaded and computed with, for gcc puts together at run time what is written lane by lane. */
+INLINE IVEC K(lane_numbers)(void)
 {
-    double lanes[LANES];
-    for (size_t i = 0; i < LANES; ++i)
-        lanes[i] = v[i];
+    IVEC numbers;
+    memcpy(&numbers, K(numbers), sizeof numbers);
+    return numbers;
+}
+
+/* The lanes exchanged with those `distance` (a power of 2) away. */
+INLINE VEC K(turned)(VEC v, size_t distance)
+{
+    return K(shuffle)(v, v, K(lane_numbers)() ^ (INT)distance);
+}
+
+INLINE REAL K(lane_sum)(VEC v)
+{
     for (size_t half = LANES / 2; half > 0; half /= 2)
-        for (size_t i = 0; i < half; ++i)
-            lanes[i] += lanes[i + half];
-    return lanes[0];
+        v += K(turned)(v, half);
+    return v[0];
+}
+
+/* The largest lane; NaN if there is one. */
+INLINE REAL K(lane_max)(VEC v)
+{
+    for (size_t half = LANES / 2; half > 0; half /= 2) {
+        const VEC other = K(turned)(v, half);
+        v = K(select)((IVEC)(other > v) | (IVEC)(other != other), other, v);
+    }
+    return v[0];
+}
+
+/* ---- copies ---------------------------------------------------------------------------------- */
+
+INLINE void K(copy_row)(size_t n, const REAL *x, REAL *y)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        K(store)(y + i, K(load)(x + i));
+    if (i < n)
+        K(store_part)(y + i, K(load_part)(x + i, n - i), n - i);
+}
+
+static void K(copy_rows)(size_t rows, size_t n, const REAL *x, size_t ldx, REAL *y, size_t ldy)
+{
+    for (size_t r = 0; r < rows; ++r)
+        K(copy_row)(n, x + r * ldx, y + r * ldy);
+}
+
+static void K(gather)(size_t rows, size_t n, const REAL *x, const size_t *row, REAL *y, size_t ldy)
+{
+    for (size_t r = 0; r < rows; ++r)
+        K(copy_row)(n, x + row[r] * n, y + r * ldy);
 }
 
 /* ---- tanh ------------------------------------------------------------------------------------ */
@@ -174,27 +219,12 @@ static double K(residual)(size_t rows, size_t n, const REAL *w, const REAL *c, c
     return loss + K(lane_sum)(squares);
 }
 
-INLINE REAL K(lane_max)(VEC v)
-{
-    for (size_t half = LANES / 2; half > 0; half /= 2) {
-        IVEC other = {0};
-        for (size_t l = 0; l < LANES; ++l)
-            other[l] = (INT)(l ^ half);
-        const VEC turned = K(shuffle)(v, v, other);
-        v = K(select)((IVEC)(turned > v) | (IVEC)(turned != turned), turned, v);
-    }
-    return v[0];
-}
-
-/* One row: g = w (softmax(g + c) - x); returns sum exp(g + c - top), *likely = x . (g + c - top) and *mass = sum x. */
-INLINE double K(softmax_row)(size_t n, REAL w, const REAL *c, const REAL *x, REAL *g, double *likely, double *mass)
+/* One row: g = w (softmax(g + c) - x); returns sum exp(g + c - top), and adds w x o (g + c - top) to *likely. */
+INLINE REAL K(softmax_row)(size_t n, REAL w, const REAL *c, const REAL *x, REAL *g, VEC *likely)
 {
     const size_t whole = n / LANES * LANES, tail = n - whole;
     const VEC lowest = K(splat)(-(REAL)INFINITY);
-    IVEC lane = {0};
-    for (size_t l = 0; l < LANES; ++l)
-        lane[l] = (INT)l;
-    const IVEC there = (IVEC)(lane < K(isplat)((INT)tail));
+    const IVEC there = (IVEC)(K(lane_numbers)() < K(isplat)((INT)tail));
     VEC highest = lowest;
     for (size_t i = 0; i < whole; i += LANES) {
         const VEC v = K(load)(g + i) + K(load)(c + i);
@@ -203,65 +233,66 @@ INLINE double K(softmax_row)(size_t n, REAL w, const REAL *c, const REAL *x, REA
     }
     VEC last = {0};
     if (tail) {
-        last = K(load_part)(g + whole, tail) + K(load_part)(c + whole, tail);
-        const VEC v = K(select)(there, last, lowest);
-        highest = K(select)((IVEC)(v > highest) | (IVEC)(v != v), v, highest);
+        last = K(select)(there, K(load_part)(g + whole, tail) + K(load_part)(c + whole, tail), lowest);
+        highest = K(select)((IVEC)(last > highest) | (IVEC)(last != last), last, highest);
     }
     const REAL top = K(lane_max)(highest);
-    VEC sums = {0}, likelies = {0}, masses = {0};
+    VEC sums = {0}, likelies = {0};
     for (size_t i = 0; i < whole; i += LANES) {
-        const VEC v = K(load)(g + i) - top, x_i = K(load)(x + i), e = K(exp_vec)(v);
-        likelies += x_i * v;
-        masses += x_i;
+        const VEC v = K(load)(g + i) - top, e = K(exp_vec)(v);
+        likelies += K(load)(x + i) * v;
         sums += e;
         K(store)(g + i, e);
     }
     VEC last_x = {0};
     if (tail) {
-        last -= top;
+        last = K(select)(there, last - top, (VEC){0});
         last_x = K(load_part)(x + whole, tail);
-        likelies += K(select)(there, last_x * last, (VEC){0});
-        masses += last_x;
+        likelies += last_x * last;
         last = K(select)(there, K(exp_vec)(last), (VEC){0});
         sums += last;
     }
-    const double total = K(lane_sum)(sums);
-    const REAL share = (REAL)(1 / total);
+    const REAL total = K(lane_sum)(sums), share = 1 / total;
     for (size_t i = 0; i < whole; i += LANES)
         K(store)(g + i, w * (K(load)(g + i) * share - K(load)(x + i)));
     if (tail)
         K(store_part)(g + whole, w * (last * share - last_x), tail);
-    *likely = K(lane_sum)(likelies);
-    *mass = K(lane_sum)(masses);
+    *likely += w * likelies;
     return total;
 }
 
+/* Sums over lanes and logarithms wait for a handful of rows: per row they would cost more than all the rest. */
 static double K(cross_entropy)(size_t rows, size_t n, const REAL *w, const REAL *c, const REAL *x, size_t ldx,
                                REAL *g, size_t ldg)
 {
-    double loss = 0, total[K(LOSS_ROWS)], weight[K(LOSS_ROWS)];
+    double loss = 0, total[K(LOSS_ROWS)];
     for (size_t r0 = 0; r0 < rows; r0 += K(LOSS_ROWS)) {
         const size_t some = rows - r0 < K(LOSS_ROWS) ? rows - r0 : K(LOSS_ROWS);
-        for (size_t r = 0; r < K(LOSS_ROWS); ++r) {
+        VEC likely = {0}, surprise = {0};
+        for (size_t r = 0; r < K(LOSS_ROWS); ++r)
             total[r] = 1;
-            weight[r] = 0;
-        }
-        for (size_t r = 0; r < some; ++r, x += ldx, g += ldg) {
-            if (w[r0 + r] == 0) {
+        for (size_t r = 0; r < some; ++r) {
+            if (w[r0 + r] != 0)
+                total[r] = K(softmax_row)(n, w[r0 + r], c, x + (r0 + r) * ldx, g + (r0 + r) * ldg, &likely);
+            else
                 for (size_t i = 0; i < n; ++i)
-                    g[i] = 0;
-                continue;
-            }
-            double likely, mass;
-            total[r] = K(softmax_row)(n, w[r0 + r], c, x, g, &likely, &mass);
-            weight[r] = w[r0 + r] * mass;
-            loss -= w[r0 + r] * likely;
+                    g[(r0 + r) * ldg + i] = 0;
         }
-        /* Together, so that the compiler makes vectors of them. */
         for (size_t r = 0; r < K(LOSS_ROWS); ++r)
             total[r] = rae_log(total[r]);
-        for (size_t r = 0; r < K(LOSS_ROWS); ++r)
-            loss += weight[r] * total[r];
+        for (size_t r = 0; r < some; ++r) {
+            const REAL *x_r = x + (r0 + r) * ldx;
+            if (w[r0 + r] == 0)
+                continue;
+            VEC mass = {0};
+            size_t i = 0;
+            for (; i + LANES <= n; i += LANES)
+                mass += K(load)(x_r + i);
+            if (i < n)
+                mass += K(load_part)(x_r + i, n - i);
+            surprise += (REAL)(w[r0 + r] * total[r]) * mass;
+        }
+        loss += K(lane_sum)(surprise - likely);
     }
     return loss;
 }
@@ -420,6 +451,8 @@ static double K(peak)(size_t rounds)
 }
 
 static const TABLE K(table) = {
+    .copy_rows = K(copy_rows),
+    .gather = K(gather),
     .tanh = K(tanh),
     .tanh_backward = K(tanh_backward),
     .residual = K(residual),

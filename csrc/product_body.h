@@ -156,11 +156,10 @@ INLINE void K(transpose_square)(VEC v[LANES])
 {
 #define ROUND(s)                                                                                             \
     if ((s) < LANES) {                                                                                       \
-        IVEC low = {0}, high = {0};                                                                          \
-        for (size_t l = 0; l < LANES; ++l) {                                                                 \
-            low[l] = (INT)(l & (s) ? LANES + l - (s) : l);                                                   \
-            high[l] = (INT)(l & (s) ? LANES + l : l + (s));                                                  \
-        }                                                                                                    \
+        /* l & s ? (LANES + l - s, LANES + l) : (l, l + s) */                                                \
+        const IVEC lane = K(lane_numbers)();                                                                 \
+        const IVEC low = lane + ((IVEC)((lane & (INT)(s)) != 0) & ((INT)LANES - (INT)(s)));                  \
+        const IVEC high = low + (INT)(s);                                                                    \
         for (size_t i = 0; i < LANES; ++i)                                                                   \
             if (!(i & (s))) {                                                                                \
                 const VEC a = v[i], b = v[i | (s)];                                                          \

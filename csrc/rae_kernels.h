@@ -25,6 +25,11 @@ typedef struct {
 
 #define RAE_DECLARE_TABLE(T, NAME)                                                                 \
     typedef struct {                                                                               \
+        /* Rows of n numbers from x (row distance ldx) to y; from rows row[0], row[1], ... of x (row distance n) to y. \
+         * x and y must not overlap. */                                                            \
+        void (*copy_rows)(size_t rows, size_t n, const T *x, size_t ldx, T *y, size_t ldy);        \
+        void (*gather)(size_t rows, size_t n, const T *x, const size_t *row, T *y, size_t ldy);    \
+                                                                                                   \
         /* y[i] = tanh(x[i]), x == y allowed. |error| <= 2 ULP; exactly +-1 where tanh rounds to   \
          * it; NaN stays NaN, -0.0 stays -0.0. An element's result never depends on its place. */  \
         void (*tanh)(size_t n, const T *x, T *y);                                                  \

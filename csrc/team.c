@@ -22,8 +22,16 @@
  * 200 us. A member that sleeps needs some 50 us to wake up, more than most pieces of work last. */
 enum { SPINS_BEFORE_YIELD = 400, SPINS_BEFORE_SLEEP = 2000 };
 
+/* How often this process has been forked off: a team from before has lost its threads, and works alone. */
+static atomic_uint forks;
+static pthread_once_t watching = PTHREAD_ONCE_INIT;
+
+static void after_fork(void) { atomic_fetch_add(&forks, 1); }
+static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
+
 struct rae_team {
     size_t members;
+    unsigned born;            /* `forks` at its start */
     pthread_t *threads;       /* members - 1 */
     rae_job job;
     void *argument;
@@ -97,7 +105,8 @@ rae_team *rae_team_start(size_t members)
     rae_team *team = members > 1 ? aligned_alloc(64, (sizeof(rae_team) + 63) / 64 * 64) : NULL;
     if (!team)
         return NULL;
-    *team = (rae_team){.members = 1};
+    pthread_once(&watching, watch_forks);
+    *team = (rae_team){.members = 1, .born = atomic_load(&forks)};
     team->threads = malloc((members - 1) * sizeof(pthread_t));
     pthread_mutex_init(&team->lock, NULL);
     pthread_cond_init(&team->wake, NULL);
@@ -128,12 +137,14 @@ void rae_team_end(rae_team *team)
 {
     if (!team)
         return;
-    atomic_store(&team->end, 1);
-    next_round(team);
-    for (size_t i = 0; i + 1 < team->members; ++i)
-        pthread_join(team->threads[i], NULL);
-    pthread_mutex_destroy(&team->lock);
-    pthread_cond_destroy(&team->wake);
+    if (team->born == atomic_load(&forks)) { /* else no threads, and a lock in an unknown state */
+        atomic_store(&team->end, 1);
+        next_round(team);
+        for (size_t i = 0; i + 1 < team->members; ++i)
+            pthread_join(team->threads[i], NULL);
+        pthread_mutex_destroy(&team->lock);
+        pthread_cond_destroy(&team->wake);
+    }
     free(team->threads);
     free(team);
 }
@@ -145,7 +156,7 @@ size_t rae_team_members(const rae_team *team)
 
 void rae_together(rae_team *team, rae_job job, void *argument)
 {
-    if (!team) {
+    if (!team || team->born != atomic_load_explicit(&forks, memory_order_relaxed)) {
         job(argument, 0, 1);
         return;
     }

@@ -16,6 +16,7 @@ cdef struct Block:
     Py_ssize_t rows        # sum of all lengths
     Py_ssize_t *member     # (n) which sequence of the data
     Py_ssize_t *start      # (n) its first row in the data
+    Py_ssize_t *last       # (n) and its last
     Py_ssize_t *length     # (n)
     Py_ssize_t *active     # (steps) how many have more than t steps
     Py_ssize_t *first      # (steps + 1) packed row of step t, sequence 0

@@ -58,6 +58,7 @@ cdef int take_block(Workspace space, Py_ssize_t members, Py_ssize_t steps, Block
     """Memory for a block of up to so many sequences and steps."""
     block.member = <Py_ssize_t *>space.take(members, sizeof(Py_ssize_t))
     block.start = <Py_ssize_t *>space.take(members, sizeof(Py_ssize_t))
+    block.last = <Py_ssize_t *>space.take(members, sizeof(Py_ssize_t))
     block.length = <Py_ssize_t *>space.take(members, sizeof(Py_ssize_t))
     block.active = <Py_ssize_t *>space.take(steps + 1, sizeof(Py_ssize_t))
     block.first = <Py_ssize_t *>space.take(steps + 1, sizeof(Py_ssize_t))
@@ -120,6 +121,7 @@ cdef void fill_block(Block *block, Py_ssize_t n, const Py_ssize_t *order,
         block.member[i] = order[i]
         block.start[i] = offsets[order[i]]
         block.length[i] = offsets[order[i] + 1] - offsets[order[i]]
+        block.last[i] = block.start[i] + block.length[i] - 1
         block.rows += block.length[i]
     t = 0
     for i in range(n - 1, -1, -1):

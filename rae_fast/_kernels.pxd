@@ -13,6 +13,8 @@ cdef extern from "rae_kernels.h":
         size_t row
 
     ctypedef struct rae_table_f32:
+        void (*copy_rows)(size_t, size_t, const float *, size_t, float *, size_t) noexcept nogil
+        void (*gather)(size_t, size_t, const float *, const size_t *, float *, size_t) noexcept nogil
         void (*tanh)(size_t, const float *, float *) noexcept nogil
         void (*tanh_backward)(size_t, const float *, float *) noexcept nogil
         double (*residual)(size_t, size_t, const float *, const float *, const float *, size_t, float *,
@@ -46,6 +48,8 @@ cdef extern from "rae_kernels.h":
         size_t lanes
 
     ctypedef struct rae_table_f64:
+        void (*copy_rows)(size_t, size_t, const double *, size_t, double *, size_t) noexcept nogil
+        void (*gather)(size_t, size_t, const double *, const size_t *, double *, size_t) noexcept nogil
         void (*tanh)(size_t, const double *, double *) noexcept nogil
         void (*tanh_backward)(size_t, const double *, double *) noexcept nogil
         double (*residual)(size_t, size_t, const double *, const double *, const double *, size_t, double *,
@@ -89,6 +93,20 @@ cdef extern from "rae_kernels.h":
     const rae_isa *rae_find_isa(const char *name) noexcept nogil
 
 cdef const rae_isa *active_isa() noexcept nogil
+
+
+cdef inline void copy_rows(size_t rows, size_t n, const real *x, size_t ldx, real *y, size_t ldy) noexcept nogil:
+    if real is float:
+        active_isa().f32.copy_rows(rows, n, x, ldx, y, ldy)
+    else:
+        active_isa().f64.copy_rows(rows, n, x, ldx, y, ldy)
+
+
+cdef inline void gather(size_t rows, size_t n, const real *x, const Py_ssize_t *row, real *y, size_t ldy) noexcept nogil:
+    if real is float:
+        active_isa().f32.gather(rows, n, x, <const size_t *>row, y, ldy)
+    else:
+        active_isa().f64.gather(rows, n, x, <const size_t *>row, y, ldy)
 
 
 cdef inline void tanh_(size_t n, const real *x, real *y) noexcept nogil:

@@ -41,7 +41,7 @@ cdef class Gradient:
     cdef void *lengths         # (batch) scratch of the sort
     cdef Py_ssize_t most_parts, members, size
     cdef int prepare(self, form, Py_ssize_t item, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch, max_memory,
-                     Py_ssize_t n_jobs, double seconds) except -1
+                     Py_ssize_t n_jobs) except -1
     cdef Pulse *pulse(self) noexcept nogil
 
 cdef int batch_gradient(Gradient work, const real *theta, const real *data, const Py_ssize_t *offsets, Py_ssize_t n,

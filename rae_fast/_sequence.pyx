@@ -19,7 +19,7 @@ from libc.string cimport memcpy, memset
 
 from rae_fast._blocks cimport (Block, LengthAt, block_members, cut_into_spans, fill_block, longest_and_rows,
                                sort_by_length, take_block)
-from rae_fast._kernels cimport (column_sums, cross_entropy, end_team, lanes, residual, sgd_update, start_team,
+from rae_fast._kernels cimport (column_sums, copy_rows, cross_entropy, end_team, gather, lanes, residual, sgd_update, start_team,
                                 sum_scratch, tanh_, tanh_backward, team_members, together)
 from rae_fast._products cimport (Factor, backward, choose_own, forward, multiply, rows_of, set_factor, sum_over_rows,
                                  take_factor)
@@ -195,17 +195,15 @@ cdef void set_decoder(const Plan *p, const real *theta, Weights *w) noexcept nog
 
 # ---- encode ------------------------------------------------------------------------------------
 
-cdef const real *gather(const Plan *p, const Block *block, Py_ssize_t t0, Py_ssize_t t1, const real *data,
-                        real *out) noexcept nogil:
+cdef const real *packed_inputs(const Plan *p, const Block *block, Py_ssize_t t0, Py_ssize_t t1, const real *data,
+                               real *out) noexcept nogil:
     """Inputs of steps t0:t1 in packed order, (rows, I): copied to `out`, unless they are so in the data."""
-    cdef Py_ssize_t t, n, I = p.I
+    cdef Py_ssize_t t, row = 0
     if block.n == 1:
-        return data + (block.start[0] + t0) * I
-    cdef real *to = out
+        return data + (block.start[0] + t0) * p.I
     for t in range(t0, t1):
-        for n in range(block.active[t]):
-            memcpy(to, data + (block.start[n] + t) * I, I * sizeof(real))
-            to += I
+        gather(block.active[t], p.I, data + t * p.I, block.start, out + row * p.I, p.I)
+        row += block.active[t]
     return out
 
 
@@ -217,7 +215,7 @@ cdef int encode_span(const Plan *p, rae_team *team, Pulse *pulse, const Weights 
     h_before (active[t0], ld_h): the states of step t0 - 1, unused for t0 = 0. x: scratch, (rows, I).
     """
     cdef Py_ssize_t rows = block.first[t1] - block.first[t0], apart = 0, ld_before = p.ld_h
-    cdef const real *inputs = gather(p, block, t0, t1, data, x)
+    cdef const real *inputs = packed_inputs(p, block, t0, t1, data, x)
     if t0 == 0 and block.n < FEW_SEQUENCES:
         h_before = h0_of(theta, p)
         ld_before = 0
@@ -323,13 +321,6 @@ cdef struct Task:              # one thread's part of a gradient call, besides t
     Buffers buffers
 
 
-cdef void copy_rows(Py_ssize_t rows, Py_ssize_t n, const real *x, Py_ssize_t ldx, real *y,
-                    Py_ssize_t ldy) noexcept nogil:
-    cdef Py_ssize_t r
-    for r in range(rows):
-        memcpy(y + r * ldy, x + r * ldx, n * sizeof(real))
-
-
 cdef inline Py_ssize_t active_at(const Block *block, Py_ssize_t t) noexcept nogil:
     return block.active[t] if t < block.steps else 0
 
@@ -385,10 +376,10 @@ cdef void span_targets(Task *task, const real *theta, const real *data, Py_ssize
         h_before = h0_of(theta, p)
         ld_before = 0
     for t in range(t0, block.span[s + 1]):
+        copy_rows(block.active[t], p.H, h_before, ld_before, z, p.ld_k)
+        gather(block.active[t], p.I, data + t * p.I, block.start, z + p.H, p.ld_k)
+        z += block.active[t] * p.ld_k
         for n in range(block.active[t]):
-            memcpy(z, h_before + n * ld_before, p.H * sizeof(real))
-            memcpy(z + p.H, data + (block.start[n] + t) * p.I, p.I * sizeof(real))
-            z += p.ld_k
             w_input[r] = w[n]
             w_hidden[r] = <real>(p.hidden_weight * w[n]) if t > 0 or p.reconstruct_h0 else 0
             r += 1
@@ -505,10 +496,9 @@ cdef int unfold_block(Task *task, const real *theta, const real *data, bint accu
             unroll_span(task, <const real *>w.c_h, s)
         r = 0
         for k in range(k0, k1):
-            for n in range(block.active[k]):
-                memcpy(z + r * I, data + (block.start[n] + block.length[n] - 1 - k) * I, I * sizeof(real))
-                w_input[r] = (<const real *>b.w)[n]
-                r += 1
+            gather(block.active[k], I, data - k * I, block.last, z + r * I, I)
+            memcpy(w_input + r, b.w, block.active[k] * sizeof(real))
+            r += block.active[k]
         # X^ = Y V_hx + c_x, loss, G_x     (rows,I) = (rows,H)(H,I)
         multiply(task.team, rows, I, H, y, ld, &w.V_hx, <const real *>NULL, 0, g + H, p.ld_k)
         loss[0] += output_loss(p, rows, <const real *>w_input, c + H, <const real *>z, I, g + H, p.ld_k)
@@ -701,7 +691,7 @@ cdef class Gradient:
         end_team(self.team)
 
     cdef int prepare(self, form, Py_ssize_t item, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch,
-                     max_memory, Py_ssize_t n_jobs, double seconds) except -1:
+                     max_memory, Py_ssize_t n_jobs) except -1:
         """For batches of up to `batch` sequences that have up to `rows` rows, the longest of them `longest`."""
         cdef Workspace space = Workspace(0)
         cdef Py_ssize_t i
@@ -733,7 +723,7 @@ cdef class Gradient:
                 space = Workspace(space.used)
         self.space = space
         for i in range(self.members):
-            tasks[i].pulse = new_pulse(seconds)
+            tasks[i].pulse = new_pulse(0)
             tasks[i].pulse.alone = i > 0
         return 0
 
@@ -923,7 +913,7 @@ def loss_and_grad(const real[::1] theta not None, const real[:, ::1] data not No
     check_data(&plan, data.shape[0], data.shape[1], offsets)
     cdef (Py_ssize_t, Py_ssize_t) most = longest_and_rows(offsets, N)
     cdef Gradient work = Gradient()
-    work.prepare(form, sizeof(real), most[0], most[1], N, max_memory, n_jobs, 0)
+    work.prepare(form, sizeof(real), most[0], most[1], N, max_memory, n_jobs)
     cdef Workspace space = Workspace(N * sizeof(Py_ssize_t) + 64)
     cdef Py_ssize_t *order = counted(space, N)
     cdef double loss = 0

@@ -9,14 +9,15 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY, M_PI, cos, isfinite, pow, sqrt
 from libc.stdint cimport uint64_t
 
+from rae_fast._kernels import isa
 from rae_fast.solvers import STATE
 
 from rae_fast._blas cimport real
 from rae_fast._blocks cimport longest_and_rows
 from rae_fast._kernels cimport (adadelta_update, adam_update, first_beyond, momentum_update, rmsprop_update, rprop_update,
                                 sgd_update, sum_squares)
-from rae_fast._pulse cimport Pulse, rae_flush_subnormals, rae_set_fp_state
-from rae_fast._sequence cimport Gradient, batch_gradient, check_data, check_theta, make_plan, theta_size
+from rae_fast._pulse cimport Pulse, new_pulse, rae_flush_subnormals, rae_set_fp_state
+from rae_fast._sequence cimport Gradient, Plan, batch_gradient, check_data, check_theta, make_plan, theta_size
 
 cdef extern from *:
     """
@@ -173,6 +174,8 @@ cdef class Training:
     cdef double best                   # loss of the best pass
     cdef Py_ssize_t stalled            # passes in a row without enough improvement
     cdef Py_ssize_t longest, batch_rows
+    cdef Gradient work                 # of the last call, whose memory and threads the next one uses again
+    cdef object work_for
 
     def __init__(self, const Py_ssize_t[::1] offsets not None, Py_ssize_t batch_size):
         if not 1 <= batch_size < offsets.shape[0]:
@@ -228,17 +231,22 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     _sequence.loss_and_grad.
     """
     cdef Py_ssize_t N = offsets.shape[0] - 1, n, i, n_losses = 0, batch_size = run.batch_size
-    cdef Gradient work = Gradient()
-    work.plan = make_plan(form, sizeof(real), True, max_memory)
-    check_theta(&work.plan, theta.shape[0])
-    check_data(&work.plan, data.shape[0], data.shape[1], offsets)
+    cdef Plan plan = make_plan(form, sizeof(real), True, max_memory)
+    check_theta(&plan, theta.shape[0])
+    check_data(&plan, data.shape[0], data.shape[1], offsets)
     if weights is not None and weights.shape[0] != N:
         raise ValueError("one weight per sequence is needed")
     if run.order.shape[0] != N or losses.shape[0] == 0:
         raise ValueError("run or losses do not fit the data")
-    work.prepare(form, sizeof(real), run.longest, run.batch_rows, run.batch_size, max_memory, n_jobs, seconds)
-    cdef const Pulse *pulse = work.pulse()
-    cdef Py_ssize_t size = theta_size(&work.plan)
+    work_for = (form, sizeof(real), max_memory, n_jobs, isa(), plan.own)
+    if run.work_for != work_for:
+        run.work, run.work_for = Gradient(), None
+        run.work.prepare(form, sizeof(real), run.longest, run.batch_rows, run.batch_size, max_memory, n_jobs)
+        run.work_for = work_for
+    cdef Gradient work = run.work
+    cdef Pulse *pulse = work.pulse()
+    pulse[0] = new_pulse(seconds)
+    cdef Py_ssize_t size = theta_size(&plan)
     grad_memory = np.empty(size + 64 // sizeof(real), dtype=np.asarray(theta).dtype)
     cdef real[::1] grad = grad_memory[-grad_memory.ctypes.data % 64 // sizeof(real):][:size]
     cdef const real *w = &weights[0] if weights is not None else NULL
@@ -262,7 +270,7 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     cdef real *scratch_ = NULL
     cdef double widest = 1
     if scale is not None:
-        check_theta(&work.plan, scale.shape[0])
+        check_theta(&plan, scale.shape[0])
         scale_ = &scale[0]
         scratch = np.empty(size, dtype=np.asarray(theta).dtype)
         scratch_ = &scratch[0]
