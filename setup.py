@@ -41,7 +41,7 @@ setup(
         [
             Extension("rae_fast._kernels", ["rae_fast/_kernels.pyx", *kernel_files], depends=headers, **options),
             *(Extension(f"rae_fast.{name}", [f"rae_fast/{name}.pyx"], depends=headers, **options)
-              for name in ("_blas", "_pulse", "_blocks", "_products", "_sequence", "_training")),
+              for name in ("_blas", "_pulse", "_blocks", "_products", "_sequence", "_codes", "_training")),
         ],
         compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False,
                              "cdivision": True, "initializedcheck": False},

@@ -1,8 +1,9 @@
-"""What the training loop needs of the passes: see _sequence.pyx."""
+"""What the training loop and _codes.pyx need of the passes: see _sequence.pyx."""
 
 from rae_fast._blas cimport real
-from rae_fast._blocks cimport Workspace
+from rae_fast._blocks cimport Block, Workspace
 from rae_fast._kernels cimport rae_team
+from rae_fast._products cimport Factor
 from rae_fast._pulse cimport Pulse
 
 cdef struct Plan:
@@ -24,10 +25,40 @@ cdef struct Plan:
     double hidden_weight
     bint reconstruct_h0
 
+cdef struct Weights:           # of one theta; which are set: see the setters
+    Factor W_hh                # rows of W
+    Factor W_xh
+    Factor W_hh_T
+    Factor V                   # (H, H+I), or
+    Factor V_hh                # (H, H)
+    Factor V_hx                # (H, I)
+    Factor V_hh_T              # rows of V'
+    Factor V_hx_T
+    void *bias                 # (H_full)  b_h
+    void *bias0                # (H_full)  b_h + h0 W_hh: what the first step adds to x W_xh
+    void *c_h                  # (H_full)
+    void *zeros                # (H)
+
+cdef struct Extent:            # the most that a block of a call can need
+    Py_ssize_t steps           # of the longest sequence
+    Py_ssize_t members         # sequences
+    Py_ssize_t rows
+    Py_ssize_t span_rows
+    Py_ssize_t spans
+    bint recompute             # hidden states of a span are computed again when the backward sweep needs them
+
 cdef Plan make_plan(form, Py_ssize_t itemsize, bint keep, max_memory) except *
 cdef Py_ssize_t theta_size(const Plan *plan) noexcept nogil
 cdef int check_theta(const Plan *plan, Py_ssize_t size) except -1
 cdef int check_data(const Plan *plan, Py_ssize_t rows, Py_ssize_t columns, const Py_ssize_t[::1] offsets) except -1
+cdef Py_ssize_t *counted(Workspace space, Py_ssize_t n) except? NULL
+cdef Extent measure(const Plan *plan, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch) noexcept nogil
+cdef int take_weights(Workspace space, const Plan *p, size_t item, bint gradient, Weights *w) except -1
+cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, Weights *w) noexcept nogil
+cdef void set_unroller(const Plan *p, const real *theta, Weights *w) noexcept nogil
+cdef int encode_span(const Plan *p, rae_team *team, Pulse *pulse, const Weights *w, const real *theta,
+                     const Block *block, Py_ssize_t t0, Py_ssize_t t1, const real *data, const real *h_before,
+                     real *x, real *h) except -1 nogil
 
 
 cdef class Gradient:

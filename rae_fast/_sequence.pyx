@@ -1,4 +1,4 @@
-"""Forward and backward passes of the sequence auto-encoder.
+"""Loss and gradient of the sequence auto-encoder.
 
 Shapes: N sequences of T_n steps with I features, H hidden units; all arrays row-major. `data`
 holds the sequences one after the other, (sum T_n, I), sequence n in rows offsets[n]:offsets[n+1].
@@ -21,7 +21,7 @@ from rae_fast._blocks cimport (Block, LengthAt, block_members, cut_into_spans, f
                                sort_by_length, take_block)
 from rae_fast._kernels cimport (column_sums, copy_rows, cross_entropy, end_team, gather, lanes, residual, sgd_update, start_team,
                                 sum_scratch, tanh_, tanh_backward, team_members, together)
-from rae_fast._products cimport (Factor, backward, choose_own, forward, multiply, rows_of, set_factor, sum_over_rows,
+from rae_fast._products cimport (backward, choose_own, forward, multiply, rows_of, set_factor, sum_over_rows,
                                  take_factor)
 from rae_fast._pulse cimport beat, new_pulse
 
@@ -39,6 +39,7 @@ cdef enum:
 # A part of a batch: enough rows that adding up the parts' gradients costs little, and enough sequences that each
 # reading of W_hh, from L2 or from beyond it, serves several. docs/performance.md, "Threads".
 cdef enum:
+    TEAM_WORK = 20000000      # operations below which starting a team for one call takes longer than it saves
     MOST_PARTS = 16
     PART_ROWS = 400
     PART_SEQUENCES = 8
@@ -111,21 +112,6 @@ cdef Py_ssize_t theta_size(const Plan *p) noexcept nogil:
 
 # ---- the weights as factors --------------------------------------------------------------------
 
-cdef struct Weights:           # of one theta; which are set: see the setters
-    Factor W_hh                # rows of W
-    Factor W_xh
-    Factor W_hh_T
-    Factor V                   # (H, H+I), or
-    Factor V_hh                # (H, H)
-    Factor V_hx                # (H, I)
-    Factor V_hh_T              # rows of V'
-    Factor V_hx_T
-    void *bias                 # (H_full)  b_h
-    void *bias0                # (H_full)  b_h + h0 W_hh: what the first step adds to x W_xh
-    void *c_h                  # (H_full)
-    void *zeros                # (H)
-
-
 cdef inline bint halves(const Plan *p) noexcept nogil:
     """Whether codes and inputs are decoded apart, not in one product with V."""
     return p.unfold or p.tanh_decoder
@@ -167,6 +153,14 @@ cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, We
     multiply(NULL, 1, p.H_full, p.H, h0_of(theta, p), p.H, &w.W_hh, <real *>w.bias, 0, <real *>w.bias0, p.H_full)
 
 
+cdef void set_unroller(const Plan *p, const real *theta, Weights *w) noexcept nogil:
+    """V in one piece."""
+    if p.tied:
+        set_factor(&w.V, p.H, p.K, theta, p.H, True)
+    else:
+        set_factor(&w.V, p.H, p.K, V_of(theta, p), p.K, False)
+
+
 cdef void set_decoder(const Plan *p, const real *theta, Weights *w) noexcept nogil:
     """What gradients need besides."""
     cdef const real *V = V_of(theta, p)
@@ -181,10 +175,7 @@ cdef void set_decoder(const Plan *p, const real *theta, Weights *w) noexcept nog
         if halves(p):
             set_factor(&w.V_hh, p.H, p.H, V, p.K, False)
     if not halves(p):
-        if p.tied:
-            set_factor(&w.V, p.H, p.K, theta, p.H, True)
-        else:
-            set_factor(&w.V, p.H, p.K, V, p.K, False)
+        set_unroller(p, theta, w)
     elif p.tied:
         set_factor(&w.V_hx, p.H, p.I, theta + p.H * p.H, p.H, True)
     else:
@@ -255,15 +246,6 @@ cdef struct Buffers:           # of one thread of a gradient call; (real *) behi
     void *w_input              # (rows of a span)
     void *sums                 # (H)
     void *scratch              # of sum_over_rows, for every member of a team
-
-
-cdef struct Extent:            # the most that a block of a call can need
-    Py_ssize_t steps           # of the longest sequence
-    Py_ssize_t members         # sequences
-    Py_ssize_t rows
-    Py_ssize_t span_rows
-    Py_ssize_t spans
-    bint recompute             # hidden states of a span are computed again when the backward sweep needs them
 
 
 cdef Extent measure(const Plan *plan, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch) noexcept nogil:
@@ -789,31 +771,6 @@ cdef int batch_gradient(Gradient work, const real *theta, const real *data, cons
     return 0
 
 
-# ---- encode and unroll -------------------------------------------------------------------------
-
-cdef int unroll_block(const Plan *plan, const Weights *w, const real *theta, const Block *block, const real *codes,
-                      bint chronological, real *y, real *z, real *out, Pulse *pulse) except -1 nogil:
-    """Unroll each member's code for its length: latest input first, or turned round.
-
-    y (members, H) and z (members, ld_k): scratch.
-    """
-    cdef Py_ssize_t I = plan.I, H = plan.H, ld = plan.ld_k, k, n, active, row
-    for n in range(block.n):
-        memcpy(y + n * H, codes + block.member[n] * H, H * sizeof(real))
-    for k in range(block.steps):
-        active = block.active[k]
-        # [y', x] = y V + c          (B,H+I) = (B,H)(H,H+I)
-        multiply(NULL, active, plan.K, H, <const real *>y, H, &w.V, c_of(theta, plan), 0, z, ld)
-        for n in range(active):
-            memcpy(y + n * H, z + n * ld, H * sizeof(real))
-            row = block.start[n] + (block.length[n] - 1 - k if chronological else k)
-            memcpy(out + row * I, z + n * ld + H, I * sizeof(real))
-        if plan.tanh_decoder:
-            tanh_(active * H, y, y)
-        beat(pulse, 2.0 * active * H * plan.K)
-    return 0
-
-
 # ---- Python's entry points ---------------------------------------------------------------------
 
 cdef int check_theta(const Plan *plan, Py_ssize_t size) except -1:
@@ -838,62 +795,6 @@ cdef Py_ssize_t *counted(Workspace space, Py_ssize_t n) except? NULL:
         for i in range(n):
             order[i] = i
     return order
-
-
-def hidden_states(const real[::1] theta not None, const real[:, ::1] data not None,
-                  const Py_ssize_t[::1] offsets not None, form, real[:, ::1] out not None,
-                  bint last_only=False):
-    """h_t of every step into out (rows of data, H); with last_only the codes into out (N, H)."""
-    cdef Plan plan = make_plan(form, sizeof(real), False, 0)
-    cdef Py_ssize_t N = offsets.shape[0] - 1, H = plan.H, ld = plan.ld_h, done = 0, members, s, t, t0, t1, n
-    cdef Py_ssize_t still, destination
-    check_theta(&plan, theta.shape[0])
-    check_data(&plan, data.shape[0], data.shape[1], offsets)
-    if out.shape[0] != (N if last_only else data.shape[0]) or out.shape[1] != H:
-        raise ValueError("out has the wrong shape")
-    cdef (Py_ssize_t, Py_ssize_t) most = longest_and_rows(offsets, N)
-    cdef Extent extent = measure(&plan, most[0], most[1], N)
-    cdef Workspace space = Workspace(0)
-    cdef Weights weights
-    cdef Block block
-    cdef LengthAt *lengths
-    cdef Py_ssize_t *order
-    cdef real *x
-    cdef real *h
-    cdef real *h_before
-    cdef real *h_t
-    for _ in range(2):
-        take_weights(space, &plan, sizeof(real), False, &weights)
-        take_block(space, extent.members, extent.steps, &block)
-        lengths = <LengthAt *>space.take(N, sizeof(LengthAt))
-        order = counted(space, N)
-        x = <real *>space.take(extent.span_rows * plan.I, sizeof(real))
-        h = <real *>space.take(extent.span_rows * ld, sizeof(real))
-        h_before = <real *>space.take(extent.members * ld, sizeof(real))
-        if space.base == NULL:
-            space = Workspace(space.used)
-    cdef Pulse pulse = new_pulse(0)
-    with nogil:
-        sort_by_length(N, order, &offsets[0], lengths)
-        set_encoder(&plan, &theta[0], N, &weights)
-        while done < N:
-            members = block_members(N - done, order + done, &offsets[0], plan.block_rows, plan.block_members)
-            fill_block(&block, members, order + done, &offsets[0])
-            cut_into_spans(&block, plan.span_rows)
-            for s in range(block.spans):
-                t0, t1 = block.span[s], block.span[s + 1]
-                encode_span(&plan, NULL, &pulse, &weights, &theta[0], &block, t0, t1, &data[0, 0],
-                            <const real *>h_before, x, h)
-                h_t = h
-                for t in range(t0, t1):
-                    still = active_at(&block, t + 1)
-                    for n in range(still if last_only else 0, block.active[t]):
-                        destination = block.member[n] if last_only else block.start[n] + t
-                        memcpy(&out[destination, 0], h_t + n * ld, H * sizeof(real))
-                    if t + 1 == t1:
-                        memcpy(h_before, h_t, still * ld * sizeof(real))
-                    h_t += block.active[t] * ld
-            done += members
 
 
 def loss_and_grad(const real[::1] theta not None, const real[:, ::1] data not None,
@@ -921,76 +822,3 @@ def loss_and_grad(const real[::1] theta not None, const real[:, ::1] data not No
     with nogil:
         batch_gradient(work, &theta[0], &data[0, 0], &offsets[0], N, order, w, &grad[0], &loss)
     return loss
-
-
-def unroll(const real[::1] theta not None, const real[:, ::1] codes not None,
-           const Py_ssize_t[::1] offsets not None, form, bint chronological,
-           real[:, ::1] out not None):
-    """Unroll code n into rows offsets[n]:offsets[n+1] of out, latest input first or chronological.
-
-    With softmax output these are logits.
-    """
-    cdef Plan plan = make_plan(form, sizeof(real), False, 0)
-    cdef Py_ssize_t N = offsets.shape[0] - 1, done = 0, members
-    check_theta(&plan, theta.shape[0])
-    if codes.shape[0] != N or codes.shape[1] != plan.H or out.shape[0] != offsets[N] or out.shape[1] != plan.I:
-        raise ValueError("codes and out do not fit the offsets")
-    cdef (Py_ssize_t, Py_ssize_t) most = longest_and_rows(offsets, N)
-    cdef Extent extent = measure(&plan, most[0], most[1], N)
-    cdef Workspace space = Workspace(0)
-    cdef Weights weights
-    cdef Block block
-    cdef LengthAt *lengths
-    cdef Py_ssize_t *order
-    cdef real *y
-    cdef real *z
-    for _ in range(2):
-        take_factor(space, plan.H, plan.K, sizeof(real), plan.own, &weights.V)
-        take_block(space, extent.members, extent.steps, &block)
-        lengths = <LengthAt *>space.take(N, sizeof(LengthAt))
-        order = counted(space, N)
-        y = <real *>space.take(extent.members * plan.H, sizeof(real))
-        z = <real *>space.take(extent.members * plan.ld_k, sizeof(real))
-        if space.base == NULL:
-            space = Workspace(space.used)
-    cdef Pulse pulse = new_pulse(0)
-    with nogil:
-        if plan.tied:
-            set_factor(&weights.V, plan.H, plan.K, &theta[0], plan.H, True)
-        else:
-            set_factor(&weights.V, plan.H, plan.K, V_of(&theta[0], &plan), plan.K, False)
-        sort_by_length(N, order, &offsets[0], lengths)
-        while done < N:
-            members = block_members(N - done, order + done, &offsets[0], plan.block_rows, plan.block_members)
-            fill_block(&block, members, order + done, &offsets[0])
-            unroll_block(&plan, &weights, &theta[0], &block, &codes[0, 0], chronological, y, z, &out[0, 0], &pulse)
-            done += members
-
-
-def step(const real[::1] theta not None, const real[:, ::1] state not None,
-         const real[:, ::1] x not None, form, real[:, ::1] out not None):
-    """out = tanh(x W_xh + state W_hh + b_h), one step of B streams; out must not overlap the inputs."""
-    cdef Plan plan = make_plan(form, sizeof(real), False, 0)
-    cdef Py_ssize_t B = state.shape[0], H = plan.H, I = plan.I, first = 0, rows
-    check_theta(&plan, theta.shape[0])
-    if x.shape[0] != B or x.shape[1] != I or state.shape[1] != H or out.shape[0] != B or out.shape[1] != H:
-        raise ValueError("state, x and out do not fit together")
-    cdef Workspace space = Workspace(0)
-    cdef Factor W
-    cdef Factor W_xh
-    for _ in range(2):
-        take_factor(space, plan.K, H, sizeof(real), plan.own, &W)
-        if space.base == NULL:
-            space = Workspace(space.used)
-    cdef Pulse pulse = new_pulse(0)
-    cdef const real *bias = b_of(&theta[0], &plan)
-    with nogil:
-        set_factor(&W, plan.K, H, &theta[0], H, False)
-        W_xh = rows_of(&W, H, &theta[0])
-        while first < B:
-            rows = min(B - first, plan.block_members)
-            multiply(NULL, rows, H, I, &x[first, 0], I, &W_xh, bias, 0, &out[first, 0], H)
-            multiply(NULL, rows, H, H, &state[first, 0], H, &W, <const real *>&out[first, 0], H, &out[first, 0], H)
-            tanh_(rows * H, &out[first, 0], &out[first, 0])
-            beat(&pulse, 2.0 * rows * H * (H + I))
-            first += rows

@@ -24,7 +24,7 @@ import scipy.linalg
 import scipy.sparse.linalg
 from numpy.typing import NDArray
 
-from rae_fast import _sequence, parameters
+from rae_fast import _codes, parameters
 from rae_fast.parameters import Form
 from rae_fast.sequences import Batch
 
@@ -266,7 +266,7 @@ def units(theta: Floats, form: Form, batch: Batch) -> tuple[Floats, float]:
     judged = sample(batch)
     n_steps = len(judged.data) / judged.n_sequences
     codes = np.empty((judged.n_sequences, form.n_hidden))
-    _sequence.hidden_states(theta.astype(np.float64), judged.data, judged.offsets, form, codes, True)
+    _codes.hidden_states(theta.astype(np.float64), judged.data, judged.offsets, form, codes, True)
     deviation = float(np.sqrt(np.mean(np.square(judged.data - judged.data.mean(axis=0)))))
     unit = n_steps
     offset = np.ones(form.n_inputs)
@@ -291,8 +291,8 @@ def _with_scale(theta: Floats, form: Form, scale: float) -> Floats:
 def _unrolled(theta: Floats, form: Form, sample: Batch) -> Floats:
     codes = np.empty((sample.n_sequences, form.n_hidden))
     rows = np.empty_like(sample.data)
-    _sequence.hidden_states(theta, sample.data, sample.offsets, form, codes, True)
-    _sequence.unroll(theta, codes, sample.offsets, form, True, rows)
+    _codes.hidden_states(theta, sample.data, sample.offsets, form, codes, True)
+    _codes.unroll(theta, codes, sample.offsets, form, True, rows)
     return rows
 
 

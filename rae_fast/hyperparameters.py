@@ -18,6 +18,9 @@ CHOICES = {"objective": ("stepwise", "unfold"), "decoder": ("linear", "tanh"), "
            "init": ("linear", "normal", "orthogonal"), "solver": tuple(STATE), "schedule": SCHEDULES,
            "momentum_schedule": MOMENTUM_SCHEDULES}
 
+# A batch has at most 16 parts (_sequence.pyx), so more threads would have nothing to do.
+_MOST_THREADS = 64
+
 
 @dataclass(frozen=True)
 class Hyperparameters:
@@ -45,6 +48,8 @@ class Hyperparameters:
     report_every: int | None
     checkpoint: Path | None
     checkpoint_seconds: float
+    n_jobs: int
+    max_memory: int
     verbose: int
 
 
@@ -53,9 +58,6 @@ def check(params: dict[str, Any]) -> Hyperparameters:
     for name, valid in CHOICES.items():
         if not isinstance(params[name], str) or params[name] not in valid:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, valid))}; got {params[name]!r}")
-    if params["n_jobs"] is not None and (params["n_jobs"] != 1 or isinstance(params["n_jobs"], bool)):
-        raise ValueError("n_jobs must be 1: this version has no threads of its own (BLAS has, see "
-                         f"rae_fast.show_config()); got {params['n_jobs']!r}")
     return Hyperparameters(
         n_hidden=_integer(params, "n_hidden", 1),
         objective=params["objective"],
@@ -91,6 +93,8 @@ def check(params: dict[str, Any]) -> Hyperparameters:
         report_every=None if params["report_every"] is None else _integer(params, "report_every", 1),
         checkpoint=_path(params["checkpoint"]),
         checkpoint_seconds=_real(params, "checkpoint_seconds"),
+        n_jobs=threads(params["n_jobs"]),
+        max_memory=_integer(params, "max_memory", 0),
         verbose=int(params["verbose"]) if isinstance(params["verbose"], bool) else
         _integer(params, "verbose", 0),
     )
@@ -105,6 +109,18 @@ def generator(random_state: Any) -> np.random.Generator:
     except (TypeError, ValueError):
         raise ValueError("random_state must be None, a non-negative integer, or a NumPy Generator, "
                          f"BitGenerator, SeedSequence or RandomState; got {random_state!r}") from None
+
+
+def threads(n_jobs: Any) -> int:
+    """How many threads n_jobs stands for: None is 1, -1 every CPU that this process may use, -2 all but one, ..."""
+    if n_jobs is None:
+        return 1
+    if not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool) or n_jobs == 0:
+        raise ValueError(f"n_jobs must be None, a number of threads, or negative (-1 for every CPU); got {n_jobs!r}")
+    if n_jobs > 0:
+        return min(int(n_jobs), _MOST_THREADS)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, usable + 1 + int(n_jobs))
 
 
 def _integer(params: dict[str, Any], name: str, low: int) -> int:

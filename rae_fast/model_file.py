@@ -26,7 +26,7 @@ Model = TypeVar("Model", bound="RAE")
 _FORMAT, _VERSION = "rae_fast.RAE", "1"
 # Hyper-parameters of where and how a fit runs, not of what is learned: not in files, where a stranger could
 # have put them, and free to change when a fit is resumed.
-NOT_SAVED = ("callbacks", "report_every", "checkpoint", "checkpoint_seconds", "n_jobs", "verbose")
+NOT_SAVED = ("callbacks", "report_every", "checkpoint", "checkpoint_seconds", "n_jobs", "max_memory", "verbose")
 # Of a Form, what is fixed when a model is fitted.
 _SIZES = ("n_inputs", "n_hidden", "decoder", "output", "tied")
 # Arrays that a checkpoint has besides the model's.

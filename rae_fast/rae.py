@@ -1,6 +1,7 @@
 """class RAE: the recursive auto-encoder as a scikit-learn-style estimator.
 
-Thin on purpose: it validates, holds theta_, and hands arrays to the drivers in _sequence.pyx.
+Thin on purpose: it validates, holds theta_, and hands arrays to the drivers in _sequence.pyx, _codes.pyx and
+_training.pyx.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from scipy.special import log_softmax, softmax
 
 from rae_fast import (
     _blas,
+    _codes,
     _sequence,
     _training,
     closed_form,
@@ -140,9 +142,13 @@ class RAE(Estimator):
         only every 100 iterations: its file is of the last such place.
     checkpoint_seconds : float, default=60.0
         Seconds between two checkpoints.
-    n_jobs : int, default=1
-        Threads of the engine's own; this version has 1. (BLAS may use more for large models:
-        ``rae_fast.show_config()``.)
+    n_jobs : int or None, default=1
+        Threads; -1 stands for every CPU that this process may use, None for 1. Their number changes no bit of any
+        result. Batches of 16 sequences and more, or models of 192 units and more, are worth several; what is too
+        small runs on one. BLAS's own threads are never touched.
+    max_memory : int, default=2**30
+        Bytes of hidden states that a gradient keeps of a block of sequences; of longer sequences they are computed a
+        second time, stretch by stretch, which changes no bit and takes about one forward pass longer.
     random_state : int, Generator, RandomState, SeedSequence, BitGenerator or None, default=None
         Source of the initial values, of the held-out part and of the shuffling.
     verbose : int, default=0
@@ -233,7 +239,7 @@ class RAE(Estimator):
                  early_stopping: bool = False, validation_fraction: float = 0.1, shuffle: bool = True,
                  callbacks: Any = None, report_every: int | None = None,
                  checkpoint: str | os.PathLike[str] | None = None, checkpoint_seconds: float = 60.0,
-                 n_jobs: int | None = 1, random_state: Any = None, verbose: int = 0) -> None:
+                 n_jobs: int | None = 1, max_memory: int = 2**30, random_state: Any = None, verbose: int = 0) -> None:
         self.n_hidden = n_hidden
         self.objective = objective
         self.hidden_weight = hidden_weight
@@ -267,6 +273,7 @@ class RAE(Estimator):
         self.checkpoint = checkpoint
         self.checkpoint_seconds = checkpoint_seconds
         self.n_jobs = n_jobs
+        self.max_memory = max_memory
         self.random_state = random_state
         self.verbose = verbose
 
@@ -528,7 +535,8 @@ class RAE(Estimator):
         weights = as_weights(sample_weight, batch.n_sequences, theta.dtype)
         grad = np.empty_like(theta)
         form = self._objective(settings)
-        loss = _sequence.loss_and_grad(theta, batch.data, batch.offsets, weights, form, grad)
+        loss = _sequence.loss_and_grad(theta, batch.data, batch.offsets, weights, form, grad, settings.max_memory,
+                                       settings.n_jobs)
         return loss, parameters.views(grad, form)
 
     def transform(self, X: Any) -> Floats:
@@ -558,7 +566,7 @@ class RAE(Estimator):
         theta = self._theta()
         batch = self._batch(X, theta)
         codes = np.empty((batch.n_sequences, self._form.n_hidden), dtype=theta.dtype)
-        _sequence.hidden_states(theta, batch.data, batch.offsets, self._form, codes, True)
+        _codes.hidden_states(theta, batch.data, batch.offsets, self._form, codes, True, self._threads())
         return codes
 
     def hidden_states(self, X: Any) -> Floats | list[Floats]:
@@ -588,7 +596,7 @@ class RAE(Estimator):
         theta = self._theta()
         batch = self._batch(X, theta)
         states = np.empty((len(batch.data), self._form.n_hidden), dtype=theta.dtype)
-        _sequence.hidden_states(theta, batch.data, batch.offsets, self._form, states)
+        _codes.hidden_states(theta, batch.data, batch.offsets, self._form, states, False, self._threads())
         return batch.in_container(states)
 
     def unroll(self, codes: Any, n_steps: int, *, logits: bool = False) -> Floats:
@@ -824,7 +832,7 @@ class RAE(Estimator):
         if len(states) != len(inputs):
             raise ValueError(f"state holds {len(states)} streams, but x holds {len(inputs)}")
         result = np.empty_like(states)
-        _sequence.step(theta, states, inputs, self._form, result)
+        _codes.step(theta, states, inputs, self._form, result)
         if one:
             result = result[0]
         if out is None:
@@ -918,6 +926,9 @@ class RAE(Estimator):
                              f"of {needed} elements; write into it with model.theta_[:] = values")
         return theta
 
+    def _threads(self) -> int:
+        return hyperparameters.threads(self.n_jobs)
+
     def _batch(self, X: Any, theta: Floats) -> Batch:
         return as_batch(X, dtype=theta.dtype, n_features=self.n_features_in_)
 
@@ -942,12 +953,12 @@ class RAE(Estimator):
     def _unroll(self, theta: Floats, codes: Floats, offsets: NDArray[np.intp],
                 chronological: bool) -> Floats:
         out = np.empty((int(offsets[-1]), self.n_features_in_), dtype=theta.dtype)
-        _sequence.unroll(theta, codes, offsets, self._form, chronological, out)
+        _codes.unroll(theta, codes, offsets, self._form, chronological, out, self._threads())
         return out
 
     def _reconstruct(self, theta: Floats, batch: Batch) -> Floats:
         codes = np.empty((batch.n_sequences, self._form.n_hidden), dtype=theta.dtype)
-        _sequence.hidden_states(theta, batch.data, batch.offsets, self._form, codes, True)
+        _codes.hidden_states(theta, batch.data, batch.offsets, self._form, codes, True, self._threads())
         return self._unroll(theta, codes, batch.offsets, True)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:

@@ -213,7 +213,7 @@ class Fit:
             with np.errstate(over="ignore", invalid="ignore"):
                 theta = (u * scale).astype(dtype)
                 loss = _sequence.loss_and_grad(theta, self.batch.data, self.batch.offsets, self.weights, self.form,
-                                               grad) / unit
+                                               grad, settings.max_memory, settings.n_jobs) / unit
                 g = grad * (scale / unit)
                 if decay:
                     loss += 0.5 * decay / unit * float(theta @ theta)
@@ -340,7 +340,8 @@ def advance(model: RAE, run: _training.Training, batch: Batch, weights: Floats |
     """Let the compiled loop work for a moment; t0 is how many updates the solver's state had seen before the run."""
     _training.train(model._theta(to_write=True), batch.data, batch.offsets, weights, form, settings.solver,
                     list(model.solver_state_.values()), model.rate_scale_, model._loss_unit, t0, bits,
-                    settings.max_iter, tol, settings.n_iter_no_change, run, losses, _SECONDS_PER_CALL)
+                    settings.max_iter, tol, settings.n_iter_no_change, run, losses, _SECONDS_PER_CALL,
+                    settings.max_memory, settings.n_jobs)
 
 
 def too_large(settings: Hyperparameters, update: int, dtype: np.dtype[Any]) -> FloatingPointError:

@@ -221,7 +221,8 @@ PARAMETERS = {
     "tol": [-1, np.nan, None],
     "n_iter_no_change": [0, None],
     "shuffle": [None, 1, "yes"],
-    "n_jobs": [2, -1, 0, True, "all"],
+    "n_jobs": [0, True, "all", 1.5],
+    "max_memory": [-1, None, 1e9, "1 GB"],
     "random_state": [-1, 1.5, "seed", [-1]],
     "verbose": [-1, 0.5, None],
 }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from problems import EDGE, FORMS, MORE, form_id, pairwise, problem, relative_error, solved, tolerance
 
-from rae_fast import _kernels, _products, _sequence, _training, reference
+from rae_fast import _codes, _kernels, _products, _sequence, _training, reference
 from rae_fast.parameters import Form
 from rae_fast.solvers import STATE, Solver, new_state
 
@@ -95,19 +95,19 @@ def test_encode_unroll_and_step(isa, gemm, dtype, ragged, decoder, tied):
         theta, data = theta.astype(dtype), data.astype(dtype)
         allowed = tolerance(dtype, I, H, T, 1)
         states = np.full((len(data), H), np.nan, dtype)
-        _sequence.hidden_states(theta, data, offsets, form, states)
+        _codes.hidden_states(theta, data, offsets, form, states)
         assert relative_error(states, reference.hidden_states(*exact, offsets, form)) <= allowed, sizes
         codes = np.full((B, H), np.nan, dtype)
-        _sequence.hidden_states(theta, data, offsets, form, codes, True)
+        _codes.hidden_states(theta, data, offsets, form, codes, True)
         np.testing.assert_array_equal(codes, states[offsets[1:] - 1])
         for chronological in (False, True):
             out = np.full((len(data), I), np.nan, dtype)
-            _sequence.unroll(theta, codes, offsets, form, chronological, out)
+            _codes.unroll(theta, codes, offsets, form, chronological, out)
             expected = reference.unroll(exact[0], codes.astype(np.float64), offsets, form, chronological)
             assert relative_error(out, expected) <= T * allowed, sizes
         x = data[:B] if len(data) >= B else data
         h = np.full((len(x), H), np.nan, dtype)
-        _sequence.step(theta, codes[:len(x)], x, form, h)
+        _codes.step(theta, codes[:len(x)], x, form, h)
         expected = reference.step(exact[0], codes[:len(x)].astype(np.float64), x.astype(np.float64), form)
         assert relative_error(h, expected) <= allowed, sizes
 
@@ -124,7 +124,7 @@ def test_several_spans_and_blocks(gemm, dtype):
     form = Form(I, H)
     theta, data, offsets, _ = problem(form, T, B, True)
     codes = np.empty((B, H), dtype)
-    _sequence.hidden_states(theta.astype(dtype), data.astype(dtype), offsets, form, codes, True)
+    _codes.hidden_states(theta.astype(dtype), data.astype(dtype), offsets, form, codes, True)
     expected = reference.hidden_states(theta.astype(float), data.astype(float), offsets, form, True)
     assert relative_error(codes, expected) <= tolerance(dtype, I, H, T, 1)
 
@@ -239,11 +239,11 @@ def test_drivers_refuse_arrays_that_do_not_fit():
         with pytest.raises(ValueError):
             _sequence.loss_and_grad(bad[0], bad[1], offsets, bad[2], form, bad[3])
     with pytest.raises(ValueError):
-        _sequence.hidden_states(theta, data, offsets, form, np.empty((3, 5), np.float32))
+        _codes.hidden_states(theta, data, offsets, form, np.empty((3, 5), np.float32))
     with pytest.raises(ValueError):
-        _sequence.unroll(theta, np.zeros((2, 5), np.float32), offsets, form, True, np.empty((7, 3), np.float32))
+        _codes.unroll(theta, np.zeros((2, 5), np.float32), offsets, form, True, np.empty((7, 3), np.float32))
     with pytest.raises(ValueError):
-        _sequence.step(theta, np.zeros((2, 5), np.float32), data[:1], form, np.empty((2, 5), np.float32))
+        _codes.step(theta, np.zeros((2, 5), np.float32), data[:1], form, np.empty((2, 5), np.float32))
     with pytest.raises(ValueError):
         _training.Training(offsets, 3)
     with pytest.raises(ValueError):
