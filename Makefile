@@ -18,8 +18,11 @@ test: $(VENV)/built
 slow: $(VENV)/built
 	$(BIN)/python -m pytest -m slow
 
+# Against NumPy, JAX, Numba, PyTensor and PyTorch, half an hour; BENCH="--case A B --json FILE" for less, or more.
+# All of them go with the NumPy of .venv; Numba asks for one below 2.5, and pip would put it there.
 bench: $(VENV)/built
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m pip install --quiet --group bench "torch==2.13.0"
+	$(BIN)/python benchmarks/run.py --peers $(BENCH)
 
 # What training reaches, half an hour: with the GRU auto-encoder in PyTorch and the data sets in aeon's files.
 quality: $(VENV)/built

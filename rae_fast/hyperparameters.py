@@ -117,7 +117,7 @@ def threads(n_jobs: Any) -> int:
         return 1
     if not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool) or n_jobs == 0:
         raise ValueError(f"n_jobs must be None, a number of threads, or negative (-1 for every CPU); got {n_jobs!r}")
-    if n_jobs > 0:
+    if int(n_jobs) > 0:
         return min(int(n_jobs), _MOST_THREADS)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, usable + 1 + int(n_jobs))

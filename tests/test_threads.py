@@ -75,9 +75,10 @@ def test_bounded_memory_is_bounded():
         _sequence.loss_and_grad(theta, data[:2000], np.array([0, 2000]), None, form, grad, 2**22)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         _sequence.loss_and_grad(theta, data, offsets, None, form, grad, 2**22)
-        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if __import__("sys").platform == "darwin" else 1024))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """
-    grown = int(subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, capture_output=True,
+    unit = 1 if sys.platform == "darwin" else 1024
+    grown = unit * int(subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, capture_output=True,
                                text=True).stdout)
     assert grown < 64e6, grown
 
@@ -178,7 +179,8 @@ def test_fork_after_and_in_the_middle_of_a_fit():
                 child = os.fork()
 
         model = RAE(32, n_jobs=2, max_iter=4, random_state=0, callbacks=fork, report_every=1).fit(X)
-        same = np.array_equal(model.theta_, expected.theta_) and np.array_equal(model.transform(X), expected.transform(X))
+        same = np.array_equal(model.theta_, expected.theta_)
+        same = same and np.array_equal(model.transform(X), expected.transform(X))
         if child == 0:
             os._exit(0 if same else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

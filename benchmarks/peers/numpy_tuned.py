@@ -10,14 +10,17 @@ import numpy as np
 from rae_fast.parameters import Form, stacked
 
 
-class TunedNumPy:
-    """update(rate) makes one SGD step on theta and returns the mean loss before it."""
+def about():
+    return {}
 
-    def __init__(self, theta, X, n_hidden):
+
+class TunedNumPy:
+    def __init__(self, theta, X, n_hidden, threads):
         B, T, I = X.shape
         H, K, R = n_hidden, n_hidden + I, B * T
         dtype = theta.dtype
-        self.theta, self.B, self.H = theta, B, H
+        self.theta = theta = theta.copy()
+        self.B, self.H = B, H
         W, self.b, self.h0, self.V, self.c = stacked(theta, Form(I, H))
         self.W_hh, self.W_xh = W[:H], W[H:]
         self.W_hh_T, self.V_T = self.W_hh.T, self.V.T
@@ -48,7 +51,22 @@ class TunedNumPy:
                          for t in range(T - 2, -1, -1)]
         self.last = rows[-1]
 
-    def loss_and_grad(self):
+    def forms(self):
+        return ["everything hoisted"]
+
+    def loss_and_grad(self, form):
+        return self._loss_and_grad(), self.grad
+
+    def parameters(self, form):
+        return self.theta
+
+    def update(self, form, n, rate):
+        for _ in range(n):
+            self._loss_and_grad()
+            np.multiply(self.grad, rate, out=self.scratch)
+            self.theta -= self.scratch
+
+    def _loss_and_grad(self):
         dot, a_t, g = np.dot, self.a_t, self.g
         self.h[0] = self.h0
         dot(self.x, self.W_xh, out=self.p)
@@ -79,10 +97,4 @@ class TunedNumPy:
         np.add.reduce(self.da, axis=0, out=self.db)
         np.add.reduce(g, axis=0, out=self.dc)
         np.dot(self.da[:self.B].sum(axis=0), self.W_hh_T, out=self.dh0)
-        return loss
-
-    def update(self, rate):
-        loss = self.loss_and_grad()
-        np.multiply(self.grad, rate, out=self.scratch)
-        self.theta -= self.scratch
         return loss

@@ -1,0 +1,36 @@
+"""The contestants: rae_fast, the readable reference, and each rival at its best on the same work.
+
+The work is one update of all eight parameters: forward, loss, exact gradient, plain SGD; stepwise objective,
+linear decoder, B sequences of equal length, mean over the batch. Every contestant is a class with
+
+    __init__(theta, X, n_hidden, threads)   theta as in rae_fast.parameters, X (B, T, I)
+    forms()                                 names of its ways to do the work; the fastest counts
+    loss_and_grad(form)                     loss and gradient, flat like theta, at the theta it was given
+    update(form, n, rate)                   n updates; each form goes on from where its last call ended
+    parameters(form)                        theta as these updates left it, flat
+
+and a module function `about()`: versions and settings that its speed depends on. `loss_and_grad` comes before
+the first `update`. worker.py checks all of it against rae_fast.reference before anything is timed.
+"""
+
+from importlib import import_module
+
+MODULES = {
+    "rae_fast": ("engine_peer", "Engine"),
+    "reference": ("reference_peer", "Reference"),
+    "NumPy": ("numpy_tuned", "TunedNumPy"),
+    "JAX": ("jax_peer", "JaxPeer"),
+    "Numba": ("numba_peer", "NumbaPeer"),
+    "PyTensor": ("pytensor_peer", "PyTensorPeer"),
+    "PyTorch": ("torch_peer", "TorchPeer"),
+}
+US = "rae_fast"
+BASIC = ("NumPy", "reference")
+RIVALS = ("NumPy", "JAX", "Numba", "PyTensor", "PyTorch")
+
+
+def load(name):
+    """The class of a contestant and its `about`; ImportError where its library is not installed."""
+    module_name, class_name = MODULES[name]
+    module = import_module(f"peers.{module_name}")
+    return getattr(module, class_name), module.about

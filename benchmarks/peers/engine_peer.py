@@ -1,0 +1,47 @@
+"""rae_fast itself: the compiled training loop, without the Python class around it."""
+
+import numpy as np
+
+from rae_fast import _config, _products, _sequence, _training
+from rae_fast.parameters import Form
+from rae_fast.solvers import Solver
+
+
+def about():
+    return {"kernels": _config.config()["kernels"]}
+
+
+def with_threads(threads):
+    """What tells the compiled loop its number of threads; BLAS's own number is set in environment.py."""
+    return {"n_jobs": threads}
+
+
+class Engine:
+    def __init__(self, theta, X, n_hidden, threads):
+        B, T, I = X.shape
+        self.form, self.B, self.threads = Form(I, n_hidden), B, with_threads(threads)
+        self.theta, self.data = theta.copy(), np.ascontiguousarray(X).reshape(-1, I)
+        self.offsets = np.arange(0, B * T + 1, T, dtype=np.intp)
+        self.choice = _products.use_gemm("auto")
+        _products.use_gemm(self.choice)
+        self.moved = {}
+
+    def forms(self):
+        """The products of RAE_FAST_GEMM, "auto" where it is not set; sweep.py asks for "own" and "blas" too."""
+        return [self.choice]
+
+    def loss_and_grad(self, form):
+        _products.use_gemm(form)
+        grad = np.empty_like(self.theta)
+        return _sequence.loss_and_grad(self.theta, self.data, self.offsets, None, self.form, grad, **self.threads), grad
+
+    def update(self, form, n, rate):
+        _products.use_gemm(form)
+        theta = self.moved.setdefault(form, self.theta.copy())
+        run = _training.Training(self.offsets, self.B)
+        _training.train(theta, self.data, self.offsets, None, self.form, Solver(learning_rate=rate), [], None, 1.0, 0,
+                        None, n, 0.0, 1, run, np.empty(n), 1e9, **self.threads)
+        assert run.n_updates == n, f"{n} updates were asked for, {run.n_updates} made"
+
+    def parameters(self, form):
+        return self.moved[form]
