@@ -414,19 +414,26 @@ static size_t K(first_beyond)(size_t n, REAL limit, const REAL *x)
 
 static void K(column_sums)(size_t rows, size_t n, const REAL *x, size_t ldx, int accumulate, REAL *out)
 {
-    size_t j = 0;
-    for (; j + LANES <= n; j += LANES) {
-        VEC sum = accumulate ? K(load)(out + j) : (VEC){0};
+    for (size_t j = 0; j < n; j += LANES) {
+        const size_t some = n - j < LANES ? n - j : LANES;
+        const int whole = some == LANES;
+        VEC sums[2] = {{0}, {0}};
         for (size_t i = 0; i < rows; ++i)
-            sum += K(load)(x + i * ldx + j);
-        K(store)(out + j, sum);
+            sums[i & 1] += whole ? K(load)(x + i * ldx + j) : K(load_part)(x + i * ldx + j, some);
+        sums[0] += sums[1];
+        if (accumulate)
+            sums[0] += whole ? K(load)(out + j) : K(load_part)(out + j, some);
+        if (whole)
+            K(store)(out + j, sums[0]);
+        else
+            K(store_part)(out + j, sums[0], some);
     }
-    for (; j < n; ++j) {
-        REAL sum = accumulate ? out[j] : 0;
-        for (size_t i = 0; i < rows; ++i)
-            sum += x[i * ldx + j];
-        out[j] = sum;
-    }
+}
+
+static void K(scale)(size_t n, REAL factor, REAL *x)
+{
+    for (size_t i = 0; i < n; ++i)
+        x[i] *= factor;
 }
 
 #include "product_body.h"
@@ -466,6 +473,7 @@ static const TABLE K(table) = {
     .rprop_update = K(rprop_update),
     .first_beyond = K(first_beyond),
     .column_sums = K(column_sums),
+    .scale = K(scale),
     .packed_size = K(packed_size),
     .pack = K(pack),
     .pack_transposed = K(pack_transposed),

@@ -12,8 +12,9 @@ enum { K(WIDTH) = PANEL * LANES };
 #define CHAINS(v) ((v) >= 8 ? 1 : (v) >= 4 ? 2 : (v) >= 2 ? 4 : 8)
 
 /* c[i, 0 : nv * LANES] = init[i, ...] + sum_p a(i, p) b[p, ...] for mr rows; init NULL for 0. With `partial`, only
- * the first `tail` lanes of the last vector belong to init and c. */
-INLINE void K(tile)(const int mr, const int nv, const int chains, const int partial, size_t k, const REAL *a,
+ * the first `tail` lanes of the last vector belong to init and c. With `late`, init is added to the whole sum: to a
+ * large number, many small ones one by one would be lost. */
+INLINE void K(tile)(const int mr, const int nv, const int chains, const int partial, const int late, size_t k, const REAL *a,
                     size_t a_row, size_t a_col, const REAL *b, size_t ldb, const REAL *init, size_t ld_init,
                     size_t tail, REAL *c, size_t ldc)
 {
@@ -21,7 +22,7 @@ INLINE void K(tile)(const int mr, const int nv, const int chains, const int part
     for (int i = 0; i < mr * chains; ++i)
         for (int v = 0; v < nv; ++v) {
             s[i][v] = (VEC){0};
-            if (init && i < mr)
+            if (!late && init && i < mr)
                 s[i][v] = partial && v == nv - 1 ? K(load_part)(init + i * ld_init + v * LANES, tail)
                                                  : K(load)(init + i * ld_init + v * LANES);
         }
@@ -52,6 +53,9 @@ INLINE void K(tile)(const int mr, const int nv, const int chains, const int part
                 s[i][v] += s[q * mr + i][v];
     for (int i = 0; i < mr; ++i)
         for (int v = 0; v < nv; ++v) {
+            if (late && init)
+                s[i][v] += partial && v == nv - 1 ? K(load_part)(init + i * ld_init + v * LANES, tail)
+                                                  : K(load)(init + i * ld_init + v * LANES);
             if (partial && v == nv - 1)
                 K(store_part)(c + i * ldc + v * LANES, s[i][v], tail);
             else
@@ -60,12 +64,12 @@ INLINE void K(tile)(const int mr, const int nv, const int chains, const int part
 }
 
 /* All m rows of one panel: tiles of TILE_ROWS rows, then what is left in smaller ones. */
-INLINE void K(panel)(const int nv, const int partial, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col,
+INLINE void K(panel)(const int nv, const int partial, const int late, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col,
                      const REAL *b, size_t ldb, const REAL *init, size_t ld_init, size_t tail, REAL *c, size_t ldc)
 {
     size_t i = 0;
 #define ROWS(mr)                                                                                             \
-    K(tile)(mr, nv, CHAINS(mr * nv), partial, k, a + i * a_row, a_row, a_col, b, ldb,                        \
+    K(tile)(mr, nv, CHAINS(mr * nv), partial, late, k, a + i * a_row, a_row, a_col, b, ldb,                  \
             init ? init + i * ld_init : NULL, ld_init, tail, c + i * ldc, ldc)
     for (; i + TILE_ROWS <= m; i += TILE_ROWS)
         ROWS(TILE_ROWS);
@@ -85,12 +89,12 @@ INLINE void K(panel)(const int nv, const int partial, size_t m, size_t k, const 
 }
 
 /* Columns [j, n) of one panel that starts at column j, b at its first row. */
-INLINE void K(columns)(size_t j, size_t n, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col,
+INLINE void K(columns)(size_t j, size_t n, const int late, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col,
                        const REAL *b, size_t ldb, const REAL *init, size_t ld_init, REAL *c, size_t ldc)
 {
     const size_t left = n - j;
 #define PANEL_OF(nv, partial, tail)                                                                          \
-    K(panel)(nv, partial, m, k, a, a_row, a_col, b, ldb, init ? init + j : NULL, ld_init, tail, c + j, ldc)
+    K(panel)(nv, partial, late, m, k, a, a_row, a_col, b, ldb, init ? init + j : NULL, ld_init, tail, c + j, ldc)
     if (left >= K(WIDTH))
         PANEL_OF(PANEL, 0, 0);
     else if (left > 2 * LANES)
@@ -108,7 +112,7 @@ INLINE void K(columns)(size_t j, size_t n, size_t m, size_t k, const REAL *a, si
 
 /* Columns j0 to j1 (n at most; both multiples of WIDTH, except for n) of a product of n columns; the panels from the
  * last to the first with `backwards`. */
-INLINE void K(product_columns)(size_t j0, size_t j1, int backwards, size_t m, size_t n, size_t k, const REAL *a, size_t a_row,
+INLINE void K(product_columns)(size_t j0, size_t j1, int backwards, const int late, size_t m, size_t n, size_t k, const REAL *a, size_t a_row,
                                size_t a_col, const rae_operand *operand, const REAL *init, size_t ld_init, REAL *c,
                                size_t ldc)
 {
@@ -119,7 +123,7 @@ INLINE void K(product_columns)(size_t j0, size_t j1, int backwards, size_t m, si
         const size_t width = n - j < K(WIDTH) ? (n - j + LANES - 1) / LANES * LANES : K(WIDTH);
         const size_t ldb = operand->ld ? operand->ld : width;
         const REAL *b_j = operand->ld ? b + j : b + j * operand->rows;
-        K(columns)(j, n, m, k, a, a_row, a_col, b_j + operand->row * ldb, ldb, init, ld_init, c, ldc);
+        K(columns)(j, n, late, m, k, a, a_row, a_col, b_j + operand->row * ldb, ldb, init, ld_init, c, ldc);
     }
 }
 
@@ -139,7 +143,7 @@ static void K(product_share)(void *argument, size_t member, size_t members)
     const K(product_work) *const x = argument;
     size_t j0, j1;
     rae_share(x->n, K(WIDTH), member, members, &j0, &j1);
-    K(product_columns)(j0, j1, 0, x->m, x->n, x->k, x->a, x->a_row, x->a_col, x->b, x->init, x->ld_init, x->c, x->ldc);
+    K(product_columns)(j0, j1, 0, 0, x->m, x->n, x->k, x->a, x->a_row, x->a_col, x->b, x->init, x->ld_init, x->c, x->ldc);
 }
 
 static void K(product)(rae_team *team, size_t m, size_t n, size_t k, const REAL *a, size_t a_row, size_t a_col,
@@ -250,7 +254,7 @@ static void K(outer_share)(void *argument, size_t member, size_t members)
     if (!K(sum_packs)(x->m, n, k)) {
         const rae_operand operand = {x->b, x->ldb, 0, 0};
         REAL *c = x->c + m0 * ldc;
-        K(product_columns)(0, n, 0, m1 - m0, n, k, x->a + m0, 1, lda, &operand, x->accumulate ? c : NULL, ldc, c, ldc);
+        K(product_columns)(0, n, 0, 1, m1 - m0, n, k, x->a + m0, 1, lda, &operand, x->accumulate ? c : NULL, ldc, c, ldc);
         return;
     }
     REAL *packed_a = x->scratch + member * K(sum_scratch)(x->m, n, k);
@@ -278,7 +282,7 @@ static void K(outer_share)(void *argument, size_t member, size_t members)
                 for (size_t i = 0; i < columns; i += TILE_ROWS) {
                     const size_t some = columns - i < TILE_ROWS ? columns - i : TILE_ROWS;
                     REAL *c = x->c + (i0 + i) * ldc;
-                    K(columns)(j, n, some, rows, packed_a + i * rows, 1, TILE_ROWS, packed_b + j * rows, width,
+                    K(columns)(j, n, 1, some, rows, packed_a + i * rows, 1, TILE_ROWS, packed_b + j * rows, width,
                                x->accumulate || p > 0 ? c : NULL, ldc, c, ldc);
                 }
             }

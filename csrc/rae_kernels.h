@@ -72,6 +72,9 @@ typedef struct {
         /* out[j] = sum_i x[i, j] (accumulate: out[j] += ...), x (rows, n). */                     \
         void (*column_sums)(size_t rows, size_t n, const T *x, size_t ldx, int accumulate, T *out);\
                                                                                                    \
+        /* x[i] *= factor */                                                                       \
+        void (*scale)(size_t n, T factor, T *x);                                                   \
+                                                                                                   \
         /* Matrix products: product_body.h. Elements of the panels of a matrix (k, n); b (k, n) into them; the \
          * transpose of b (n, k) into them. */                                                     \
         size_t (*packed_size)(size_t k, size_t n);                                                 \

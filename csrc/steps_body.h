@@ -41,7 +41,7 @@ static void K(forward_share)(void *argument, size_t member, size_t members)
     for (size_t t = 0; t < x->steps; ++t) {
         const size_t rows = x->active[t];
         if (before)
-            K(product_columns)(j0, j1, t & 1, rows, n, x->n, before, ld_before, 1, x->w,
+            K(product_columns)(j0, j1, t & 1, 0, rows, n, x->n, before, ld_before, 1, x->w,
                                x->bias ? x->bias : h, x->bias ? 0 : x->ld, h, x->ld);
         if (x->squash)
             K(tanh_columns)(j0, j1, rows, h, x->ld);
@@ -95,7 +95,7 @@ static void K(backward_share)(void *argument, size_t member, size_t members)
                 for (size_t j = j0; j < j1; j += LANES)
                     K(store)(d + r * ld + j, K(load)(x->ending + r * ld + j));
         if (later)
-            K(product_columns)(j0, j1, t & 1, later, n, x->n, d_next, ld, 1, x->w, x->ending ? NULL : d, ld, d, ld);
+            K(product_columns)(j0, j1, t & 1, 0, later, n, x->n, d_next, ld, 1, x->w, x->ending ? NULL : d, ld, d, ld);
         if (h || pull_next)
             for (size_t r = 0; r < rows; ++r) {
                 const REAL *pull = pull_next && r < later ? pull_next + r * ld_pull_next : NULL;

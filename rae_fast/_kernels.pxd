@@ -30,6 +30,7 @@ cdef extern from "rae_kernels.h":
         void (*rprop_update)(size_t, const float *, float *, float *, float *) noexcept nogil
         size_t (*first_beyond)(size_t, float, const float *) noexcept nogil
         void (*column_sums)(size_t, size_t, const float *, size_t, int, float *) noexcept nogil
+        void (*scale)(size_t, float, float *) noexcept nogil
         size_t (*packed_size)(size_t, size_t) noexcept nogil
         void (*pack)(size_t, size_t, const float *, size_t, float *) noexcept nogil
         void (*pack_transposed)(size_t, size_t, const float *, size_t, float *) noexcept nogil
@@ -65,6 +66,7 @@ cdef extern from "rae_kernels.h":
         void (*rprop_update)(size_t, const double *, double *, double *, double *) noexcept nogil
         size_t (*first_beyond)(size_t, double, const double *) noexcept nogil
         void (*column_sums)(size_t, size_t, const double *, size_t, int, double *) noexcept nogil
+        void (*scale)(size_t, double, double *) noexcept nogil
         size_t (*packed_size)(size_t, size_t) noexcept nogil
         void (*pack)(size_t, size_t, const double *, size_t, double *) noexcept nogil
         void (*pack_transposed)(size_t, size_t, const double *, size_t, double *) noexcept nogil
@@ -207,6 +209,13 @@ cdef inline void column_sums(size_t rows, size_t n, const real *x, size_t ldx, b
         active_isa().f32.column_sums(rows, n, x, ldx, accumulate, out)
     else:
         active_isa().f64.column_sums(rows, n, x, ldx, accumulate, out)
+
+
+cdef inline void scale(size_t n, double factor, real *x) noexcept nogil:
+    if real is float:
+        active_isa().f32.scale(n, <float>factor, x)
+    else:
+        active_isa().f64.scale(n, factor, x)
 
 
 cdef inline void pack(size_t k, size_t n, const real *b, size_t ldb, real *out) noexcept nogil:

@@ -39,6 +39,11 @@ cdef struct Weights:           # of one theta; which are set: see the setters
     void *c_h                  # (H_full)
     void *zeros                # (H)
 
+cdef struct Descent:           # an update by plain SGD in place of a gradient
+    double rate
+    double limit               # no element of the gradient may be beyond it
+    bint made
+
 cdef struct Extent:            # the most that a block of a call can need
     Py_ssize_t steps           # of the longest sequence
     Py_ssize_t members         # sequences
@@ -76,4 +81,5 @@ cdef class Gradient:
     cdef Pulse *pulse(self) noexcept nogil
 
 cdef int batch_gradient(Gradient work, const real *theta, const real *data, const Py_ssize_t *offsets, Py_ssize_t n,
-                        Py_ssize_t *order, const real *weights, real *grad, double *loss) except -1 nogil
+                        Py_ssize_t *order, const real *weights, real *grad, Descent *descent,
+                        double *loss) except -1 nogil

@@ -15,11 +15,13 @@ Everything between the Python functions at the end and the C kernels is nogil. M
 any time loop starts. Rows in buffers are padded to whole vectors, which are 0 where the C kernels write them.
 """
 
+from libc.math cimport isfinite, sqrt
 from libc.string cimport memcpy, memset
 
 from rae_fast._blocks cimport (Block, LengthAt, block_members, cut_into_spans, fill_block, longest_and_rows,
                                sort_by_length, take_block)
-from rae_fast._kernels cimport (column_sums, copy_rows, cross_entropy, end_team, gather, lanes, residual, sgd_update, start_team,
+from rae_fast._kernels cimport (column_sums, copy_rows, cross_entropy, end_team, first_beyond, gather, lanes, residual, scale,
+                                sgd_update, start_team,
                                 sum_scratch, tanh_, tanh_backward, team_members, together)
 from rae_fast._products cimport (backward, choose_own, forward, multiply, rows_of, set_factor, sum_over_rows,
                                  take_factor)
@@ -245,6 +247,7 @@ cdef struct Buffers:           # of one thread of a gradient call; (real *) behi
     void *w_hidden             # (rows of a span)
     void *w_input              # (rows of a span)
     void *sums                 # (H)
+    void *h0_sum               # (H)
     void *scratch              # of sum_over_rows, for every member of a team
 
 
@@ -283,10 +286,13 @@ cdef int take_buffers(Workspace space, const Plan *p, const Extent *e, size_t it
     b.w_hidden = space.take(e.span_rows, item)
     b.w_input = space.take(e.span_rows, item)
     b.sums = space.take(p.H, item)
+    b.h0_sum = space.take(p.H, item)
     b.scratch = space.take(team * sum_scratch(p.K, p.K, e.span_rows, item) if p.own else 0, item)
     if space.base != NULL:
         # Products write vectors beyond a row's end only where they start at its start: the rest stays 0.
+        memset(b.z, 0, e.span_rows * p.ld_k * item)
         memset(b.g, 0, e.span_rows * p.ld_k * item)
+        memset(b.da, 0, e.span_rows * p.ld_h * item)
         memset(b.pull_next, 0, e.members * p.ld_h * item)
         if bent:
             memset(b.pull, 0, e.span_rows * p.ld_h * item)
@@ -297,6 +303,7 @@ cdef struct Task:              # one thread's part of a gradient call, besides t
     const Plan *plan
     const Weights *weights
     rae_team *team             # that shares every product, or NULL
+    Descent *descent           # to be made in the same go, or NULL
     bint recompute
     Pulse pulse
     Block block
@@ -425,8 +432,33 @@ cdef int add_decoder_gradient(Task *task, Py_ssize_t rows, const real *y, bint a
         sum_over_rows(task.team, p.own, p.H, p.K, rows, y, p.ld_h, g, p.ld_k, accumulate, <real *>b.scratch,
                       <real *>V_of(<const real *>grad, p), p.K)
     column_sums(rows, p.K, g, p.ld_k, accumulate, <real *>c_of(<const real *>grad, p))
-    beat(&task.pulse, 2.0 * rows * p.H * p.K)
+    if task.descent == NULL:  # else theta may be half updated
+        beat(&task.pulse, 2.0 * rows * p.H * p.K)
     return 0
+
+
+cdef int add_encoder_gradient(Task *task, Py_ssize_t rows, const real *da, bint accumulate, real *grad) except -1 nogil:
+    """dW (+)= Z' dA, db (+)= column sums of dA."""
+    cdef const Plan *p = task.plan
+    cdef const Buffers *b = &task.buffers
+    # A tied dW already holds the unfolded decoder's.
+    sum_over_rows(task.team, p.own, p.K, p.H, rows, <const real *>b.z, p.ld_k, da, p.ld_h,
+                  accumulate or (p.tied and p.unfold), <real *>b.scratch, grad, p.H)
+    column_sums(rows, p.H, da, p.ld_h, accumulate, <real *>b_of(<const real *>grad, p))
+    if task.descent == NULL:
+        beat(&task.pulse, 2.0 * rows * p.H * p.K)
+    return 0
+
+
+cdef bint may_descend(const Task *task, Py_ssize_t rows, const real *da, double loss) noexcept nogil:
+    """Whether no element of the gradient can be beyond the limit: none is more than `rows` products of such numbers."""
+    cdef const Plan *p = task.plan
+    cdef const Buffers *b = &task.buffers
+    cdef double most = sqrt(task.descent.limit / rows)
+    cdef size_t n = rows * p.ld_k
+    return (isfinite(loss) and most > 1 and first_beyond(n, most, <const real *>b.z) == n
+            and first_beyond(n, most, <const real *>b.g) == n
+            and first_beyond(rows * p.ld_h, most, da) == <size_t>(rows * p.ld_h))
 
 
 cdef int unroll_span(Task *task, const real *c_h, Py_ssize_t s) except -1 nogil:
@@ -505,7 +537,8 @@ cdef int unfold_block(Task *task, const real *theta, const real *data, bint accu
             copy_rows(later, H, source, ld, g + r * p.ld_k, p.ld_k)
             for n in range(later, block.active[k]):
                 memset(g + (r + n) * p.ld_k, 0, H * sizeof(real))
-        add_decoder_gradient(task, rows, <const real *>y, accumulate, accumulate, grad)
+        if task.descent == NULL:
+            add_decoder_gradient(task, rows, <const real *>y, accumulate, accumulate, grad)
         accumulate = True
         if k0 > 0:
             memcpy(da_next, da, block.active[k0] * ld * sizeof(real))
@@ -520,14 +553,13 @@ cdef int block_gradient(Task *task, const real *theta, const real *data, bint ac
     cdef Block *block = &task.block
     cdef const Buffers *b = &task.buffers
     cdef const Weights *w = task.weights
-    cdef Py_ssize_t H = p.H, ld = p.ld_h, s, t0, t1, n, i, rows, ld_pull = 0
+    cdef Py_ssize_t H = p.H, ld = p.ld_h, s, t0, t1, n, rows, ld_pull = 0
     cdef real *h = NULL
-    cdef real *z = <real *>b.z
     cdef real *da = <real *>b.da
     cdef real *sums = <real *>b.sums
     cdef const real *pull = NULL
     cdef const real *pull_next = NULL
-    cdef real *dh0 = <real *>h0_of(<const real *>grad, p)
+    cdef real *dh0
     if not p.unfold:
         pull = <const real *>(b.pull if p.tanh_decoder else b.g)
         pull_next = <const real *>b.pull_next
@@ -559,13 +591,18 @@ cdef int block_gradient(Task *task, const real *theta, const real *data, bint ac
         backward(task.team, &task.pulse, t1 - t0, rows, block.active + t0, active_at(block, t1), H,
                  <const real *>b.da_next, pull_next, ld, &w.W_hh_T,
                  <const real *>b.dcode if p.unfold else <const real *>NULL, pull, ld_pull, <const real *>h, da, ld)
-        # dW (+)= Z' dA    db: column sums    (a tied dW already holds the unfolded decoder's)
-        sum_over_rows(task.team, p.own, p.K, H, rows, <const real *>z, p.ld_k, <const real *>da, ld,
-                      accumulate or (p.tied and p.unfold), <real *>b.scratch, grad, H)
-        beat(&task.pulse, 2.0 * rows * H * p.K)
-        column_sums(rows, H, <const real *>da, ld, accumulate, <real *>b_of(<const real *>grad, p))
+        if task.descent != NULL and may_descend(task, rows, da, loss[0]):
+            # theta -= rate (its gradient): the same sums, of scaled rows, into theta itself.
+            scale(rows * ld, -task.descent.rate, da)
+            scale(rows * p.ld_k, -task.descent.rate, <real *>b.g)
+            task.descent.made = True
+            accumulate = True
+            grad = <real *>theta
+        add_encoder_gradient(task, rows, <const real *>da, accumulate, grad)
         if not p.unfold:
             add_decoder_gradient(task, rows, <const real *>h, accumulate, True, grad)
+        elif task.descent != NULL:
+            add_decoder_gradient(task, rows, <const real *>b.y, accumulate, accumulate, grad)
         accumulate = True
         if t0 > 0:
             # The buffers are about to be reused: keep what the step before t0 needs.
@@ -573,12 +610,13 @@ cdef int block_gradient(Task *task, const real *theta, const real *data, bint ac
             if pull != NULL:
                 copy_rows(block.active[t0], H, pull, ld_pull, <real *>b.pull_next, ld)
     # dh0 += (sum_n da_1) W_hh' - sum_n pull_1; step 1 is still at the start of the span's buffers.
+    dh0 = <real *>h0_of(<const real *>grad, p)
     column_sums(block.n, H, <const real *>da, ld, False, sums)
-    multiply(NULL, 1, H, H, <const real *>sums, H, &w.W_hh_T, <const real *>dh0, 0, dh0, H)
+    multiply(NULL, 1, H, H, <const real *>sums, H, &w.W_hh_T, <const real *>NULL, 0, <real *>b.h0_sum, H)
     if p.reconstruct_h0 and not p.unfold:
         column_sums(block.n, H, pull, ld_pull, False, sums)
-        for i in range(H):
-            dh0[i] -= sums[i]
+        sgd_update(H, 1.0, <const real *>sums, <real *>b.h0_sum)
+    sgd_update(H, -1.0, <const real *>b.h0_sum, dh0)
     return 0
 
 
@@ -602,6 +640,7 @@ cdef struct Job:               # a batch
     const Py_ssize_t *offsets
     const Py_ssize_t *order
     const void *weights
+    Descent *descent
     bint single                # the element type: float
 
 
@@ -617,6 +656,7 @@ cdef int part_gradient(Task *task, Share *share, const Job *job, const real *the
     while done < share.n:
         members = block_members(share.n - done, order + done, job.offsets, p.block_rows, p.block_members)
         fill_block(&task.block, members, order + done, job.offsets)
+        task.descent = job.descent if members == job.n and task.block.rows <= p.span_rows else NULL
         for i in range(members):
             w[i] = weights[task.block.member[i]] if weights != NULL else <real>(1.0 / <double>job.n)
         block_gradient(task, theta, <const real *>job.data, done > 0, grad, &share.loss)
@@ -734,10 +774,13 @@ cdef void add_share(void *argument, size_t member, size_t members) noexcept nogi
 
 
 cdef int batch_gradient(Gradient work, const real *theta, const real *data, const Py_ssize_t *offsets, Py_ssize_t n,
-                        Py_ssize_t *order, const real *weights, real *grad, double *loss) except -1 nogil:
+                        Py_ssize_t *order, const real *weights, real *grad, Descent *descent,
+                        double *loss) except -1 nogil:
     """Loss and gradient of sum_n w_n E(X_n) over the sequences order[0:n], which get sorted.
 
-    weights: one per sequence of the data, NULL for 1 / n each.
+    weights: one per sequence of the data, NULL for 1 / n each. descent: if not NULL, theta may be updated at once
+    (`made` then says so, and grad holds nothing) where the batch is a single span, whose sums would otherwise be
+    written and read once more.
     """
     cdef const Plan *plan = &work.plan
     cdef Job job
@@ -748,6 +791,7 @@ cdef int batch_gradient(Gradient work, const real *theta, const real *data, cons
     job.theta, job.data, job.offsets, job.order, job.weights = theta, data, offsets, order, weights
     job.n = n
     job.single = sizeof(real) == sizeof(float)
+    job.descent = descent
     set_encoder(plan, theta, n, <Weights *>work.weights)
     set_decoder(plan, theta, <Weights *>work.weights)
     sort_by_length(n, order, offsets, <LengthAt *>work.lengths)
@@ -820,5 +864,5 @@ def loss_and_grad(const real[::1] theta not None, const real[:, ::1] data not No
     cdef double loss = 0
     cdef const real *w = &weights[0] if weights is not None else NULL
     with nogil:
-        batch_gradient(work, &theta[0], &data[0, 0], &offsets[0], N, order, w, &grad[0], &loss)
+        batch_gradient(work, &theta[0], &data[0, 0], &offsets[0], N, order, w, &grad[0], NULL, &loss)
     return loss

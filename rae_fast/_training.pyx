@@ -17,7 +17,7 @@ from rae_fast._blocks cimport longest_and_rows
 from rae_fast._kernels cimport (adadelta_update, adam_update, first_beyond, momentum_update, rmsprop_update, rprop_update,
                                 sgd_update, sum_squares)
 from rae_fast._pulse cimport Pulse, new_pulse, rae_flush_subnormals, rae_set_fp_state
-from rae_fast._sequence cimport Gradient, Plan, batch_gradient, check_data, check_theta, make_plan, theta_size
+from rae_fast._sequence cimport Descent, Gradient, Plan, batch_gradient, check_data, check_theta, make_plan, theta_size
 
 cdef extern from *:
     """
@@ -286,7 +286,12 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     if scale_ == NULL:
         limit /= max(settings.learning_rate, 1.0)
     cdef double total = <double>max_iter * ((N + batch_size - 1) // batch_size)
-    cdef double loss = 0
+    cdef double loss = 0, rate
+    # Plain SGD needs no gradient to look at: theta can take the sums at once.
+    cdef bint plain = (settings.name == SGD and settings.clip_norm == INFINITY and settings.weight_decay == 0
+                       and scale_ == NULL and plan.own and not plan.tied and not plan.reconstruct_h0)
+    cdef Descent descent
+    descent.limit = limit
     cdef int status = 0
     cdef bint updated = False
     cdef uint64_t fp_state = rae_flush_subnormals()
@@ -305,19 +310,25 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
                     run.pass_loss = 0
                     run.in_pass = True
                 n = min(batch_size, N - run.position)
+                rate = learning_rate_at(&settings, run.n_updates / total)
+                descent.rate = rate
+                descent.made = False
                 batch_gradient(work, &theta[0], &data[0, 0], &offsets[0], n,
-                               &run.order[run.position], w, &grad[0], &loss)
-                if not isfinite(loss) or first_beyond(size, limit, &grad[0]) < <size_t>size:
+                               &run.order[run.position], w, &grad[0], &descent if plain else NULL, &loss)
+                if descent.made:
+                    pass
+                elif not isfinite(loss) or first_beyond(size, limit, &grad[0]) < <size_t>size:
                     status = 3
                     break
-                if scale_ != NULL:
+                elif scale_ != NULL:
                     for i in range(size):
                         scratch_[i] = <real>(grad[i] * (scale_[i] / unit))
                     if first_beyond(size, <real>limit_scaled, scratch_) < <size_t>size:
                         status = 3
                         break
-                update(&settings, learning_rate_at(&settings, run.n_updates / total), t0 + run.n_updates + 1,
-                       size, &grad[0], first_, second_, scale_, unit, scratch_, &theta[0])
+                if not descent.made:
+                    update(&settings, rate, t0 + run.n_updates + 1, size, &grad[0], first_, second_, scale_, unit,
+                           scratch_, &theta[0])
                 updated = True
                 run.n_updates += 1
                 run.pass_loss += loss
