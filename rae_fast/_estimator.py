@@ -7,8 +7,10 @@ scikit-learn calls, imports it.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
+from collections.abc import Callable
 from typing import Any, Self
 
 
@@ -23,13 +25,18 @@ def not_fitted(message: str) -> Exception:
     return error(message)
 
 
+@functools.cache
+def _defaults_of(constructor: Callable[..., None]) -> dict[str, Any]:
+    parameters = inspect.signature(constructor).parameters
+    return {name: p.default for name, p in parameters.items() if name != "self"}
+
+
 class Estimator:
     """get_params, set_params, repr and the hooks that scikit-learn looks for."""
 
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
-        parameters = inspect.signature(cls.__init__).parameters
-        return {name: p.default for name, p in parameters.items() if name != "self"}
+        return _defaults_of(cls.__init__)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Hyper-parameters by name, as given to the constructor. `deep` has no effect."""

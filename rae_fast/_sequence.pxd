@@ -72,6 +72,7 @@ cdef class Gradient:
     cdef Workspace heads, space
     cdef void *tasks           # (members) Task
     cdef void *shares          # (most_parts) Share
+    cdef void *grad            # (size of theta) for the training loop, real
     cdef void *partial         # (most_parts - 1, size of theta) gradients of parts, real
     cdef void *weights         # Weights
     cdef void *lengths         # (batch) scratch of the sort

@@ -733,6 +733,7 @@ cdef class Gradient:
         for _ in range(2):
             take_weights(space, &self.plan, item, True, <Weights *>self.weights)
             self.lengths = space.take(batch, sizeof(LengthAt))
+            self.grad = space.take(self.size, item)
             self.partial = space.take((self.most_parts - 1) * self.size, item)
             for i in range(self.members):
                 tasks[i].plan = &self.plan

@@ -6,6 +6,7 @@ NumPy twin: reference.train. What a solver keeps: solvers.py.
 import numpy as np
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport INFINITY, M_PI, cos, isfinite, pow, sqrt
 from libc.stdint cimport uint64_t
 
@@ -247,8 +248,7 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     cdef Pulse *pulse = work.pulse()
     pulse[0] = new_pulse(seconds)
     cdef Py_ssize_t size = theta_size(&plan)
-    grad_memory = np.empty(size + 64 // sizeof(real), dtype=np.asarray(theta).dtype)
-    cdef real[::1] grad = grad_memory[-grad_memory.ctypes.data % 64 // sizeof(real):][:size]
+    cdef real *grad = <real *>work.grad
     cdef const real *w = &weights[0] if weights is not None else NULL
     cdef rae_bitgen *bits = NULL
     if bit_generator is not None:
@@ -277,7 +277,7 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
         widest = max(1.0, np.max(scale))
     # Within this limit neither rate * gradient overflows nor, where it is squared, its sum of squares. With a
     # scale the solver squares the gradient in its own units, which must leave room for the step's way back.
-    cdef double most = np.finfo(np.asarray(theta).dtype).max / 2
+    cdef double most = (FLT_MAX if sizeof(real) == sizeof(float) else DBL_MAX) / 2
     cdef bint solver_squares = settings.name > NESTEROV
     cdef double limit = most
     cdef double limit_scaled = (sqrt(most / size) if solver_squares else most) / max(settings.learning_rate, 1.0) / widest
@@ -314,10 +314,10 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
                 descent.rate = rate
                 descent.made = False
                 batch_gradient(work, &theta[0], &data[0, 0], &offsets[0], n,
-                               &run.order[run.position], w, &grad[0], &descent if plain else NULL, &loss)
+                               &run.order[run.position], w, grad, &descent if plain else NULL, &loss)
                 if descent.made:
                     pass
-                elif not isfinite(loss) or first_beyond(size, limit, &grad[0]) < <size_t>size:
+                elif not isfinite(loss) or first_beyond(size, limit, grad) < <size_t>size:
                     status = 3
                     break
                 elif scale_ != NULL:
@@ -327,7 +327,7 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
                         status = 3
                         break
                 if not descent.made:
-                    update(&settings, rate, t0 + run.n_updates + 1, size, &grad[0], first_, second_, scale_, unit,
+                    update(&settings, rate, t0 + run.n_updates + 1, size, grad, first_, second_, scale_, unit,
                            scratch_, &theta[0])
                 updated = True
                 run.n_updates += 1

@@ -70,8 +70,12 @@ def stacked(theta: Floats, form: Form) -> tuple[Floats, ...]:
 
 def views(theta: Floats, form: Form) -> dict[str, Floats]:
     """The eight named parameters as views into theta: writing to one writes to theta."""
-    H = form.n_hidden
-    W, b_h, h0, V, c = stacked(theta, form)
+    H, I = form.n_hidden, form.n_inputs
+    K = H + I
+    end = K * H
+    W = theta[:end].reshape(K, H)
+    b_h, h0, c = theta[end:end + H], theta[end + H:end + 2 * H], theta[len(theta) - K:]
+    V = W.T if form.tied else theta[end + 2 * H:2 * end + 2 * H].reshape(H, K)
     return {"W_xh": W[H:], "W_hh": W[:H], "b_h": b_h, "h0": h0,
             "V_hh": V[:, :H], "V_hx": V[:, H:], "c_h": c[:H], "c_x": c[H:]}
 

@@ -45,6 +45,9 @@ Floats = NDArray[Any]
 # Version of the pickled state.
 _STATE_FORMAT = 2
 
+# Hyper-parameters that partial_fit cannot change.
+_FIXED = ("n_hidden", "decoder", "output", "tied")
+
 
 class RAE(Estimator):
     """Recursive auto-encoder of sequences.
@@ -402,7 +405,7 @@ class RAE(Estimator):
         >>> len(model.loss_curve_)
         3
         """
-        settings = training.one_update(hyperparameters.check(self.get_params()))
+        settings = training.one_update(self._settings())
         if settings.solver.name == "lbfgs":
             raise ValueError("solver='lbfgs' needs all the data at once: use fit, or another solver")
         if not hasattr(self, "theta_"):
@@ -411,7 +414,7 @@ class RAE(Estimator):
             self._start(batch, weights, settings, hyperparameters.generator(self.random_state), batch.common_length)
         else:
             theta = self._theta(to_write=True)
-            for name in ("n_hidden", "decoder", "output", "tied"):
+            for name in _FIXED:
                 now, then = getattr(settings, name), getattr(self._form, name)
                 if now != then:
                     raise ValueError(f"{name} was changed from {then!r} to {now!r} after the model was fitted; "
@@ -530,7 +533,7 @@ class RAE(Estimator):
         True
         """
         theta = self._theta()
-        settings = hyperparameters.check(self.get_params())
+        settings = self._settings()
         batch = self._targets(X, theta)
         weights = as_weights(sample_weight, batch.n_sequences, theta.dtype)
         grad = np.empty_like(theta)
@@ -827,8 +830,11 @@ class RAE(Estimator):
         if one != (np.ndim(x) == 1):
             raise ValueError(f"state and x must both be vectors or both matrices; they have "
                              f"{np.ndim(state)} and {np.ndim(x)} dimensions")
-        states = as_matrix([state] if one else state, "state", self._form.n_hidden, theta.dtype)
-        inputs = as_matrix([x] if one else x, "x", self.n_features_in_, theta.dtype)
+        if one:
+            state = state[None] if isinstance(state, np.ndarray) else [state]
+            x = x[None] if isinstance(x, np.ndarray) else [x]
+        states = as_matrix(state, "state", self._form.n_hidden, theta.dtype)
+        inputs = as_matrix(x, "x", self.n_features_in_, theta.dtype)
         if len(states) != len(inputs):
             raise ValueError(f"state holds {len(states)} streams, but x holds {len(inputs)}")
         result = np.empty_like(states)
@@ -905,10 +911,23 @@ class RAE(Estimator):
 
     def _learned(self) -> dict[str, Any]:
         """Everything but the hyper-parameters."""
-        params = self.get_params()
+        params = {*self._defaults(), "_checked"}
         return {name: value for name, value in self.__dict__.items() if name not in params}
 
     # ---- inside ----------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in self._defaults():
+            self.__dict__.pop("_checked", None)
+
+    def _settings(self) -> hyperparameters.Hyperparameters:
+        """The hyper-parameters, checked once for as long as none is set: an update of a small model takes 2 us."""
+        settings: hyperparameters.Hyperparameters | None = self.__dict__.get("_checked")
+        if settings is None:
+            settings = hyperparameters.check(self.get_params())
+            self.__dict__["_checked"] = settings
+        return settings
 
     def _theta(self, to_write: bool = False) -> Floats:
         """theta_, checked: users may write into it and even replace it.
@@ -941,7 +960,11 @@ class RAE(Estimator):
 
     def _objective(self, settings: hyperparameters.Hyperparameters) -> Form:
         """The fitted form with the objective that the hyper-parameters ask for now."""
-        return replace(self._form, objective=settings.objective, hidden_weight=settings.hidden_weight,
+        form = self._form
+        if (form.objective == settings.objective and form.hidden_weight == settings.hidden_weight
+                and form.reconstruct_h0 == settings.reconstruct_h0):
+            return form
+        return replace(form, objective=settings.objective, hidden_weight=settings.hidden_weight,
                        reconstruct_h0=settings.reconstruct_h0)
 
     def _outputs(self, rows: Floats, logits: bool) -> Floats:
@@ -967,7 +990,7 @@ class RAE(Estimator):
         return np.array([f"rae{i}" for i in range(self._form.n_hidden)], dtype=object)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_state_format": _STATE_FORMAT}
+        return {**{k: v for k, v in self.__dict__.items() if k != "_checked"}, "_state_format": _STATE_FORMAT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         found = state.get("_state_format")

@@ -6,6 +6,7 @@ the offsets between them. A 3-D array is re-shaped, not copied, where its memory
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -20,6 +21,9 @@ Integers = NDArray[np.intp]
 
 _KINDS = {"O": "objects", "S": "byte strings", "U": "strings", "T": "strings",
           "M": "dates", "m": "time differences", "V": "records"}
+
+_NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
+_MOST = {dtype: float(np.finfo(dtype).max) for dtype in _NATIVE}
 
 # Elements checked for NaN at a time: about 50 ms, so that Ctrl-C is heard in between.
 _CHECK_AT_ONCE = 1 << 25
@@ -91,12 +95,27 @@ def as_batch(X: Any, *, dtype: np.dtype[Any] | None = None, n_features: int | No
         sizes beyond the BLAS integer, and for anything that is not an array of real numbers:
         objects, strings, complex numbers, sparse matrices, arrays with masked values.
     """
+    if type(X) is np.ndarray and X.dtype in _NATIVE and X.flags.carray and (dtype is None or X.dtype == dtype):
+        if X.ndim == 2 or (X.ndim == 3 and len(X)):
+            n, length, features = X.shape if X.ndim == 3 else (1, *X.shape)
+            _check_shape((length, features), "X", n_features)
+            offsets = _one_sequence(length) if n == 1 else np.arange(0, n * length + 1, length, dtype=np.intp)
+            batch = Batch(X.reshape(-1, features), offsets, is_list=False)
+            _check_finite(batch)
+            return batch
     if isinstance(X, (list, tuple)):
         batch = _from_list(X, dtype, n_features)
     else:
         batch = _from_array(X, dtype, n_features)
     _check_finite(batch)
     return batch
+
+
+@functools.lru_cache(maxsize=256)
+def _one_sequence(length: int) -> Integers:
+    offsets = np.array([0, length], dtype=np.intp)
+    offsets.flags.writeable = False
+    return offsets
 
 
 def _from_array(X: Any, dtype: np.dtype[Any] | None, n_features: int | None) -> Batch:
@@ -189,7 +208,7 @@ def _check_shape(shape: tuple[int, ...], what: str, n_features: int | None,
 
 
 def _first_not_finite(flat: Floats) -> int | None:
-    limit = float(np.finfo(flat.dtype).max)
+    limit = _MOST[flat.dtype]
     for start in range(0, flat.size, _CHECK_AT_ONCE):
         part = flat[start:start + _CHECK_AT_ONCE]
         found = _kernels.first_beyond_(part, limit)
@@ -228,10 +247,11 @@ def check_distributions(batch: Batch) -> None:
 
 def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Floats:
     """A finite (n, n_columns) float array of the model's dtype, such as codes."""
-    array = _as_numbers(value, what)
+    ready = type(value) is np.ndarray and value.dtype == dtype and value.flags.carray
+    array = value if ready else _as_numbers(value, what)
     if array.ndim != 2 or array.shape[1] != n_columns or array.shape[0] == 0:
         raise ValueError(f"{what} has shape {array.shape}; expected (n, {n_columns}) with n >= 1")
-    floats = _as_floats(array, dtype)
+    floats = array if ready else _as_floats(array, dtype)
     position = _first_not_finite(floats.reshape(-1))
     if position is not None:
         row, column = divmod(position, n_columns)
