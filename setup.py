@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy
 import scipy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -33,7 +34,9 @@ if sanitizers := os.environ.get("RAE_FAST_SANITIZE"):
     compile_args += [f"-fsanitize={sanitizers}", "-g", "-fno-omit-frame-pointer"]
 
 (PACKAGE / "_blas_int.pxi").write_text(blas_int_line())
-options = {"extra_compile_args": compile_args, "extra_link_args": link_args, "include_dirs": ["csrc"]}
+options = {"extra_compile_args": compile_args, "extra_link_args": link_args,
+           "include_dirs": ["csrc", numpy.get_include()],
+           "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]}
 kernel_files = ["csrc/dispatch.c", "csrc/team.c"]
 headers = sorted(str(p) for p in Path("csrc").glob("*.h"))
 setup(
@@ -41,7 +44,7 @@ setup(
         [
             Extension("rae_fast._kernels", ["rae_fast/_kernels.pyx", *kernel_files], depends=headers, **options),
             *(Extension(f"rae_fast.{name}", [f"rae_fast/{name}.pyx"], depends=headers, **options)
-              for name in ("_blas", "_pulse", "_blocks", "_products", "_sequence", "_codes", "_training")),
+              for name in ("_blas", "_pulse", "_blocks", "_products", "_sequence", "_codes", "_quick", "_training")),
         ],
         compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False,
                              "cdivision": True, "initializedcheck": False},

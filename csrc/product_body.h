@@ -112,9 +112,9 @@ INLINE void K(columns)(size_t j, size_t n, const int late, size_t m, size_t k, c
 
 /* Columns j0 to j1 (n at most; both multiples of WIDTH, except for n) of a product of n columns; the panels from the
  * last to the first with `backwards`. */
-INLINE void K(product_columns)(size_t j0, size_t j1, int backwards, const int late, size_t m, size_t n, size_t k, const REAL *a, size_t a_row,
-                               size_t a_col, const rae_operand *operand, const REAL *init, size_t ld_init, REAL *c,
-                               size_t ldc)
+INLINE void K(product_columns)(size_t j0, size_t j1, int backwards, const int late, size_t m, size_t n, size_t k,
+                               const REAL *a, size_t a_row, size_t a_col, const rae_operand *operand,
+                               const REAL *init, size_t ld_init, REAL *c, size_t ldc)
 {
     const REAL *b = operand->b;
     const size_t panels = (j1 - j0 + K(WIDTH) - 1) / K(WIDTH);

@@ -26,6 +26,11 @@ void rae_meet(rae_team *team, size_t members);
 /* Member's share [*first, *end) of n things in units of `unit`: contiguous, nearly equal, in order. */
 static inline void rae_share(size_t n, size_t unit, size_t member, size_t members, size_t *first, size_t *end)
 {
+    if (members == 1) { /* four divisions less */
+        *first = 0;
+        *end = n;
+        return;
+    }
     const size_t units = (n + unit - 1) / unit;
     *first = units * member / members * unit;
     *end = units * (member + 1) / members * unit;

@@ -28,7 +28,7 @@ cdef struct LengthAt:
     Py_ssize_t place
 
 cdef int take_block(Workspace space, Py_ssize_t members, Py_ssize_t steps, Block *block) except -1
-cdef (Py_ssize_t, Py_ssize_t) longest_and_rows(const Py_ssize_t[::1] offsets, Py_ssize_t batch) except *
+cdef (Py_ssize_t, Py_ssize_t) longest_and_rows(Py_ssize_t N, const Py_ssize_t *offsets, Py_ssize_t batch) except *
 cdef void sort_by_length(Py_ssize_t n, Py_ssize_t *order, const Py_ssize_t *offsets,
                          LengthAt *scratch) noexcept nogil
 cdef void fill_block(Block *block, Py_ssize_t n, const Py_ssize_t *order, const Py_ssize_t *offsets) noexcept nogil

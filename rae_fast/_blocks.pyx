@@ -66,9 +66,9 @@ cdef int take_block(Workspace space, Py_ssize_t members, Py_ssize_t steps, Block
     return 0
 
 
-cdef (Py_ssize_t, Py_ssize_t) longest_and_rows(const Py_ssize_t[::1] offsets, Py_ssize_t batch) except *:
+cdef (Py_ssize_t, Py_ssize_t) longest_and_rows(Py_ssize_t N, const Py_ssize_t *offsets, Py_ssize_t batch) except *:
     """The longest length, and the most rows that any `batch` of the sequences can have."""
-    cdef Py_ssize_t i, length, longest = 0, N = offsets.shape[0] - 1
+    cdef Py_ssize_t i, length, longest = 0
     cdef bint equal = True
     for i in range(N):
         length = offsets[i + 1] - offsets[i]
@@ -78,7 +78,7 @@ cdef (Py_ssize_t, Py_ssize_t) longest_and_rows(const Py_ssize_t[::1] offsets, Py
         return longest, longest * batch
     if batch == N:
         return longest, offsets[N]
-    lengths = np.diff(offsets)
+    lengths = np.diff(<Py_ssize_t[:N + 1]><Py_ssize_t *>offsets)
     return longest, np.partition(lengths, len(lengths) - batch)[len(lengths) - batch:].sum()
 
 

@@ -125,13 +125,13 @@ cdef void some_blocks(void *argument, size_t member, size_t members) noexcept no
         b += members
 
 
-cdef int run(Job *job, const real *theta, const real *source, const Py_ssize_t[::1] offsets, form, real *out,
+cdef int run(Job *job, const real *theta, const real *source, Py_ssize_t N, const Py_ssize_t *offsets, form, real *out,
              Py_ssize_t n_jobs) except -1:
     """Encode or unroll everything; job says which."""
     cdef Plan plan = make_plan(form, sizeof(real), False, 0)
     cdef Weights weights
-    cdef Py_ssize_t N = offsets.shape[0] - 1, members, i, done = 0
-    cdef (Py_ssize_t, Py_ssize_t) most = longest_and_rows(offsets, N)
+    cdef Py_ssize_t members, i, done = 0
+    cdef (Py_ssize_t, Py_ssize_t) most = longest_and_rows(N, offsets, N)
     cdef double work = 2.0 * offsets[N] * plan.H * plan.K
     cdef Py_ssize_t each = max(<Py_ssize_t>FEWEST_SEQUENCES, min(<Py_ssize_t>MOST_SEQUENCES, N // BLOCKS))
     each = min(min(each, plan.block_members), N)
@@ -160,7 +160,7 @@ cdef int run(Job *job, const real *theta, const real *source, const Py_ssize_t[:
                     take_reader(space, &plan, &extent, sizeof(real), job.codes, &job.readers[i])
                     job.readers[i].pulse.alone = i > 0
         job.plan, job.weights, job.N = &plan, &weights, N
-        job.offsets, job.theta, job.source, job.out = &offsets[0], theta, source, out
+        job.offsets, job.theta, job.source, job.out = offsets, theta, source, out
         job.single = sizeof(real) == sizeof(float)
         with nogil:
             if job.codes:
@@ -200,6 +200,18 @@ cdef int take_reader(Workspace space, const Plan *p, const Extent *e, size_t ite
     return 0
 
 
+cdef int encode_one(bint single, const void *theta, const void *x, Py_ssize_t steps, form, void *out,
+                    Py_ssize_t n_jobs) except -1:
+    """The code of one sequence of float or double, with nothing checked."""
+    cdef Job job
+    cdef Py_ssize_t[2] offsets
+    offsets[0], offsets[1] = 0, steps
+    job.codes, job.last_only = False, True
+    if single:
+        return run(&job, <const float *>theta, <const float *>x, 1, offsets, form, <float *>out, n_jobs)
+    return run(&job, <const double *>theta, <const double *>x, 1, offsets, form, <double *>out, n_jobs)
+
+
 def hidden_states(const real[::1] theta not None, const real[:, ::1] data not None,
                   const Py_ssize_t[::1] offsets not None, form, real[:, ::1] out not None,
                   bint last_only=False, Py_ssize_t n_jobs=1):
@@ -211,7 +223,7 @@ def hidden_states(const real[::1] theta not None, const real[:, ::1] data not No
     if out.shape[0] != (offsets.shape[0] - 1 if last_only else data.shape[0]) or out.shape[1] != plan.H:
         raise ValueError("out has the wrong shape")
     job.codes, job.last_only = False, last_only
-    run(&job, &theta[0], &data[0, 0], offsets, form, &out[0, 0], n_jobs)
+    run(&job, &theta[0], &data[0, 0], offsets.shape[0] - 1, &offsets[0], form, &out[0, 0], n_jobs)
 
 
 def unroll(const real[::1] theta not None, const real[:, ::1] codes not None,
@@ -228,7 +240,7 @@ def unroll(const real[::1] theta not None, const real[:, ::1] codes not None,
     if codes.shape[0] != N or codes.shape[1] != plan.H or out.shape[0] != offsets[N] or out.shape[1] != plan.I:
         raise ValueError("codes and out do not fit the offsets")
     job.codes, job.chronological = True, chronological
-    run(&job, &theta[0], &codes[0, 0], offsets, form, &out[0, 0], n_jobs)
+    run(&job, &theta[0], &codes[0, 0], N, &offsets[0], form, &out[0, 0], n_jobs)
 
 
 def step(const real[::1] theta not None, const real[:, ::1] state not None,

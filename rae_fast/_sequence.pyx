@@ -354,27 +354,35 @@ cdef void span_targets(Task *task, const real *theta, const real *data, Py_ssize
     cdef const Plan *p = task.plan
     cdef const Block *block = &task.block
     cdef const Buffers *b = &task.buffers
-    cdef Py_ssize_t t, t0 = block.span[s], n, r = 0, ld_before = p.ld_h
+    cdef Py_ssize_t t, t0 = block.span[s], t1 = block.span[s + 1], end, n, r = 0
     cdef const real *w = <const real *>b.w
-    cdef const real *h_before = before_span(task, <const real *>b.trace, <const real *>b.kept, s)
     cdef const real *h = of_span(task, <const real *>b.trace, s)
     cdef real *z = <real *>b.z
     cdef real *w_input = <real *>b.w_input
     cdef real *w_hidden = <real *>b.w_hidden
+    # h_{t-1}: as long as no sequence ends, the states before several steps lie one after the other.
     if t0 == 0:
-        h_before = h0_of(theta, p)
-        ld_before = 0
-    for t in range(t0, block.span[s + 1]):
-        copy_rows(block.active[t], p.H, h_before, ld_before, z, p.ld_k)
-        gather(block.active[t], p.I, data + t * p.I, block.start, z + p.H, p.ld_k)
-        z += block.active[t] * p.ld_k
+        copy_rows(block.active[0], p.H, h0_of(theta, p), 0, z, p.ld_k)
+    else:
+        copy_rows(block.active[t0], p.H, before_span(task, <const real *>b.trace, <const real *>b.kept, s), p.ld_h, z,
+                  p.ld_k)
+    t = t0 + 1
+    while t < t1:
+        end = t + 1
+        while end < t1 and block.active[end - 2] == block.active[end - 1]:
+            end += 1
+        copy_rows(block.first[end] - block.first[t], p.H, h + (block.first[t - 1] - block.first[t0]) * p.ld_h, p.ld_h,
+                  z + (block.first[t] - block.first[t0]) * p.ld_k, p.ld_k)
+        t = end
+    if block.n == 1:
+        copy_rows(t1 - t0, p.I, data + (block.start[0] + t0) * p.I, p.I, z + p.H, p.ld_k)
+    for t in range(t0, t1):
+        if block.n > 1:
+            gather(block.active[t], p.I, data + t * p.I, block.start, z + r * p.ld_k + p.H, p.ld_k)
         for n in range(block.active[t]):
             w_input[r] = w[n]
             w_hidden[r] = <real>(p.hidden_weight * w[n]) if t > 0 or p.reconstruct_h0 else 0
             r += 1
-        h_before = h
-        ld_before = p.ld_h
-        h += block.active[t] * p.ld_h
 
 
 cdef inline double output_loss(const Plan *plan, Py_ssize_t rows, const real *w, const real *c,
@@ -857,7 +865,7 @@ def loss_and_grad(const real[::1] theta not None, const real[:, ::1] data not No
     check_theta(&plan, theta.shape[0])
     check_theta(&plan, grad.shape[0])
     check_data(&plan, data.shape[0], data.shape[1], offsets)
-    cdef (Py_ssize_t, Py_ssize_t) most = longest_and_rows(offsets, N)
+    cdef (Py_ssize_t, Py_ssize_t) most = longest_and_rows(N, &offsets[0], N)
     cdef Gradient work = Gradient()
     work.prepare(form, sizeof(real), most[0], most[1], N, max_memory, n_jobs)
     cdef Workspace space = Workspace(N * sizeof(Py_ssize_t) + 64)

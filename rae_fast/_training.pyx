@@ -185,7 +185,7 @@ cdef class Training:
         self.best = float("inf")
         self.order = np.arange(offsets.shape[0] - 1)
         self.batch_size = batch_size
-        self.longest, self.batch_rows = longest_and_rows(offsets, batch_size)
+        self.longest, self.batch_rows = longest_and_rows(offsets.shape[0] - 1, &offsets[0], batch_size)
 
     def state(self):
         """All that `restore` needs to go on from here: counters, and a copy of the order of the pass."""

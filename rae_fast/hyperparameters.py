@@ -113,7 +113,7 @@ def generator(random_state: Any) -> np.random.Generator:
 
 def threads(n_jobs: Any) -> int:
     """How many threads n_jobs stands for: None is 1, -1 every CPU that this process may use, -2 all but one, ..."""
-    if n_jobs is None:
+    if n_jobs is None or (type(n_jobs) is int and n_jobs == 1):
         return 1
     if not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool) or n_jobs == 0:
         raise ValueError(f"n_jobs must be None, a number of threads, or negative (-1 for every CPU); got {n_jobs!r}")

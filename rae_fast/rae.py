@@ -18,6 +18,7 @@ from scipy.special import log_softmax, softmax
 from rae_fast import (
     _blas,
     _codes,
+    _quick,
     _sequence,
     _training,
     closed_form,
@@ -567,6 +568,9 @@ class RAE(Estimator):
         (2, 4)
         """
         theta = self._theta()
+        code = _quick.code_of(theta, X, self._form, self._threads())
+        if code is not None:
+            return code
         batch = self._batch(X, theta)
         codes = np.empty((batch.n_sequences, self._form.n_hidden), dtype=theta.dtype)
         _codes.hidden_states(theta, batch.data, batch.offsets, self._form, codes, True, self._threads())

@@ -55,6 +55,8 @@ class Batch:
     @property
     def common_length(self) -> int | None:
         """The length of every sequence, None if they differ."""
+        if len(self.offsets) == 2:
+            return int(self.offsets[1])
         lengths = np.diff(self.offsets)
         return int(lengths[0]) if (lengths == lengths[0]).all() else None
 

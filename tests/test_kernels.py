@@ -5,9 +5,12 @@ import mmap
 
 import numpy as np
 import pytest
+from problems import problem
 from scipy.special import log_softmax, softmax
 
-from rae_fast import _blas, _kernels
+from rae_fast import _blas, _codes, _kernels, _sequence, _training
+from rae_fast.parameters import Form
+from rae_fast.solvers import Solver
 
 DTYPES = [np.float32, np.float64]
 SIZES = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130, 1000]
@@ -309,3 +312,28 @@ def test_no_kernel_reads_past_an_array(dtype, n):
         for layout in (guard(a), guard(a.T.copy()).T):
             _kernels.product_(layout, guard(b), guard(np.ones((m, n), dtype)), guard(ones))
             _kernels.product_(layout, guard(b.T.copy()).T, guard(np.ones((m, n), dtype)), layout="transposed")
+            lanes = _kernels.vector_lanes(np.dtype(dtype).name)
+            rows = guard(np.ones((5, -(-n // lanes) * lanes), dtype))
+            _kernels.outer_(guard(np.ones((5, m), dtype)), rows, guard(np.ones((m, n), dtype)), True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("objective", ["stepwise", "unfold"])
+def test_no_driver_reads_or_writes_past_a_user_s_array(isa, dtype, objective):
+    """theta, data, gradient, codes and outputs each end where the next page may not be touched."""
+    for I, H, T, B in [(1, 1, 3, 2), (3, 5, 4, 9), (8, 24, 8, 1), (7, 31, 5, 17), (16, 48, 3, 8), (5, 130, 4, 3)]:
+        for options in ({}, {"tied": True, "decoder": "tanh"}):
+            form = Form(I, H, objective, **options)
+            theta, data, offsets, weights = (before_a_guard_page(a.astype(dtype) if a.dtype.kind == "f" else a)
+                                             for a in problem(form, T, B, ragged=True))
+            grad = before_a_guard_page(np.zeros_like(theta))
+            _sequence.loss_and_grad(theta, data, offsets, weights, form, grad)
+            codes = before_a_guard_page(np.zeros((B, H), dtype))
+            _codes.hidden_states(theta, data, offsets, form, codes, True)
+            _codes.hidden_states(theta, data, offsets, form, before_a_guard_page(np.zeros((len(data), H), dtype)))
+            _codes.unroll(theta, codes, offsets, form, True, before_a_guard_page(np.zeros_like(data)))
+            _codes.step(theta, codes[:1], data[:1], form, before_a_guard_page(np.zeros((1, H), dtype)))
+            run = _training.Training(offsets, B)
+            _training.train(theta, data, offsets, weights, form, Solver("sgd", 1e-3), [], None, 1.0, 0, None, 2, 0.0, 1,
+                            run, np.empty(2), 1e9)
+            assert np.isfinite(theta).all()

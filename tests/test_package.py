@@ -121,7 +121,7 @@ def test_types_are_shipped_and_clean(tmp_path):
 def test_stubs_name_what_the_modules_hold():
     import ast
 
-    for name in ("_kernels", "_products", "_sequence", "_codes", "_training", "_blas"):
+    for name in ("_kernels", "_products", "_sequence", "_codes", "_quick", "_training", "_blas"):
         module = importlib.import_module(f"rae_fast.{name}")
         tree = ast.parse((PACKAGE / f"{name}.pyi").read_text())
         stubbed = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}

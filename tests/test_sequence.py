@@ -9,6 +9,7 @@ from problems import EDGE, FORMS, MORE, form_id, pairwise, problem, relative_err
 
 from rae_fast import _codes, _kernels, _products, _sequence, _training, reference
 from rae_fast.parameters import Form
+from rae_fast.parameters import size as _size
 from rae_fast.solvers import STATE, Solver, new_state
 
 DTYPES = [np.float32, np.float64]
@@ -43,6 +44,14 @@ def test_loss_and_grad_full_product_of_edge_sizes(isa, gemm, dtype, ragged):
 def test_loss_and_grad_pairs_of_larger_sizes(isa, gemm, dtype, ragged):
     for sizes in PAIRS:
         compare(dtype, sizes, ragged)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_loss_and_grad_of_large_models(isa, gemm, dtype):
+    """Panels beyond L2, and sums over rows whose factors are copied block by block, in both dtypes."""
+    for sizes in [(7, 260, 33, 9), (30, 531, 19, 17)]:
+        for options in ({}, {"objective": "unfold", "decoder": "tanh"}, {"tied": True}):
+            compare(dtype, sizes, True, **options)
 
 
 @pytest.mark.parametrize("options", FORMS + [{"hidden_weight": 0.3}, {"hidden_weight": 0.0, "reconstruct_h0": True}],
@@ -127,6 +136,45 @@ def test_several_spans_and_blocks(gemm, dtype):
     _codes.hidden_states(theta.astype(dtype), data.astype(dtype), offsets, form, codes, True)
     expected = reference.hidden_states(theta.astype(float), data.astype(float), offsets, form, True)
     assert relative_error(codes, expected) <= tolerance(dtype, I, H, T, 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch_size", [1, 5, 40])
+def test_sgd_with_and_without_a_gradient(isa, gemm, dtype, batch_size):
+    """Plain SGD adds its sums to theta at once; with a weight decay of next to nothing it makes a gradient first."""
+    for sizes in [(3, 5, 6, 40), (8, 24, 8, 40), (2, 33, 12, 40), (5, 130, 7, 40)]:
+        I, H, T, B = sizes
+        for options in ({}, {"objective": "unfold"}, {"decoder": "tanh"}, {"output": "softmax"}, {"tied": True}):
+            form = Form(I, H, **options)
+            theta, data, offsets, weights = problem(form, T, B, ragged=True)
+            results = []
+            for decay in (0.0, 1e-300 if dtype is np.float64 else 1e-38):
+                found, run = theta.astype(dtype), _training.Training(offsets, batch_size)
+                losses = np.empty(3)
+                _training.train(found, data.astype(dtype), offsets, weights.astype(dtype), form,
+                                Solver("sgd", 1e-3, weight_decay=decay), [], None, 1.0, 0, None, 3, 0.0, 10, run,
+                                losses, 1e9)
+                results.append((found, losses))
+            allowed = 4 * run.n_updates * tolerance(dtype, I, H, T, batch_size)
+            assert relative_error(results[0][0], results[1][0].astype(np.float64)) <= allowed, (sizes, options)
+            np.testing.assert_allclose(results[0][1], results[1][1], rtol=allowed)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sgd_keeps_small_updates(isa, dtype):
+    """What each row adds may be lost beside theta; their sum must not be."""
+    form, rows = Form(1, 2), 64
+    theta = np.ones(_size(form), dtype)
+    data, offsets = np.ones((rows, 1), dtype), np.arange(rows + 1)
+    grad = np.empty_like(theta)
+    _sequence.loss_and_grad(theta, data, offsets, None, form, grad)
+    rate = float(np.finfo(dtype).eps) * 8 / np.abs(grad).max()  # a few units in the last place for all rows together
+    run = _training.Training(offsets, rows)
+    found = theta.copy()
+    _training.train(found, data, offsets, None, form, Solver("sgd", rate), [], None, 1.0, 0, None, 1, 0.0, 1, run,
+                    np.empty(1), 1e9)
+    expected = (theta.astype(np.longdouble) - np.longdouble(rate) * grad).astype(dtype)
+    assert np.abs(found - expected).max() <= 2 * np.finfo(dtype).eps
 
 
 SOLVERS = [Solver(name=name, learning_rate=1.0 if name == "adadelta" else 1e-2, epsilon=1e-3) for name in STATE

@@ -1,0 +1,7 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+from rae_fast.parameters import Form
+
+def code_of(theta: NDArray[Any], X: Any, form: Form, n_jobs: int) -> NDArray[Any] | None: ...
