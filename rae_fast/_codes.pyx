@@ -9,11 +9,12 @@ from libc.string cimport memcpy
 from rae_fast._blas cimport real
 from rae_fast._blocks cimport (Block, LengthAt, Workspace, block_members, cut_into_spans, fill_block, longest_and_rows,
                                sort_by_length, take_block)
-from rae_fast._kernels cimport copy_rows, end_team, rae_team, start_team, tanh_, team_members, together
+from rae_fast._kernels cimport (copy_rows, end_team, lanes, rae_operand, rae_team, start_team, tanh_, team_members,
+                                together)
 from rae_fast._products cimport Factor, multiply, rows_of, set_factor, take_factor
 from rae_fast._pulse cimport Pulse, beat, new_pulse
 from rae_fast._sequence cimport (Extent, Plan, Weights, check_data, check_theta, counted, encode_span, make_plan, measure,
-                                 set_encoder, set_unroller, take_weights)
+                                 set_encoder, set_unroller, take_weights, theta_size)
 
 # Sequences in a block: for more, a product gains nothing; with fewer, it would read the weights too often.
 cdef enum:
@@ -243,30 +244,59 @@ def unroll(const real[::1] theta not None, const real[:, ::1] codes not None,
     run(&job, &theta[0], &codes[0, 0], N, &offsets[0], form, &out[0, 0], n_jobs)
 
 
+# Streams for which packing W would take longer than reading it as it lies.
+cdef enum:
+    FEW_STREAMS = 32
+
+
+cdef int step_streams(const Plan *p, const real *theta, Py_ssize_t B, const real *state, const real *x,
+                      real *out) except -1:
+    """out = tanh(x W_xh + state W_hh + b_h) of B streams."""
+    cdef Py_ssize_t H = p.H, I = p.I, first = 0, rows
+    cdef Workspace space
+    cdef Factor W
+    cdef Factor W_xh
+    cdef Pulse pulse = new_pulse(0)
+    cdef const real *bias = theta + p.K * H
+    # A vector that begins in the last row of W must end within theta.
+    if p.own and B < FEW_STREAMS and theta_size(p) - p.K * H >= <Py_ssize_t>lanes(sizeof(real)):
+        W.own = True
+        W.transposed = False
+        W.raw = theta
+        W.ld = H
+        W.packed = rae_operand(theta, H, p.K, 0)
+    else:
+        space = Workspace(0)
+        take_factor(space, p.K, H, sizeof(real), p.own, &W)
+        space = Workspace(space.used)
+        take_factor(space, p.K, H, sizeof(real), p.own, &W)
+        set_factor(&W, p.K, H, theta, H, False)
+    W_xh = rows_of(&W, H, theta)
+    with nogil:
+        while first < B:
+            rows = min(B - first, p.block_members)
+            multiply(NULL, rows, H, I, x + first * I, I, &W_xh, bias, 0, out + first * H, H)
+            multiply(NULL, rows, H, H, state + first * H, H, &W, <const real *>out + first * H, H, out + first * H, H)
+            tanh_(rows * H, <const real *>out + first * H, out + first * H)
+            beat(&pulse, 2.0 * rows * H * (H + I))
+            first += rows
+    return 0
+
+
+cdef int step_one(bint single, const void *theta, const void *state, const void *x, form, void *out) except -1:
+    """One step of one stream of float or double, with nothing checked."""
+    cdef Plan plan = make_plan(form, sizeof(float) if single else sizeof(double), False, 0)
+    if single:
+        return step_streams(&plan, <const float *>theta, 1, <const float *>state, <const float *>x, <float *>out)
+    return step_streams(&plan, <const double *>theta, 1, <const double *>state, <const double *>x, <double *>out)
+
+
 def step(const real[::1] theta not None, const real[:, ::1] state not None,
          const real[:, ::1] x not None, form, real[:, ::1] out not None):
     """out = tanh(x W_xh + state W_hh + b_h), one step of B streams; out must not overlap the inputs."""
     cdef Plan plan = make_plan(form, sizeof(real), False, 0)
-    cdef Py_ssize_t B = state.shape[0], H = plan.H, I = plan.I, first = 0, rows
+    cdef Py_ssize_t B = state.shape[0]
     check_theta(&plan, theta.shape[0])
-    if x.shape[0] != B or x.shape[1] != I or state.shape[1] != H or out.shape[0] != B or out.shape[1] != H:
+    if x.shape[0] != B or x.shape[1] != plan.I or state.shape[1] != plan.H or out.shape[0] != B or out.shape[1] != plan.H:
         raise ValueError("state, x and out do not fit together")
-    cdef Workspace space = Workspace(0)
-    cdef Factor W
-    cdef Factor W_xh
-    for _ in range(2):
-        take_factor(space, plan.K, H, sizeof(real), plan.own, &W)
-        if space.base == NULL:
-            space = Workspace(space.used)
-    cdef Pulse pulse = new_pulse(0)
-    cdef const real *bias = &theta[0] + plan.K * H
-    with nogil:
-        set_factor(&W, plan.K, H, &theta[0], H, False)
-        W_xh = rows_of(&W, H, &theta[0])
-        while first < B:
-            rows = min(B - first, plan.block_members)
-            multiply(NULL, rows, H, I, &x[first, 0], I, &W_xh, bias, 0, &out[first, 0], H)
-            multiply(NULL, rows, H, H, &state[first, 0], H, &W, <const real *>&out[first, 0], H, &out[first, 0], H)
-            tanh_(rows * H, <const real *>&out[first, 0], &out[first, 0])
-            beat(&pulse, 2.0 * rows * H * (H + I))
-            first += rows
+    step_streams(&plan, &theta[0], B, &state[0, 0], &x[0, 0], &out[0, 0])

@@ -1,4 +1,4 @@
-"""The shortest way from a ready array to its code.
+"""The shortest way from ready arrays to a code or to the next state of a stream.
 
 One small sequence is encoded in half a microsecond; the checks that every input gets (sequences.py) take several times
 that. Here is looked for what needs no conversion; for everything else, good or bad, the answer is None.
@@ -8,7 +8,7 @@ that. Here is looked for what needs no conversion; for everything else, good or 
 cimport numpy as cnp
 from libc.float cimport DBL_MAX, FLT_MAX
 
-from rae_fast._codes cimport encode_one
+from rae_fast._codes cimport encode_one, step_one
 from rae_fast._kernels cimport first_beyond
 
 cnp.import_array()
@@ -44,4 +44,19 @@ def code_of(cnp.ndarray theta not None, X, form, Py_ssize_t n_jobs):
     out = cnp.PyArray_EMPTY(2, shape, kind, 0)
     encode_one(kind == cnp.NPY_FLOAT, cnp.PyArray_DATA(theta), cnp.PyArray_DATA(<cnp.ndarray>X), steps, form,
                cnp.PyArray_DATA(out), n_jobs)
+    return out
+
+
+def step_of(cnp.ndarray theta not None, state, x, form):
+    """step's result for one stream whose state (H,) and input x (I,) are ready as they are, else None."""
+    cdef int kind = cnp.PyArray_TYPE(theta)
+    cdef cnp.npy_intp n_hidden = form.n_hidden
+    cdef cnp.ndarray out
+    if not ready(state, 1, kind) or not ready(x, 1, kind):
+        return None
+    if cnp.PyArray_DIM(<cnp.ndarray>state, 0) != n_hidden or cnp.PyArray_DIM(<cnp.ndarray>x, 0) != form.n_inputs:
+        return None
+    out = cnp.PyArray_EMPTY(1, &n_hidden, kind, 0)
+    step_one(kind == cnp.NPY_FLOAT, cnp.PyArray_DATA(theta), cnp.PyArray_DATA(<cnp.ndarray>state),
+             cnp.PyArray_DATA(<cnp.ndarray>x), form, cnp.PyArray_DATA(out))
     return out

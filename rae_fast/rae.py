@@ -830,6 +830,10 @@ class RAE(Estimator):
         True
         """
         theta = self._theta()
+        if out is None:
+            after = _quick.step_of(theta, state, x, self._form)
+            if after is not None:
+                return after
         one = np.ndim(state) == 1
         if one != (np.ndim(x) == 1):
             raise ValueError(f"state and x must both be vectors or both matrices; they have "
