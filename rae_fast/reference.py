@@ -1,4 +1,4 @@
-"""The specification in NumPy: every driver of _sequence.pyx, _codes.pyx and _training.pyx, same names and argument order.
+"""The specification in NumPy: every driver of _sequence.pyx, _codes.pyx and _training.pyx, same names and order.
 
 Written to be read, one sequence at a time, with no care for speed. Tests measure the compiled code
 against it, and check it in turn by the complex step, for which it keeps clear of operations that

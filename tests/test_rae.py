@@ -536,3 +536,45 @@ def test_permutations_of_eight_symbols_come_back_whole():
     seen = X[:2000]
     right = (model.reconstruct(seen).argmax(axis=2) == seen.argmax(axis=2)).all(axis=1)
     assert right.mean() > 0.99
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_hidden", [1, 5, 24, 33, 130])
+def test_the_short_way_of_ready_arrays(dtype, n_hidden):
+    """transform and step take it for what needs no conversion; everything else gets the same numbers the long way."""
+    rng = np.random.default_rng(n_hidden)
+    X = rng.standard_normal((7, 3)).astype(dtype)
+    model = RAE(n_hidden, max_iter=0, init="orthogonal", random_state=0).fit(X)
+    code = model.transform(X)
+    assert code.dtype == dtype and code.shape == (1, n_hidden) and code.flags.owndata
+    X.flags.writeable = False
+    for same in (X, [X], X[None], np.asfortranarray(X), X.astype(dtype).byteswap().view(X.dtype.newbyteorder())):
+        np.testing.assert_array_equal(model.transform(same), code)
+    state = model.initial_state()
+    eps = 16 * np.finfo(dtype).eps
+    for x in X:
+        after = model.step(state, x)
+        assert after.dtype == dtype and after.shape == (n_hidden,)
+        np.testing.assert_array_equal(model.step(state, x, np.empty_like(state)), after)
+        np.testing.assert_array_equal(model.step(state.tolist(), x.tolist()), after)
+        np.testing.assert_allclose(model.step(np.tile(state, (40, 1)), np.tile(x, (40, 1)))[39], after, atol=eps)
+        state = after
+    np.testing.assert_allclose(state, code[0], atol=eps)
+
+
+def test_the_short_way_refuses_what_the_long_way_explains():
+    X = np.ones((4, 3))
+    model = RAE(5, max_iter=0, random_state=0).fit(X)
+    bad = X.copy()
+    bad[2, 1] = np.nan
+    state = model.initial_state()
+    for wrong, message in [(bad, "NaN at step 2"), (X[:, :2], "2 features"), (X[:0], "length zero"), (X[0], "1 dim"),
+                           (X + 1j, "Complex"), (np.ma.masked_equal(X, 1), "masked")]:
+        with pytest.raises(ValueError, match=message):
+            model.transform(wrong)
+    for s, x in [(state, bad[2]), (bad[2], X[0]), (state[:2], X[0]), (state, X[0, :2]), (state, X),
+                 (np.full_like(state, np.inf), X[0])]:
+        with pytest.raises(ValueError):
+            model.step(s, x)
+    with pytest.raises(ValueError, match="n_jobs"):
+        model.set_params(n_jobs=0).transform(X)
