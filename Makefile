@@ -26,7 +26,7 @@ bench: $(VENV)/built
 
 # What training reaches, half an hour: with the GRU auto-encoder in PyTorch and the data sets in aeon's files.
 quality: $(VENV)/built
-	$(BIN)/python -m pip install --quiet --group bench "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet "torch==2.13.0"
 	$(BIN)/python -m pip install --quiet --no-deps "aeon==1.6.0"
 	$(BIN)/python benchmarks/quality.py --plot docs/recall.png
 
