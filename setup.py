@@ -31,7 +31,8 @@ compile_args = ["-std=c11", "-O3", "-pthread", "-ffp-contract=fast", "-fno-math-
 link_args = ["-pthread"]
 if sanitizers := os.environ.get("RAE_FAST_SANITIZE"):
     link_args += [f"-fsanitize={sanitizers}"]
-    compile_args += [f"-fsanitize={sanitizers}", "-g", "-fno-omit-frame-pointer"]
+    # -O1: gcc 12 checks the unrolled tiles in a minute and a half, at -O3 in ten.
+    compile_args += [f"-fsanitize={sanitizers}", "-g", "-fno-omit-frame-pointer", "-O1"]
 
 (PACKAGE / "_blas_int.pxi").write_text(blas_int_line())
 options = {"extra_compile_args": compile_args, "extra_link_args": link_args,
