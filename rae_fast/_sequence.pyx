@@ -41,7 +41,6 @@ cdef enum:
 # A part of a batch: enough rows that adding up the parts' gradients costs little, and enough sequences that each
 # reading of W_hh, from L2 or from beyond it, serves several. docs/performance.md, "Threads".
 cdef enum:
-    TEAM_WORK = 20000000      # operations below which starting a team for one call takes longer than it saves
     MOST_PARTS = 16
     PART_ROWS = 400
     PART_SEQUENCES = 8
@@ -458,15 +457,27 @@ cdef int add_encoder_gradient(Task *task, Py_ssize_t rows, const real *da, bint 
     return 0
 
 
-cdef bint may_descend(const Task *task, Py_ssize_t rows, const real *da, double loss) noexcept nogil:
-    """Whether no element of the gradient can be beyond the limit: none is more than `rows` products of such numbers."""
+cdef inline bint rows_within(double most, Py_ssize_t rows, Py_ssize_t n, const real *x, Py_ssize_t ld) noexcept nogil:
+    cdef Py_ssize_t r
+    for r in range(rows):
+        if first_beyond(n, most, x + r * ld) < <size_t>n:
+            return False
+    return True
+
+
+cdef bint may_descend(const Task *task, Py_ssize_t rows, const real *da, const real *y, double loss) noexcept nogil:
+    """Whether no element of the gradient can be beyond the limit.
+
+    Each but h0's, which is in h0_sum, is a sum over the rows of products of two numbers of z, da, g and y (the
+    unrolled codes, NULL for stepwise: h lies within 1).
+    """
     cdef const Plan *p = task.plan
     cdef const Buffers *b = &task.buffers
     cdef double most = sqrt(task.descent.limit / rows)
-    cdef size_t n = rows * p.ld_k
-    return (isfinite(loss) and most > 1 and first_beyond(n, most, <const real *>b.z) == n
-            and first_beyond(n, most, <const real *>b.g) == n
-            and first_beyond(rows * p.ld_h, most, da) == <size_t>(rows * p.ld_h))
+    return (isfinite(loss) and most > 1 and rows_within(most, rows, p.K, <const real *>b.z, p.ld_k)
+            and rows_within(most, rows, p.K, <const real *>b.g, p.ld_k) and rows_within(most, rows, p.H, da, p.ld_h)
+            and (y == NULL or rows_within(most, rows, p.H, y, p.ld_h))
+            and rows_within(task.descent.limit, 1, p.H, <const real *>b.h0_sum, p.H))
 
 
 cdef int unroll_span(Task *task, const real *c_h, Py_ssize_t s) except -1 nogil:
@@ -554,6 +565,19 @@ cdef int unfold_block(Task *task, const real *theta, const real *data, bint accu
     return 0
 
 
+cdef void h0_gradient(Task *task, const real *da, const real *pull, Py_ssize_t ld_pull) noexcept nogil:
+    """h0_sum = (sum_n da_1) W_hh' - sum_n pull_1; step 1 is at the start of the span's buffers."""
+    cdef const Plan *p = task.plan
+    cdef const Buffers *b = &task.buffers
+    cdef Py_ssize_t H = p.H, n = task.block.n
+    cdef real *sums = <real *>b.sums
+    column_sums(n, H, da, p.ld_h, False, sums)
+    multiply(NULL, 1, H, H, <const real *>sums, H, &task.weights.W_hh_T, <const real *>NULL, 0, <real *>b.h0_sum, H)
+    if p.reconstruct_h0 and not p.unfold:
+        column_sums(n, H, pull, ld_pull, False, sums)
+        sgd_update(H, 1.0, <const real *>sums, <real *>b.h0_sum)
+
+
 cdef int block_gradient(Task *task, const real *theta, const real *data, bint accumulate, real *grad,
                         double *loss) except -1 nogil:
     """Add the block's loss; write its gradient to grad, or add it (accumulate)."""
@@ -564,10 +588,8 @@ cdef int block_gradient(Task *task, const real *theta, const real *data, bint ac
     cdef Py_ssize_t H = p.H, ld = p.ld_h, s, t0, t1, n, rows, ld_pull = 0
     cdef real *h = NULL
     cdef real *da = <real *>b.da
-    cdef real *sums = <real *>b.sums
     cdef const real *pull = NULL
     cdef const real *pull_next = NULL
-    cdef real *dh0
     if not p.unfold:
         pull = <const real *>(b.pull if p.tanh_decoder else b.g)
         pull_next = <const real *>b.pull_next
@@ -599,10 +621,14 @@ cdef int block_gradient(Task *task, const real *theta, const real *data, bint ac
         backward(task.team, &task.pulse, t1 - t0, rows, block.active + t0, active_at(block, t1), H,
                  <const real *>b.da_next, pull_next, ld, &w.W_hh_T,
                  <const real *>b.dcode if p.unfold else <const real *>NULL, pull, ld_pull, <const real *>h, da, ld)
-        if task.descent != NULL and may_descend(task, rows, da, loss[0]):
+        if t0 == 0:
+            h0_gradient(task, <const real *>da, pull, ld_pull)
+        if task.descent != NULL and may_descend(task, rows, <const real *>da,
+                                                <const real *>b.y if p.unfold else <const real *>NULL, loss[0]):
             # theta -= rate (its gradient): the same sums, of scaled rows, into theta itself.
             scale(rows * ld, -task.descent.rate, da)
             scale(rows * p.ld_k, -task.descent.rate, <real *>b.g)
+            scale(H, -task.descent.rate, <real *>b.h0_sum)
             task.descent.made = True
             accumulate = True
             grad = <real *>theta
@@ -617,14 +643,7 @@ cdef int block_gradient(Task *task, const real *theta, const real *data, bint ac
             memcpy(b.da_next, da, block.active[t0] * ld * sizeof(real))
             if pull != NULL:
                 copy_rows(block.active[t0], H, pull, ld_pull, <real *>b.pull_next, ld)
-    # dh0 += (sum_n da_1) W_hh' - sum_n pull_1; step 1 is still at the start of the span's buffers.
-    dh0 = <real *>h0_of(<const real *>grad, p)
-    column_sums(block.n, H, <const real *>da, ld, False, sums)
-    multiply(NULL, 1, H, H, <const real *>sums, H, &w.W_hh_T, <const real *>NULL, 0, <real *>b.h0_sum, H)
-    if p.reconstruct_h0 and not p.unfold:
-        column_sums(block.n, H, pull, ld_pull, False, sums)
-        sgd_update(H, 1.0, <const real *>sums, <real *>b.h0_sum)
-    sgd_update(H, -1.0, <const real *>b.h0_sum, dh0)
+    sgd_update(H, -1.0, <const real *>b.h0_sum, <real *>h0_of(<const real *>grad, p))
     return 0
 
 

@@ -120,7 +120,7 @@ def threads(n_jobs: Any) -> int:
     if int(n_jobs) > 0:
         return min(int(n_jobs), _MOST_THREADS)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, usable + 1 + int(n_jobs))
+    return min(max(1, usable + 1 + int(n_jobs)), _MOST_THREADS)
 
 
 def _integer(params: dict[str, Any], name: str, low: int) -> int:

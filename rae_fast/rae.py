@@ -406,7 +406,7 @@ class RAE(Estimator):
         >>> len(model.loss_curve_)
         3
         """
-        settings = training.one_update(self._settings())
+        settings = self._settings(one_update=True)
         if settings.solver.name == "lbfgs":
             raise ValueError("solver='lbfgs' needs all the data at once: use fit, or another solver")
         if not hasattr(self, "theta_"):
@@ -540,7 +540,7 @@ class RAE(Estimator):
         grad = np.empty_like(theta)
         form = self._objective(settings)
         loss = _sequence.loss_and_grad(theta, batch.data, batch.offsets, weights, form, grad, settings.max_memory,
-                                       settings.n_jobs)
+                                       self._threads())
         return loss, parameters.views(grad, form)
 
     def transform(self, X: Any) -> Floats:
@@ -929,13 +929,21 @@ class RAE(Estimator):
         if name in self._defaults():
             self.__dict__.pop("_checked", None)
 
-    def _settings(self) -> hyperparameters.Hyperparameters:
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self.__dict__.pop("_checked", None)
+
+    def _settings(self, one_update: bool = False) -> hyperparameters.Hyperparameters:
         """The hyper-parameters, checked once for as long as none is set: an update of a small model takes 2 us."""
-        settings: hyperparameters.Hyperparameters | None = self.__dict__.get("_checked")
-        if settings is None:
-            settings = hyperparameters.check(self.get_params())
-            self.__dict__["_checked"] = settings
-        return settings
+        both = self.__dict__.get("_checked")
+        if both is None:
+            params = self.get_params()
+            settings = hyperparameters.check(params)
+            both = settings, training.one_update(settings)
+            self.__dict__["_checked"] = both
+            if any(getattr(self, name) is not value for name, value in params.items()):
+                self.__dict__.pop("_checked", None)  # another thread has set one meanwhile
+        return both[one_update]
 
     def _theta(self, to_write: bool = False) -> Floats:
         """theta_, checked: users may write into it and even replace it.
@@ -1005,5 +1013,6 @@ class RAE(Estimator):
         if found != _STATE_FORMAT:
             raise ValueError(f"this pickle of an RAE has format {found!r}, but this version of rae_fast "
                              f"reads format {_STATE_FORMAT}")
-        self.__dict__.update({k: v for k, v in state.items() if k != "_state_format"})
+        self.__dict__.pop("_checked", None)
+        self.__dict__.update({k: v for k, v in state.items() if k not in ("_state_format", "_checked")})
 

@@ -6,7 +6,6 @@ stream, the sequences held out and the best parameters so far. A checkpoint is a
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import time
@@ -398,11 +397,6 @@ def with_passes(settings: Hyperparameters, n_sequences: int) -> Hyperparameters:
 
 def one_update(settings: Hyperparameters) -> Hyperparameters:
     """The settings of a single update, which is no part of a schedule."""
-    return _one_update(settings)
-
-
-@functools.lru_cache(maxsize=64)
-def _one_update(settings: Hyperparameters) -> Hyperparameters:
     return replace(settings, solver=replace(settings.solver, schedule="constant"), max_iter=1)
 
 

@@ -578,3 +578,48 @@ def test_the_short_way_refuses_what_the_long_way_explains():
             model.step(s, x)
     with pytest.raises(ValueError, match="n_jobs"):
         model.set_params(n_jobs=0).transform(X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sgd_refuses_what_would_overflow_anywhere(dtype):
+    """Also where a gradient is never made: h0's, through W_hh, and V's, through the unrolled codes."""
+    big = np.finfo(dtype).max
+    plain = {**PLAIN, "learning_rate": 0.1, "max_iter": 0, "random_state": 0}
+    for objective in ("unfold", "stepwise"):
+        model = RAE(4, **{**plain, "objective": objective}).fit(np.ones((1, 1), dtype))
+        p = model.parameters_
+        p["W_hh"][:], p["h0"][:], p["b_h"][:], p["V_hx"][:], p["W_xh"][:] = big / 2, 0, 0, 30, 0.01
+        before = model.theta_.copy()
+        with pytest.raises(FloatingPointError):
+            model.partial_fit(np.ones((1, 1), dtype))
+        np.testing.assert_array_equal(model.theta_, before)
+    X = np.full((2, 1), 100, dtype)
+    model = RAE(4, **{**plain, "objective": "unfold"}).fit(X)
+    p = model.parameters_
+    p["V_hh"][:], p["V_hx"][:], p["c_h"][:] = 0, 0, big / 3
+    before = model.theta_.copy()
+    with pytest.raises(FloatingPointError):
+        model.partial_fit(X)
+    np.testing.assert_array_equal(model.theta_, before)
+
+
+def test_checked_hyper_parameters_are_never_stale():
+    class Callback:
+        __hash__ = None
+
+        def __call__(self, model):
+            return None
+
+    X = np.eye(3)
+    model = RAE(4, random_state=0, callbacks=Callback(), max_iter=1).fit(X).partial_fit(X)
+    model.learning_rate = -1
+    with pytest.raises(ValueError, match="learning_rate"):
+        model.partial_fit(X)
+    model.set_params(learning_rate=0.1).partial_fit(X)
+    other = RAE(4, random_state=0, learning_rate=0.2).partial_fit(X)
+    model.__setstate__(other.__getstate__())
+    assert model._settings().solver.learning_rate == 0.2
+    assert "_checked" not in model.__getstate__() and "_checked" not in model._learned()
+    del model.learning_rate
+    with pytest.raises(AttributeError):
+        model.partial_fit(X)
