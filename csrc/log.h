@@ -1,4 +1,4 @@
-/* ln x for finite x >= 1, within 2 ULP; NaN and infinity become NaN.
+/* ln x for finite x >= 1, to some units in the last place; NaN and infinity become NaN.
  *
  * x = 2^e m with m in [sqrt(1/2), sqrt(2)); ln m = 2 artanh s, s = (m - 1) / (m + 1), |s| <= 0.172, by its Taylor
  * series, whose first term left out is below 2^-57 of s. No branch: a loop over it becomes vector code. */

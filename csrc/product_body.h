@@ -110,6 +110,12 @@ INLINE void K(columns)(size_t j, size_t n, const int late, size_t m, size_t k, c
 #undef PANEL_OF
 }
 
+/* Row length of the packed panel that starts at column j of n. */
+INLINE size_t K(width_at)(size_t j, size_t n)
+{
+    return n - j < K(WIDTH) ? (n - j + LANES - 1) / LANES * LANES : K(WIDTH);
+}
+
 /* Columns j0 to j1 (n at most; both multiples of WIDTH, except for n) of a product of n columns; the panels from the
  * last to the first with `backwards`. */
 INLINE void K(product_columns)(size_t j0, size_t j1, int backwards, const int late, size_t m, size_t n, size_t k,
@@ -120,8 +126,7 @@ INLINE void K(product_columns)(size_t j0, size_t j1, int backwards, const int la
     const size_t panels = (j1 - j0 + K(WIDTH) - 1) / K(WIDTH);
     for (size_t i = 0; i < panels; ++i) {
         const size_t j = j0 + (backwards ? panels - 1 - i : i) * K(WIDTH);
-        const size_t width = n - j < K(WIDTH) ? (n - j + LANES - 1) / LANES * LANES : K(WIDTH);
-        const size_t ldb = operand->ld ? operand->ld : width;
+        const size_t ldb = operand->ld ? operand->ld : K(width_at)(j, n);
         const REAL *b_j = operand->ld ? b + j : b + j * operand->rows;
         K(columns)(j, n, late, m, k, a, a_row, a_col, b_j + operand->row * ldb, ldb, init, ld_init, c, ldc);
     }
@@ -199,8 +204,7 @@ static void K(pack)(size_t k, size_t n, const REAL *b, size_t ldb, REAL *out)
 static void K(pack_transposed)(size_t k, size_t n, const REAL *b, size_t ldb, REAL *out)
 {
     for (size_t j = 0; j < n; j += K(WIDTH)) {
-        const size_t columns = n - j < K(WIDTH) ? n - j : K(WIDTH);
-        const size_t width = (columns + LANES - 1) / LANES * LANES;
+        const size_t columns = n - j < K(WIDTH) ? n - j : K(WIDTH), width = K(width_at)(j, n);
         for (size_t l = 0; l < columns; l += LANES)
             for (size_t p = 0; p < k; p += LANES) {
                 const size_t rows = columns - l < LANES ? columns - l : LANES, some = k - p < LANES ? k - p : LANES;
@@ -278,7 +282,7 @@ static void K(outer_share)(void *argument, size_t member, size_t members)
                             to[e] = from[e];
             }
             for (size_t j = 0; j < n; j += K(WIDTH)) {
-                const size_t width = n - j < K(WIDTH) ? (n - j + LANES - 1) / LANES * LANES : K(WIDTH);
+                const size_t width = K(width_at)(j, n);
                 for (size_t i = 0; i < columns; i += TILE_ROWS) {
                     const size_t some = columns - i < TILE_ROWS ? columns - i : TILE_ROWS;
                     REAL *c = x->c + (i0 + i) * ldc;

@@ -12,7 +12,7 @@ typedef struct {
     size_t steps;
     const size_t *active;
     size_t n;
-    const REAL *before;      /* rows of the step before the first, NULL where that is 0 and stays out */
+    const REAL *before;      /* rows of the step before the first; NULL if their product is already in h */
     size_t ld_before;
     const rae_operand *w;
     const REAL *bias;        /* (n), or NULL: the rows hold what is added */

@@ -39,7 +39,6 @@ cdef struct Job:
     const Weights *weights
     Reader *readers
     rae_team *team            # that shares every product, or NULL
-    Py_ssize_t N
     Py_ssize_t blocks
     Py_ssize_t *first         # (blocks + 1) places in the order
     const Py_ssize_t *order
@@ -160,7 +159,7 @@ cdef int run(Job *job, const real *theta, const real *source, Py_ssize_t N, cons
                 for i in range(members):
                     take_reader(space, &plan, &extent, sizeof(real), job.codes, &job.readers[i])
                     job.readers[i].pulse.alone = i > 0
-        job.plan, job.weights, job.N = &plan, &weights, N
+        job.plan, job.weights = &plan, &weights
         job.offsets, job.theta, job.source, job.out = offsets, theta, source, out
         job.single = sizeof(real) == sizeof(float)
         with nogil:

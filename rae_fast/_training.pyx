@@ -315,18 +315,16 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
                 descent.made = False
                 batch_gradient(work, &theta[0], &data[0, 0], &offsets[0], n,
                                &run.order[run.position], w, grad, &descent if plain else NULL, &loss)
-                if descent.made:
-                    pass
-                elif not isfinite(loss) or first_beyond(size, limit, grad) < <size_t>size:
-                    status = 3
-                    break
-                elif scale_ != NULL:
-                    for i in range(size):
-                        scratch_[i] = <real>(grad[i] * (scale_[i] / unit))
-                    if first_beyond(size, <real>limit_scaled, scratch_) < <size_t>size:
+                if not descent.made:
+                    if not isfinite(loss) or first_beyond(size, limit, grad) < <size_t>size:
                         status = 3
                         break
-                if not descent.made:
+                    if scale_ != NULL:
+                        for i in range(size):
+                            scratch_[i] = <real>(grad[i] * (scale_[i] / unit))
+                        if first_beyond(size, <real>limit_scaled, scratch_) < <size_t>size:
+                            status = 3
+                            break
                     update(&settings, rate, t0 + run.n_updates + 1, size, grad, first_, second_, scale_, unit,
                            scratch_, &theta[0])
                 updated = True

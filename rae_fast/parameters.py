@@ -62,20 +62,16 @@ def stacked(theta: Floats, form: Form) -> tuple[Floats, ...]:
     For tied parameters V is the transposed view of W.
     """
     H, K = form.n_hidden, form.n_hidden + form.n_inputs
-    ends = np.cumsum([K * H, H, H, 0 if form.tied else H * K, K])
-    W, b_h, h0, V, c = np.split(theta, ends[:-1])
-    W = W.reshape(K, H)
-    return W, b_h, h0, W.T if form.tied else V.reshape(H, K), c
+    end = K * H
+    W = theta[:end].reshape(K, H)
+    V = W.T if form.tied else theta[end + 2 * H:2 * end + 2 * H].reshape(H, K)
+    return W, theta[end:end + H], theta[end + H:end + 2 * H], V, theta[len(theta) - K:]
 
 
 def views(theta: Floats, form: Form) -> dict[str, Floats]:
     """The eight named parameters as views into theta: writing to one writes to theta."""
-    H, I = form.n_hidden, form.n_inputs
-    K = H + I
-    end = K * H
-    W = theta[:end].reshape(K, H)
-    b_h, h0, c = theta[end:end + H], theta[end + H:end + 2 * H], theta[len(theta) - K:]
-    V = W.T if form.tied else theta[end + 2 * H:2 * end + 2 * H].reshape(H, K)
+    H = form.n_hidden
+    W, b_h, h0, V, c = stacked(theta, form)
     return {"W_xh": W[H:], "W_hh": W[:H], "b_h": b_h, "h0": h0,
             "V_hh": V[:, :H], "V_hx": V[:, H:], "c_h": c[:H], "c_x": c[H:]}
 

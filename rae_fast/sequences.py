@@ -6,7 +6,6 @@ the offsets between them. A 3-D array is re-shaped, not copied, where its memory
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -22,8 +21,7 @@ Integers = NDArray[np.intp]
 _KINDS = {"O": "objects", "S": "byte strings", "U": "strings", "T": "strings",
           "M": "dates", "m": "time differences", "V": "records"}
 
-_NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
-_MOST = {dtype: float(np.finfo(dtype).max) for dtype in _NATIVE}
+_MOST = {np.dtype(t): float(np.finfo(t).max) for t in (np.float32, np.float64)}
 
 # Elements checked for NaN at a time: about 50 ms, so that Ctrl-C is heard in between.
 _CHECK_AT_ONCE = 1 << 25
@@ -97,27 +95,12 @@ def as_batch(X: Any, *, dtype: np.dtype[Any] | None = None, n_features: int | No
         sizes beyond the BLAS integer, and for anything that is not an array of real numbers:
         objects, strings, complex numbers, sparse matrices, arrays with masked values.
     """
-    if type(X) is np.ndarray and X.dtype in _NATIVE and X.flags.carray and (dtype is None or X.dtype == dtype):
-        if X.ndim == 2 or (X.ndim == 3 and len(X)):
-            n, length, features = X.shape if X.ndim == 3 else (1, *X.shape)
-            _check_shape((length, features), "X", n_features)
-            offsets = _one_sequence(length) if n == 1 else np.arange(0, n * length + 1, length, dtype=np.intp)
-            batch = Batch(X.reshape(-1, features), offsets, is_list=False)
-            _check_finite(batch)
-            return batch
     if isinstance(X, (list, tuple)):
         batch = _from_list(X, dtype, n_features)
     else:
         batch = _from_array(X, dtype, n_features)
     _check_finite(batch)
     return batch
-
-
-@functools.lru_cache(maxsize=256)
-def _one_sequence(length: int) -> Integers:
-    offsets = np.array([0, length], dtype=np.intp)
-    offsets.flags.writeable = False
-    return offsets
 
 
 def _from_array(X: Any, dtype: np.dtype[Any] | None, n_features: int | None) -> Batch:
@@ -166,6 +149,8 @@ def _from_list(X: Any, dtype: np.dtype[Any] | None, n_features: int | None) -> B
 
 def _as_numbers(value: Any, what: str) -> NDArray[Any]:
     """value as an array of real numbers of any kind; `what` names it in messages."""
+    if type(value) is np.ndarray and value.dtype.kind in "fiub":
+        return value
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{what} has masked values; fill them or cut the sequence first")
     if hasattr(value, "tocsr") or hasattr(value, "tocoo"):
@@ -194,6 +179,8 @@ def _as_floats(array: NDArray[Any], dtype: np.dtype[Any] | None) -> Floats:
     """Native, aligned and C-contiguous; a copy only where the array is not already so."""
     if dtype is None:
         dtype = _float_dtype(array)
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
     with np.errstate(over="ignore"):  # becomes inf, which the check for finite values names
         return np.require(array, dtype=dtype, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
@@ -249,11 +236,10 @@ def check_distributions(batch: Batch) -> None:
 
 def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Floats:
     """A finite (n, n_columns) float array of the model's dtype, such as codes."""
-    ready = type(value) is np.ndarray and value.dtype == dtype and value.flags.carray
-    array = value if ready else _as_numbers(value, what)
+    array = _as_numbers(value, what)
     if array.ndim != 2 or array.shape[1] != n_columns or array.shape[0] == 0:
         raise ValueError(f"{what} has shape {array.shape}; expected (n, {n_columns}) with n >= 1")
-    floats = array if ready else _as_floats(array, dtype)
+    floats = _as_floats(array, dtype)
     position = _first_not_finite(floats.reshape(-1))
     if position is not None:
         row, column = divmod(position, n_columns)

@@ -145,6 +145,26 @@ def test_no_thread_is_left():
     assert len(os.listdir("/proc/self/task")) <= before
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
+@pytest.mark.parametrize("n_hidden, n_sequences", [(32, 64), (200, 1)], ids=["parts of a batch", "one sequence"])
+def test_threads_there_are(n_hidden, n_sequences):
+    """Without any, all of this file would pass: both kinds of work start a team, and its other member computes."""
+    X = np.random.default_rng(0).standard_normal((n_sequences, 100, 4))
+    before, seen, times = set(os.listdir("/proc/self/task")), [], []
+
+    def look(model):
+        seen.append(set(os.listdir("/proc/self/task")) - before)
+        for member in seen[-1]:
+            # nanoseconds on a CPU, where the kernel counts them
+            schedstat = Path(f"/proc/self/task/{member}/schedstat")
+            times.append(int(schedstat.read_text().split()[0]) if schedstat.exists() else len(times))
+
+    RAE(n_hidden, n_jobs=2, max_iter=40, init="normal", batch_size=64, callbacks=look, report_every=1,
+        random_state=0).fit(X)
+    assert seen and all(len(members) == 1 for members in seen)
+    assert times[-1] > times[0]
+
+
 def test_many_python_threads_share_a_model():
     X = np.random.default_rng(0).standard_normal((300, 30, 4))
     model = RAE(48, n_jobs=2, max_iter=1, random_state=0).fit(X)
