@@ -1,11 +1,13 @@
 """RAE: what its methods return, how it learns, how it is kept."""
 
 import copy
+import functools
 import os
 import pickle
 import signal
 import threading
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -386,6 +388,26 @@ def test_ctrl_c_in_one_long_gradient_keeps_the_parameters():
     theta = model.theta_.copy()
     assert interrupted(lambda: [model.partial_fit(X) for _ in range(100)], 0.1) < 5
     assert np.isfinite(model.theta_).all() and model.theta_.shape == theta.shape
+
+
+@pytest.mark.parametrize("objective", ["stepwise", "unfold"])
+def test_ctrl_c_never_leaves_half_an_update(objective):
+    """Plain SGD of one span writes into theta sum by sum: whenever Ctrl-C comes, all of them or none are there."""
+    X = np.random.default_rng(0).standard_normal((1, 100, 50)).astype(np.float32)
+    params = {**PLAIN, "objective": objective, "max_iter": 10**9, "tol": 0, "learning_rate": 1e-4, "random_state": 0,
+              "init_scale": 0.02}
+    found, expected = [], {}
+    for after in np.linspace(0.06, 0.3, 12):
+        model = RAE(600, **params)
+        assert interrupted(functools.partial(model.fit, X), after) < 5
+        found.append((model.n_updates_, zlib.crc32(model.theta_)))
+
+    def record(model):
+        expected[model.n_updates_] = zlib.crc32(model.theta_)
+
+    record(RAE(600, **{**params, "max_iter": 0}).fit(X))
+    RAE(600, **{**params, "max_iter": max(n for n, _ in found)}, callbacks=record, report_every=1).fit(X)
+    assert found == [(n, expected[n]) for n, _ in found]
 
 
 # ---- objectives and outputs ------------------------------------------------------------------------------
