@@ -97,6 +97,14 @@ INLINE REAL K(lane_max)(VEC v)
     return v[0];
 }
 
+/* Whether every lane of a comparison is true. */
+INLINE int K(all_lanes)(IVEC mask)
+{
+    for (size_t half = LANES / 2; half > 0; half /= 2)
+        mask &= (IVEC)K(turned)((VEC)mask, half);
+    return mask[0] != 0;
+}
+
 /* ---- copies ---------------------------------------------------------------------------------- */
 
 INLINE void K(copy_row)(size_t n, const REAL *x, REAL *y)
@@ -399,10 +407,7 @@ static size_t K(first_beyond)(size_t n, REAL limit, const REAL *x)
         if (j < end)
             within[0] &= (IVEC)((VEC)((IVEC)K(load)(x + j) & ~sign_bit) <= limit);
         within[0] &= within[1];
-        INT all = -1;
-        for (size_t l = 0; l < LANES; ++l)
-            all &= within[0][l];
-        if (!all)
+        if (!K(all_lanes)(within[0]))
             break;
         i = end;
     }
@@ -412,7 +417,8 @@ static size_t K(first_beyond)(size_t n, REAL limit, const REAL *x)
     return n;
 }
 
-static void K(column_sums)(size_t rows, size_t n, const REAL *x, size_t ldx, int accumulate, REAL *out)
+static void K(column_sums)(size_t rows, size_t n, const REAL *x, size_t ldx, REAL factor, int accumulate,
+                           REAL *out)
 {
     for (size_t j = 0; j < n; j += LANES) {
         const size_t some = n - j < LANES ? n - j : LANES;
@@ -420,7 +426,7 @@ static void K(column_sums)(size_t rows, size_t n, const REAL *x, size_t ldx, int
         VEC sums[2] = {{0}, {0}};
         for (size_t i = 0; i < rows; ++i)
             sums[i & 1] += whole ? K(load)(x + i * ldx + j) : K(load_part)(x + i * ldx + j, some);
-        sums[0] += sums[1];
+        sums[0] = (sums[0] + sums[1]) * factor;
         if (accumulate)
             sums[0] += whole ? K(load)(out + j) : K(load_part)(out + j, some);
         if (whole)
@@ -428,12 +434,6 @@ static void K(column_sums)(size_t rows, size_t n, const REAL *x, size_t ldx, int
         else
             K(store_part)(out + j, sums[0], some);
     }
-}
-
-static void K(scale)(size_t n, REAL factor, REAL *x)
-{
-    for (size_t i = 0; i < n; ++i)
-        x[i] *= factor;
 }
 
 #include "product_body.h"
@@ -473,7 +473,6 @@ static const TABLE K(table) = {
     .rprop_update = K(rprop_update),
     .first_beyond = K(first_beyond),
     .column_sums = K(column_sums),
-    .scale = K(scale),
     .packed_size = K(packed_size),
     .pack = K(pack),
     .pack_transposed = K(pack_transposed),

@@ -11,21 +11,14 @@ enum { K(WIDTH) = PANEL * LANES };
 /* The partial sums that a tile of v vectors in all is split into, so that 8 to 12 multiply-adds are under way. */
 #define CHAINS(v) ((v) >= 8 ? 1 : (v) >= 4 ? 2 : (v) >= 2 ? 4 : 8)
 
-/* c[i, 0 : nv * LANES] = init[i, ...] + sum_p a(i, p) b[p, ...] for mr rows; init NULL for 0. With `partial`, only
- * the first `tail` lanes of the last vector belong to init and c. With `late`, init is added to the whole sum: to a
- * large number, many small ones one by one would be lost. */
-INLINE void K(tile)(const int mr, const int nv, const int chains, const int partial, const int late, size_t k, const REAL *a,
-                    size_t a_row, size_t a_col, const REAL *b, size_t ldb, const REAL *init, size_t ld_init,
-                    size_t tail, REAL *c, size_t ldc)
+/* s[i][v] = sum_p a(i, p) b[p, v * LANES ...] for mr rows and nv vectors, from what s holds. s has rows for all
+ * `chains` partial sums. */
+INLINE void K(tile_sum)(const int mr, const int nv, const int chains, size_t k, const REAL *a, size_t a_row, size_t a_col,
+                        const REAL *b, size_t ldb, VEC s[][PANEL])
 {
-    VEC s[TILE_ROWS > 8 ? TILE_ROWS : 8][PANEL];
-    for (int i = 0; i < mr * chains; ++i)
-        for (int v = 0; v < nv; ++v) {
+    for (int i = mr; i < mr * chains; ++i)
+        for (int v = 0; v < nv; ++v)
             s[i][v] = (VEC){0};
-            if (!late && init && i < mr)
-                s[i][v] = partial && v == nv - 1 ? K(load_part)(init + i * ld_init + v * LANES, tail)
-                                                 : K(load)(init + i * ld_init + v * LANES);
-        }
     size_t p = 0;
     if (chains > 1)
         for (; p + chains <= k; p += chains)
@@ -47,15 +40,44 @@ INLINE void K(tile)(const int mr, const int nv, const int chains, const int part
             for (int v = 0; v < nv; ++v)
                 s[i][v] += a[i * a_row] * b_p[v];
     }
-    for (int q = 1; q < chains; ++q)
-        for (int i = 0; i < mr; ++i)
-            for (int v = 0; v < nv; ++v)
-                s[i][v] += s[q * mr + i][v];
+#define FOLD(half)                                                                                           \
+    if (chains >= 2 * (half))                                                                                \
+        for (int i = 0; i < (half) * mr; ++i)                                                                \
+            for (int v = 0; v < nv; ++v)                                                                     \
+                s[i][v] += s[i + (half) * mr][v];
+    FOLD(4)
+    FOLD(2)
+    FOLD(1)
+#undef FOLD
+}
+
+/* c[i, 0 : nv * LANES] = init[i, ...] + sum_p a(i, p) b[p, ...] for mr rows; init NULL for 0. With `partial`, only
+ * the first `tail` lanes of the last vector belong to init and c. With `late`, init is added to `factor` times the whole
+ * sum: to a large number, many small ones one by one would be lost. */
+INLINE void K(tile)(const int mr, const int nv, const int chains, const int partial, int late, REAL factor, size_t k,
+                    const REAL *a, size_t a_row, size_t a_col, const REAL *b, size_t ldb, const REAL *init, size_t ld_init,
+                    size_t tail, REAL *c, size_t ldc)
+{
+    VEC s[TILE_ROWS > 8 ? TILE_ROWS : 8][PANEL];
     for (int i = 0; i < mr; ++i)
         for (int v = 0; v < nv; ++v) {
-            if (late && init)
-                s[i][v] += partial && v == nv - 1 ? K(load_part)(init + i * ld_init + v * LANES, tail)
-                                                  : K(load)(init + i * ld_init + v * LANES);
+            s[i][v] = (VEC){0};
+            if (init && !late)
+                s[i][v] = partial && v == nv - 1 ? K(load_part)(init + i * ld_init + v * LANES, tail)
+                                                 : K(load)(init + i * ld_init + v * LANES);
+        }
+    K(tile_sum)(mr, nv, chains, k, a, a_row, a_col, b, ldb, s);
+    /* All loads before the first store: a load that overlaps the masked part of a store still under way waits for it. */
+    if (late)
+        for (int i = 0; i < mr; ++i)
+            for (int v = 0; v < nv; ++v) {
+                s[i][v] *= factor;
+                if (init)
+                    s[i][v] += partial && v == nv - 1 ? K(load_part)(init + i * ld_init + v * LANES, tail)
+                                                      : K(load)(init + i * ld_init + v * LANES);
+            }
+    for (int i = 0; i < mr; ++i)
+        for (int v = 0; v < nv; ++v) {
             if (partial && v == nv - 1)
                 K(store_part)(c + i * ldc + v * LANES, s[i][v], tail);
             else
@@ -64,12 +86,12 @@ INLINE void K(tile)(const int mr, const int nv, const int chains, const int part
 }
 
 /* All m rows of one panel: tiles of TILE_ROWS rows, then what is left in smaller ones. */
-INLINE void K(panel)(const int nv, const int partial, const int late, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col,
+INLINE void K(panel)(const int nv, const int partial, int late, REAL factor, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col,
                      const REAL *b, size_t ldb, const REAL *init, size_t ld_init, size_t tail, REAL *c, size_t ldc)
 {
     size_t i = 0;
 #define ROWS(mr)                                                                                             \
-    K(tile)(mr, nv, CHAINS(mr * nv), partial, late, k, a + i * a_row, a_row, a_col, b, ldb,                  \
+    K(tile)(mr, nv, CHAINS(mr * nv), partial, late, factor, k, a + i * a_row, a_row, a_col, b, ldb,                  \
             init ? init + i * ld_init : NULL, ld_init, tail, c + i * ldc, ldc)
     for (; i + TILE_ROWS <= m; i += TILE_ROWS)
         ROWS(TILE_ROWS);
@@ -88,26 +110,46 @@ INLINE void K(panel)(const int nv, const int partial, const int late, size_t m, 
 #undef ROWS
 }
 
+/* A function of its own for every width: in one for all, gcc kept loop counters on the stack. */
+#define PANEL_FUNCTION(name, nv, partial)                                                                    \
+    static __attribute__((noinline)) void K(name)(int late, REAL factor, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col, \
+                                                  const REAL *b, size_t ldb, const REAL *init, size_t ld_init, \
+                                                  size_t tail, REAL *c, size_t ldc)                          \
+    {                                                                                                        \
+        K(panel)(nv, partial, late, factor, m, k, a, a_row, a_col, b, ldb, init, ld_init, tail, c, ldc);             \
+    }
+#if PANEL > 2
+PANEL_FUNCTION(panel_3, 3, 0)
+PANEL_FUNCTION(panel_3_part, 3, 1)
+#endif
+PANEL_FUNCTION(panel_2, 2, 0)
+PANEL_FUNCTION(panel_2_part, 2, 1)
+PANEL_FUNCTION(panel_1, 1, 0)
+PANEL_FUNCTION(panel_1_part, 1, 1)
+#undef PANEL_FUNCTION
+
 /* Columns [j, n) of one panel that starts at column j, b at its first row. */
-INLINE void K(columns)(size_t j, size_t n, const int late, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col,
+INLINE void K(columns)(size_t j, size_t n, int late, REAL factor, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col,
                        const REAL *b, size_t ldb, const REAL *init, size_t ld_init, REAL *c, size_t ldc)
 {
-    const size_t left = n - j;
-#define PANEL_OF(nv, partial, tail)                                                                          \
-    K(panel)(nv, partial, late, m, k, a, a_row, a_col, b, ldb, init ? init + j : NULL, ld_init, tail, c + j, ldc)
-    if (left >= K(WIDTH))
-        PANEL_OF(PANEL, 0, 0);
-    else if (left > 2 * LANES)
-        PANEL_OF(PANEL, 1, left - 2 * LANES); /* where PANEL is 2, the line above has taken these */
-    else if (left == 2 * LANES)
-        PANEL_OF(2, 0, 0);
-    else if (left > LANES)
-        PANEL_OF(2, 1, left - LANES);
-    else if (left == LANES)
-        PANEL_OF(1, 0, 0);
-    else
-        PANEL_OF(1, 1, left);
-#undef PANEL_OF
+    static void (*const widths[2][3])(int, REAL, size_t, size_t, const REAL *, size_t, size_t, const REAL *, size_t,
+                                      const REAL *, size_t, size_t, REAL *, size_t) = {
+        {K(panel_1), K(panel_2),
+#if PANEL > 2
+         K(panel_3)},
+#else
+        },
+#endif
+        {K(panel_1_part), K(panel_2_part),
+#if PANEL > 2
+         K(panel_3_part)},
+#else
+        },
+#endif
+    };
+    const size_t left = n - j, vectors = left >= K(WIDTH) ? PANEL : (left + LANES - 1) / LANES, tail = left % LANES;
+    widths[left < K(WIDTH) && tail][vectors - 1](late, factor, m, k, a, a_row, a_col, b, ldb, init ? init + j : NULL, ld_init,
+                                                 tail, c + j, ldc);
 }
 
 /* Row length of the packed panel that starts at column j of n. */
@@ -116,19 +158,26 @@ INLINE size_t K(width_at)(size_t j, size_t n)
     return n - j < K(WIDTH) ? (n - j + LANES - 1) / LANES * LANES : K(WIDTH);
 }
 
+/* The panel of an operand of n columns that starts at column j, at the first row in use. */
+INLINE const REAL *K(panel_at)(const rae_operand *operand, size_t j, size_t n, size_t *ldb)
+{
+    const REAL *b = operand->b;
+    *ldb = operand->ld ? operand->ld : K(width_at)(j, n);
+    return (operand->ld ? b + j : b + j * operand->rows) + operand->row * *ldb;
+}
+
 /* Columns j0 to j1 (n at most; both multiples of WIDTH, except for n) of a product of n columns; the panels from the
  * last to the first with `backwards`. */
-INLINE void K(product_columns)(size_t j0, size_t j1, int backwards, const int late, size_t m, size_t n, size_t k,
+INLINE void K(product_columns)(size_t j0, size_t j1, int backwards, int late, REAL factor, size_t m, size_t n, size_t k,
                                const REAL *a, size_t a_row, size_t a_col, const rae_operand *operand,
                                const REAL *init, size_t ld_init, REAL *c, size_t ldc)
 {
-    const REAL *b = operand->b;
     const size_t panels = (j1 - j0 + K(WIDTH) - 1) / K(WIDTH);
     for (size_t i = 0; i < panels; ++i) {
         const size_t j = j0 + (backwards ? panels - 1 - i : i) * K(WIDTH);
-        const size_t ldb = operand->ld ? operand->ld : K(width_at)(j, n);
-        const REAL *b_j = operand->ld ? b + j : b + j * operand->rows;
-        K(columns)(j, n, late, m, k, a, a_row, a_col, b_j + operand->row * ldb, ldb, init, ld_init, c, ldc);
+        size_t ldb;
+        const REAL *b = K(panel_at)(operand, j, n, &ldb);
+        K(columns)(j, n, late, factor, m, k, a, a_row, a_col, b, ldb, init, ld_init, c, ldc);
     }
 }
 
@@ -148,7 +197,7 @@ static void K(product_share)(void *argument, size_t member, size_t members)
     const K(product_work) *const x = argument;
     size_t j0, j1;
     rae_share(x->n, K(WIDTH), member, members, &j0, &j1);
-    K(product_columns)(j0, j1, 0, 0, x->m, x->n, x->k, x->a, x->a_row, x->a_col, x->b, x->init, x->ld_init, x->c, x->ldc);
+    K(product_columns)(j0, j1, 0, 0, 1, x->m, x->n, x->k, x->a, x->a_row, x->a_col, x->b, x->init, x->ld_init, x->c, x->ldc);
 }
 
 static void K(product)(rae_team *team, size_t m, size_t n, size_t k, const REAL *a, size_t a_row, size_t a_col,
@@ -244,6 +293,7 @@ typedef struct {
     size_t lda;
     const REAL *b;
     size_t ldb;
+    REAL factor;
     int accumulate;
     REAL *scratch, *c;
     size_t ldc;
@@ -258,7 +308,7 @@ static void K(outer_share)(void *argument, size_t member, size_t members)
     if (!K(sum_packs)(x->m, n, k)) {
         const rae_operand operand = {x->b, x->ldb, 0, 0};
         REAL *c = x->c + m0 * ldc;
-        K(product_columns)(0, n, 0, 1, m1 - m0, n, k, x->a + m0, 1, lda, &operand, x->accumulate ? c : NULL, ldc, c, ldc);
+        K(product_columns)(0, n, 0, 1, x->factor, m1 - m0, n, k, x->a + m0, 1, lda, &operand, x->accumulate ? c : NULL, ldc, c, ldc);
         return;
     }
     REAL *packed_a = x->scratch + member * K(sum_scratch)(x->m, n, k);
@@ -286,7 +336,7 @@ static void K(outer_share)(void *argument, size_t member, size_t members)
                 for (size_t i = 0; i < columns; i += TILE_ROWS) {
                     const size_t some = columns - i < TILE_ROWS ? columns - i : TILE_ROWS;
                     REAL *c = x->c + (i0 + i) * ldc;
-                    K(columns)(j, n, 1, some, rows, packed_a + i * rows, 1, TILE_ROWS, packed_b + j * rows, width,
+                    K(columns)(j, n, 1, x->factor, some, rows, packed_a + i * rows, 1, TILE_ROWS, packed_b + j * rows, width,
                                x->accumulate || p > 0 ? c : NULL, ldc, c, ldc);
                 }
             }
@@ -295,10 +345,9 @@ static void K(outer_share)(void *argument, size_t member, size_t members)
 }
 
 static void K(outer)(rae_team *team, size_t m, size_t n, size_t k, const REAL *a, size_t lda, const REAL *b,
-                     size_t ldb, int accumulate, REAL *scratch, REAL *c, size_t ldc)
+                     size_t ldb, REAL factor, int accumulate, REAL *scratch, REAL *c, size_t ldc)
 {
-    K(outer_work) work = {m, n, k, a, lda, b, ldb, accumulate, scratch, c, ldc};
+    K(outer_work) work = {m, n, k, a, lda, b, ldb, factor, accumulate, scratch, c, ldc};
     rae_together(team, K(outer_share), &work);
 }
 
-#undef CHAINS

@@ -69,11 +69,9 @@ typedef struct {
         /* First i with !(|x[i]| <= limit), NaN included; n if there is none. */                   \
         size_t (*first_beyond)(size_t n, T limit, const T *x);                                     \
                                                                                                    \
-        /* out[j] = sum_i x[i, j] (accumulate: out[j] += ...), x (rows, n). */                     \
-        void (*column_sums)(size_t rows, size_t n, const T *x, size_t ldx, int accumulate, T *out);\
-                                                                                                   \
-        /* x[i] *= factor */                                                                       \
-        void (*scale)(size_t n, T factor, T *x);                                                   \
+        /* out[j] = factor sum_i x[i, j] (accumulate: out[j] += ...), x (rows, n). */              \
+        void (*column_sums)(size_t rows, size_t n, const T *x, size_t ldx, T factor, int accumulate, \
+                            T *out);                                                               \
                                                                                                    \
         /* Matrix products: product_body.h. Elements of the panels of a matrix (k, n); b (k, n) into them; the \
          * transpose of b (n, k) into them. */                                                     \
@@ -87,10 +85,10 @@ typedef struct {
         void (*product)(rae_team *team, size_t m, size_t n, size_t k, const T *a, size_t a_row, size_t a_col, \
                         const rae_operand *b, const T *init, size_t ld_init, T *c, size_t ldc);    \
                                                                                                    \
-        /* c (m, n) = a' b (accumulate: c += a' b) for rows a (k, m) and b (k, n) that are readable up to a full \
+        /* c (m, n) = factor a' b (accumulate: c += ...) for rows a (k, m) and b (k, n) that are readable up to a full \
          * vector. scratch: sum_scratch(m, n, k) elements for every member of the team, which shares the rows of c. */ \
         void (*outer)(rae_team *team, size_t m, size_t n, size_t k, const T *a, size_t lda, const T *b, \
-                      size_t ldb, int accumulate, T *scratch, T *c, size_t ldc);                   \
+                      size_t ldb, T factor, int accumulate, T *scratch, T *c, size_t ldc);                   \
         size_t (*sum_scratch)(size_t m, size_t n, size_t k);                                                \
                                                                                                    \
         /* Recurrences over packed rows (steps_body.h): step t has active[t] of them, never more than the step \

@@ -8,6 +8,92 @@
  * step goes through the panels of the operand backwards: what the nearer cache still holds of it is used again
  * (docs/performance.md, "Serpentine"). A team's members each take some panels, and meet after every step. */
 
+/* A step of one row, in one panel of nv vectors: the sum goes on to tanh, or to its derivative, in registers. */
+INLINE void K(forward_panel)(const int nv, size_t k, const REAL *before, const REAL *b, size_t ldb, const REAL *init,
+                             int squash, REAL *h)
+{
+    VEC s[8][PANEL];
+    for (int v = 0; v < nv; ++v)
+        s[0][v] = K(load)(init + v * LANES);
+    K(tile_sum)(1, nv, CHAINS(nv), k, before, 0, 1, b, ldb, s);
+    for (int v = 0; v < nv; ++v)
+        K(store)(h + v * LANES, squash ? K(tanh_vec)(s[0][v]) : s[0][v]);
+}
+
+INLINE void K(backward_panel)(const int nv, size_t k, const REAL *d_next, const REAL *b, size_t ldb, const REAL *pull,
+                              const REAL *h, REAL *d)
+{
+    VEC s[8][PANEL];
+    for (int v = 0; v < nv; ++v)
+        s[0][v] = K(load)(d + v * LANES);
+    K(tile_sum)(1, nv, CHAINS(nv), k, d_next, 0, 1, b, ldb, s);
+    for (int v = 0; v < nv; ++v) {
+        if (pull)
+            s[0][v] -= K(load)(pull + v * LANES);
+        if (h) {
+            const VEC h_v = K(load)(h + v * LANES);
+            s[0][v] *= (REAL)1 - h_v * h_v;
+        }
+        K(store)(d + v * LANES, s[0][v]);
+    }
+}
+
+/* A function of its own for each width, as in product_body.h. */
+#define OF_WIDTH(nv)                                                                                         \
+    static __attribute__((noinline)) void K(forward_panel_##nv)(size_t k, const REAL *before, const REAL *b, size_t ldb, \
+                                                                const REAL *init, int squash, REAL *h)       \
+    {                                                                                                        \
+        K(forward_panel)(nv, k, before, b, ldb, init, squash, h);                                            \
+    }                                                                                                        \
+    static __attribute__((noinline)) void K(backward_panel_##nv)(size_t k, const REAL *d_next, const REAL *b, size_t ldb, \
+                                                                 const REAL *pull, const REAL *h, REAL *d)   \
+    {                                                                                                        \
+        K(backward_panel)(nv, k, d_next, b, ldb, pull, h, d);                                                \
+    }
+OF_WIDTH(1)
+OF_WIDTH(2)
+#if PANEL > 2
+OF_WIDTH(3)
+#endif
+#undef OF_WIDTH
+
+static void K(forward_row)(size_t j0, size_t j1, int backwards, size_t n, size_t k, const REAL *before,
+                           const rae_operand *w, const REAL *init, int squash, REAL *h)
+{
+    const size_t panels = (j1 - j0 + K(WIDTH) - 1) / K(WIDTH);
+    for (size_t i = 0; i < panels; ++i) {
+        const size_t j = j0 + (backwards ? panels - 1 - i : i) * K(WIDTH);
+        size_t ldb;
+        const REAL *b = K(panel_at)(w, j, n, &ldb);
+        switch (K(width_at)(j, n) / LANES) {
+#if PANEL > 2
+        case 3: K(forward_panel_3)(k, before, b, ldb, init + j, squash, h + j); break;
+#endif
+        case 2: K(forward_panel_2)(k, before, b, ldb, init + j, squash, h + j); break;
+        default: K(forward_panel_1)(k, before, b, ldb, init + j, squash, h + j);
+        }
+    }
+}
+
+static void K(backward_row)(size_t j0, size_t j1, int backwards, size_t n, size_t k, const REAL *d_next,
+                            const rae_operand *w, const REAL *pull, const REAL *h, REAL *d)
+{
+    const size_t panels = (j1 - j0 + K(WIDTH) - 1) / K(WIDTH);
+    for (size_t i = 0; i < panels; ++i) {
+        const size_t j = j0 + (backwards ? panels - 1 - i : i) * K(WIDTH);
+        size_t ldb;
+        const REAL *b = K(panel_at)(w, j, n, &ldb);
+        const REAL *pull_j = pull ? pull + j : NULL, *h_j = h ? h + j : NULL;
+        switch (K(width_at)(j, n) / LANES) {
+#if PANEL > 2
+        case 3: K(backward_panel_3)(k, d_next, b, ldb, pull_j, h_j, d + j); break;
+#endif
+        case 2: K(backward_panel_2)(k, d_next, b, ldb, pull_j, h_j, d + j); break;
+        default: K(backward_panel_1)(k, d_next, b, ldb, pull_j, h_j, d + j);
+        }
+    }
+}
+
 typedef struct {
     size_t steps;
     const size_t *active;
@@ -40,10 +126,12 @@ static void K(forward_share)(void *argument, size_t member, size_t members)
     REAL *h = x->h;
     for (size_t t = 0; t < x->steps; ++t) {
         const size_t rows = x->active[t];
-        if (before)
-            K(product_columns)(j0, j1, t & 1, 0, rows, n, x->n, before, ld_before, 1, x->w,
+        if (before && rows == 1)
+            K(forward_row)(j0, j1, t & 1, n, x->n, before, x->w, x->bias ? x->bias : h, x->squash, h);
+        else if (before)
+            K(product_columns)(j0, j1, t & 1, 0, 1, rows, n, x->n, before, ld_before, 1, x->w,
                                x->bias ? x->bias : h, x->bias ? 0 : x->ld, h, x->ld);
-        if (x->squash)
+        if (x->squash && !(before && rows == 1))
             K(tanh_columns)(j0, j1, rows, h, x->ld);
         before = h;
         ld_before = x->ld;
@@ -94,9 +182,11 @@ static void K(backward_share)(void *argument, size_t member, size_t members)
             for (size_t r = later; r < rows; ++r)
                 for (size_t j = j0; j < j1; j += LANES)
                     K(store)(d + r * ld + j, K(load)(x->ending + r * ld + j));
-        if (later)
-            K(product_columns)(j0, j1, t & 1, 0, later, n, x->n, d_next, ld, 1, x->w, x->ending ? NULL : d, ld, d, ld);
-        if (h || pull_next)
+        if (later == 1 && rows == 1 && !x->ending)
+            K(backward_row)(j0, j1, t & 1, n, x->n, d_next, x->w, pull_next, h, d);
+        else if (later)
+            K(product_columns)(j0, j1, t & 1, 0, 1, later, n, x->n, d_next, ld, 1, x->w, x->ending ? NULL : d, ld, d, ld);
+        if ((h || pull_next) && !(later == 1 && rows == 1 && !x->ending))
             for (size_t r = 0; r < rows; ++r) {
                 const REAL *pull = pull_next && r < later ? pull_next + r * ld_pull_next : NULL;
                 for (size_t j = j0; j < j1; j += LANES) {
@@ -129,3 +219,5 @@ static void K(backward_steps)(rae_team *team, size_t steps, size_t rows, const s
                              w, ending, pull, ld_pull, h, d, ld, team};
     rae_together(team, K(backward_share), &work);
 }
+
+#undef CHAINS

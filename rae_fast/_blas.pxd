@@ -6,4 +6,4 @@ ctypedef fused real:
 
 cdef void gemm_rm(bint ta, bint tb, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
                   const real *A, Py_ssize_t lda, const real *B, Py_ssize_t ldb,
-                  bint accumulate, real *C, Py_ssize_t ldc) noexcept nogil
+                  double factor, bint accumulate, real *C, Py_ssize_t ldc) noexcept nogil

@@ -23,11 +23,11 @@ def check_size(n, what):
 
 cdef void gemm_rm(bint ta, bint tb, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
                   const real *A, Py_ssize_t lda, const real *B, Py_ssize_t ldb,
-                  bint accumulate, real *C, Py_ssize_t ldc) noexcept nogil:
-    """C (m,n) = op(A) (m,k) op(B) (k,n), or C += ..., all row-major."""
+                  double factor, bint accumulate, real *C, Py_ssize_t ldc) noexcept nogil:
+    """C (m,n) = factor op(A) (m,k) op(B) (k,n), or C += ..., all row-major."""
     # BLAS is column-major: a row-major C is a column-major C.T = op(B).T op(A).T,
     # so the operands swap places and the flags go with them.
-    cdef real one = 1, beta = 1 if accumulate else 0
+    cdef real alpha = <real>factor, beta = 1 if accumulate else 0
     cdef char flag_a = c'T' if ta else c'N'
     cdef char flag_b = c'T' if tb else c'N'
     cdef blas_int m_ = <blas_int>m, n_ = <blas_int>n, k_ = <blas_int>k
@@ -44,14 +44,14 @@ cdef void gemm_rm(bint ta, bint tb, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
             m_ = <blas_int>n
             k_ = <blas_int>k
         if real is float:
-            sgemv(&flag_b, &m_, &k_, &one, <float *>B, &ldb_, <float *>A, &unit, &beta, C, &unit)
+            sgemv(&flag_b, &m_, &k_, &alpha, <float *>B, &ldb_, <float *>A, &unit, &beta, C, &unit)
         else:
-            dgemv(&flag_b, &m_, &k_, &one, <double *>B, &ldb_, <double *>A, &unit, &beta, C, &unit)
+            dgemv(&flag_b, &m_, &k_, &alpha, <double *>B, &ldb_, <double *>A, &unit, &beta, C, &unit)
     elif real is float:
-        sgemm(&flag_b, &flag_a, &n_, &m_, &k_, &one, <float *>B, &ldb_, <float *>A, &lda_,
+        sgemm(&flag_b, &flag_a, &n_, &m_, &k_, &alpha, <float *>B, &ldb_, <float *>A, &lda_,
               &beta, C, &ldc_)
     else:
-        dgemm(&flag_b, &flag_a, &n_, &m_, &k_, &one, <double *>B, &ldb_, <double *>A, &lda_,
+        dgemm(&flag_b, &flag_a, &n_, &m_, &k_, &alpha, <double *>B, &ldb_, <double *>A, &lda_,
               &beta, C, &ldc_)
 
 
@@ -66,4 +66,4 @@ def gemm(const real[:, ::1] A not None, const real[:, ::1] B not None, real[:, :
         raise ValueError("A and B must not be empty")
     check_size(max(m, n, k), "a matrix dimension")
     with nogil:
-        gemm_rm(ta, tb, m, n, k, &A[0, 0], A.shape[1], &B[0, 0], B.shape[1], accumulate, &C[0, 0], n)
+        gemm_rm(ta, tb, m, n, k, &A[0, 0], A.shape[1], &B[0, 0], B.shape[1], 1, accumulate, &C[0, 0], n)

@@ -32,11 +32,7 @@ cdef void together(rae_team *team, void (*job)(void *, size_t, size_t) noexcept 
     rae_together(team, job, argument)
 
 
-cdef const rae_isa *_active = rae_find_isa(NULL)
-
-
-cdef const rae_isa *active_isa() noexcept nogil:
-    return _active
+in_use = rae_find_isa(NULL)
 
 
 def known_isas():
@@ -51,18 +47,18 @@ def usable_isas():
 
 def isa():
     """Name of the instruction set in use."""
-    return _active.name.decode()
+    return in_use.name.decode()
 
 
 def use_isa(str name):
     """Switch to another row of the table, for tests and benchmarks; not while kernels run."""
-    global _active
+    global in_use
     cdef bytes encoded = name.encode()
     cdef const rae_isa *row = rae_find_isa(encoded)
     if row == NULL:
         raise ValueError(f"instruction set {name!r} is not usable here; "
                          f"this CPU has {', '.join(usable_isas())}")
-    _active = row
+    in_use = row
 
 
 _forced = os.environ.get("RAE_FAST_ISA")
@@ -136,12 +132,12 @@ def first_beyond_(const real[::1] x, double limit):
     return found
 
 
-def column_sums_(const real[:, ::1] x, real[::1] out, bint accumulate=False):
-    """out = x.sum(axis=0), or out += ..."""
+def column_sums_(const real[:, ::1] x, real[::1] out, bint accumulate=False, double factor=1):
+    """out = factor * x.sum(axis=0), or out += ..."""
     _same(x.shape[1], out.shape[0], "a row of x and out")
     if x.shape[1]:
         column_sums(x.shape[0], x.shape[1], &x[0, 0] if x.shape[0] else NULL, x.shape[1],
-                    accumulate, &out[0])
+                    factor, accumulate, &out[0])
 
 
 def product_(const real[:, :] a, const real[:, :] b, real[:, ::1] c, init=None, layout="packed", size_t threads=1):
@@ -187,8 +183,9 @@ def product_(const real[:, :] a, const real[:, :] b, real[:, ::1] c, init=None, 
     end_team(team)
 
 
-def outer_(const real[:, ::1] a, const real[:, ::1] b, real[:, ::1] c, bint accumulate=False, size_t threads=1):
-    """c = a.T b, or c += ...; every row of b must be followed by what a vector reads."""
+def outer_(const real[:, ::1] a, const real[:, ::1] b, real[:, ::1] c, bint accumulate=False, size_t threads=1,
+           double factor=1):
+    """c = factor a.T b, or c += ...; every row of b must be followed by what a vector reads."""
     _same(a.shape[0], b.shape[0], "rows of a and of b")
     _same(a.shape[1], c.shape[0], "columns of a and rows of c")
     if b.shape[1] < c.shape[1] or b.shape[1] % lanes(sizeof(real)):
@@ -199,7 +196,7 @@ def outer_(const real[:, ::1] a, const real[:, ::1] b, real[:, ::1] c, bint accu
     scratch = np.empty(threads * each + 1, np.float32 if sizeof(real) == 4 else np.float64)
     cdef real[::1] scratch_ = scratch
     cdef rae_team *team = start_team(threads)
-    outer(team, c.shape[0], c.shape[1], a.shape[0], &a[0, 0], a.shape[1], &b[0, 0], b.shape[1], accumulate,
+    outer(team, c.shape[0], c.shape[1], a.shape[0], &a[0, 0], a.shape[1], &b[0, 0], b.shape[1], factor, accumulate,
           &scratch_[0], &c[0, 0], c.shape[1])
     end_team(team)
 
@@ -213,8 +210,8 @@ def peak_flops(dtype, size_t rounds):
     """Run the multiply-add peak loop and return how many floating-point operations it did."""
     if dtype == "float32":
         with nogil:
-            active_isa().f32.peak(rounds)
-        return rounds * active_isa().f32.peak_flops
+            in_use.f32.peak(rounds)
+        return rounds * in_use.f32.peak_flops
     with nogil:
-        active_isa().f64.peak(rounds)
-    return rounds * active_isa().f64.peak_flops
+        in_use.f64.peak(rounds)
+    return rounds * in_use.f64.peak_flops

@@ -9,7 +9,7 @@ import os
 from libc.string cimport memcpy
 
 from rae_fast._blas cimport gemm_rm
-from rae_fast._kernels cimport (active_isa, backward_steps, forward_steps, lanes, outer, pack, pack_transposed, packed_size,
+from rae_fast._kernels cimport (in_use, backward_steps, forward_steps, lanes, outer, pack, pack_transposed, packed_size,
                                 product, tanh_)
 from rae_fast._pulse cimport beat
 
@@ -47,7 +47,7 @@ cdef bint choose_own(Py_ssize_t I, Py_ssize_t H, Py_ssize_t itemsize) noexcept n
     """Whether the C kernels do the products of such a model."""
     if _choice != AUTO:
         return _choice == OWN
-    return active_isa().f32.lanes > 4 or 2 * (H + I) * H * itemsize <= OWN_MAX_BYTES
+    return in_use.f32.lanes > 4 or 2 * (H + I) * H * itemsize <= OWN_MAX_BYTES
 
 
 # ---- weights -----------------------------------------------------------------------------------
@@ -106,17 +106,17 @@ cdef void multiply(rae_team *team, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, con
     if init != NULL and init != C:
         for r in range(m):
             memcpy(C + r * ldc, init + r * ld_init, n * sizeof(real))
-    gemm_rm(False, B.transposed, m, n, k, A, lda, <const real *>B.raw, B.ld, init != NULL, C, ldc)
+    gemm_rm(False, B.transposed, m, n, k, A, lda, <const real *>B.raw, B.ld, 1, init != NULL, C, ldc)
 
 
 cdef void sum_over_rows(rae_team *team, bint own, Py_ssize_t m, Py_ssize_t n, Py_ssize_t rows, const real *A,
-                        Py_ssize_t lda, const real *B, Py_ssize_t ldb, bint accumulate, real *scratch, real *C,
+                        Py_ssize_t lda, const real *B, Py_ssize_t ldb, double factor, bint accumulate, real *scratch, real *C,
                         Py_ssize_t ldc) noexcept nogil:
-    """C (m,n) = A' B, or C += A' B, for A (rows,m) and B (rows,n)."""
+    """C (m,n) = factor A' B, or C += ..., for A (rows,m) and B (rows,n)."""
     if own:
-        outer(team, m, n, rows, A, lda, B, ldb, accumulate, scratch, C, ldc)
+        outer(team, m, n, rows, A, lda, B, ldb, factor, accumulate, scratch, C, ldc)
     else:
-        gemm_rm(True, False, m, n, rows, A, lda, B, ldb, accumulate, C, ldc)
+        gemm_rm(True, False, m, n, rows, A, lda, B, ldb, factor, accumulate, C, ldc)
 
 
 # ---- recurrences -------------------------------------------------------------------------------
@@ -138,9 +138,9 @@ cdef int forward(rae_team *team, Pulse *pulse, Py_ssize_t steps, const Py_ssize_
                 if bias != NULL:
                     memcpy(h + r * ld, bias, H * sizeof(real))
                 if ld_before == 0:
-                    gemm_rm(False, W.transposed, 1, H, H, before, H, <const real *>W.raw, W.ld, True, h + r * ld, ld)
+                    gemm_rm(False, W.transposed, 1, H, H, before, H, <const real *>W.raw, W.ld, 1, True, h + r * ld, ld)
             if ld_before:
-                gemm_rm(False, W.transposed, active[t], H, H, before, ld_before, <const real *>W.raw, W.ld, True, h, ld)
+                gemm_rm(False, W.transposed, active[t], H, H, before, ld_before, <const real *>W.raw, W.ld, 1, True, h, ld)
         if squash:
             tanh_(active[t] * ld, h, h)
         before = h
@@ -168,7 +168,7 @@ cdef int backward(rae_team *team, Pulse *pulse, Py_ssize_t steps, Py_ssize_t row
             for r in range(later, active[t]):
                 memcpy(d + (row + r) * ld, ending + r * ld, H * sizeof(real))
         if later:
-            gemm_rm(False, W_T.transposed, later, H, H, d_next, ld, <const real *>W_T.raw, W_T.ld, ending == NULL,
+            gemm_rm(False, W_T.transposed, later, H, H, d_next, ld, <const real *>W_T.raw, W_T.ld, 1, ending == NULL,
                     d + row * ld, ld)
         for r in range(active[t]):
             d_r = d + (row + r) * ld

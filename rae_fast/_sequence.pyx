@@ -20,9 +20,8 @@ from libc.string cimport memcpy, memset
 
 from rae_fast._blocks cimport (Block, LengthAt, block_members, cut_into_spans, fill_block, longest_and_rows,
                                sort_by_length, take_block)
-from rae_fast._kernels cimport (column_sums, copy_rows, cross_entropy, end_team, first_beyond, gather, lanes, residual, scale,
-                                sgd_update, start_team,
-                                sum_scratch, tanh_, tanh_backward, team_members, together)
+from rae_fast._kernels cimport (column_sums, copy_rows, cross_entropy, end_team, first_beyond, gather, lanes, residual,
+                                sgd_update, start_team, sum_scratch, tanh_, tanh_backward, team_members, together)
 from rae_fast._products cimport (backward, choose_own, forward, multiply, rows_of, set_factor, sum_over_rows,
                                  take_factor)
 from rae_fast._pulse cimport beat, new_pulse
@@ -426,43 +425,40 @@ cdef int decode_span(Task *task, const real *theta, Py_ssize_t rows, const real 
     return 0
 
 
-cdef int add_decoder_gradient(Task *task, Py_ssize_t rows, const real *y, bint accumulate, bint tied_to_sum,
-                              real *grad) except -1 nogil:
-    """dV (+)= Y' G, dc (+)= column sums of G; tied: dW (+)= G' Y."""
+cdef int add_decoder_gradient(Task *task, Py_ssize_t rows, const real *y, double factor, bint accumulate,
+                              bint tied_to_sum, real *grad) except -1 nogil:
+    """dV (+)= Y' G, dc (+)= column sums of G, times factor; tied: dW (+)= G' Y."""
     cdef const Plan *p = task.plan
     cdef const Buffers *b = &task.buffers
     cdef const real *g = <const real *>b.g
     if p.tied:
-        sum_over_rows(task.team, p.own, p.K, p.H, rows, g, p.ld_k, y, p.ld_h, tied_to_sum, <real *>b.scratch, grad,
+        sum_over_rows(task.team, p.own, p.K, p.H, rows, g, p.ld_k, y, p.ld_h, factor, tied_to_sum, <real *>b.scratch, grad,
                       p.H)
     else:
-        sum_over_rows(task.team, p.own, p.H, p.K, rows, y, p.ld_h, g, p.ld_k, accumulate, <real *>b.scratch,
+        sum_over_rows(task.team, p.own, p.H, p.K, rows, y, p.ld_h, g, p.ld_k, factor, accumulate, <real *>b.scratch,
                       <real *>V_of(<const real *>grad, p), p.K)
-    column_sums(rows, p.K, g, p.ld_k, accumulate, <real *>c_of(<const real *>grad, p))
+    column_sums(rows, p.K, g, p.ld_k, factor, accumulate, <real *>c_of(<const real *>grad, p))
     if task.descent == NULL:  # else theta may be half updated
         beat(&task.pulse, 2.0 * rows * p.H * p.K)
     return 0
 
 
-cdef int add_encoder_gradient(Task *task, Py_ssize_t rows, const real *da, bint accumulate, real *grad) except -1 nogil:
-    """dW (+)= Z' dA, db (+)= column sums of dA."""
+cdef int add_encoder_gradient(Task *task, Py_ssize_t rows, const real *da, double factor, bint accumulate,
+                              real *grad) except -1 nogil:
+    """dW (+)= Z' dA, db (+)= column sums of dA, times factor."""
     cdef const Plan *p = task.plan
     cdef const Buffers *b = &task.buffers
     # A tied dW already holds the unfolded decoder's.
-    sum_over_rows(task.team, p.own, p.K, p.H, rows, <const real *>b.z, p.ld_k, da, p.ld_h,
+    sum_over_rows(task.team, p.own, p.K, p.H, rows, <const real *>b.z, p.ld_k, da, p.ld_h, factor,
                   accumulate or (p.tied and p.unfold), <real *>b.scratch, grad, p.H)
-    column_sums(rows, p.H, da, p.ld_h, accumulate, <real *>b_of(<const real *>grad, p))
+    column_sums(rows, p.H, da, p.ld_h, factor, accumulate, <real *>b_of(<const real *>grad, p))
     if task.descent == NULL:
         beat(&task.pulse, 2.0 * rows * p.H * p.K)
     return 0
 
 
-cdef inline bint rows_within(double most, Py_ssize_t rows, Py_ssize_t n, const real *x, Py_ssize_t ld) noexcept nogil:
-    cdef Py_ssize_t r
-    for r in range(rows):
-        if first_beyond(n, most, x + r * ld) < <size_t>n:
-            return False
-    return True
+cdef inline bint within(double most, Py_ssize_t n, const real *x) noexcept nogil:
+    return first_beyond(n, most, x) == <size_t>n
 
 
 cdef bint may_descend(const Task *task, Py_ssize_t rows, const real *da, const real *y, double loss) noexcept nogil:
@@ -474,10 +470,11 @@ cdef bint may_descend(const Task *task, Py_ssize_t rows, const real *da, const r
     cdef const Plan *p = task.plan
     cdef const Buffers *b = &task.buffers
     cdef double most = sqrt(task.descent.limit / rows)
-    return (isfinite(loss) and most > 1 and rows_within(most, rows, p.K, <const real *>b.z, p.ld_k)
-            and rows_within(most, rows, p.K, <const real *>b.g, p.ld_k) and rows_within(most, rows, p.H, da, p.ld_h)
-            and (y == NULL or rows_within(most, rows, p.H, y, p.ld_h))
-            and rows_within(task.descent.limit, 1, p.H, <const real *>b.h0_sum, p.H))
+    # Whole rows with their padding, which is 0.
+    return (isfinite(loss) and most > 1 and within(most, rows * p.ld_k, <const real *>b.z)
+            and within(most, rows * p.ld_k, <const real *>b.g) and within(most, rows * p.ld_h, da)
+            and (y == NULL or within(most, rows * p.ld_h, y))
+            and within(task.descent.limit, p.H, <const real *>b.h0_sum))
 
 
 cdef int unroll_span(Task *task, const real *c_h, Py_ssize_t s) except -1 nogil:
@@ -557,7 +554,7 @@ cdef int unfold_block(Task *task, const real *theta, const real *data, bint accu
             for n in range(later, block.active[k]):
                 memset(g + (r + n) * p.ld_k, 0, H * sizeof(real))
         if task.descent == NULL:
-            add_decoder_gradient(task, rows, <const real *>y, accumulate, accumulate, grad)
+            add_decoder_gradient(task, rows, <const real *>y, 1, accumulate, accumulate, grad)
         accumulate = True
         if k0 > 0:
             memcpy(da_next, da, block.active[k0] * ld * sizeof(real))
@@ -571,10 +568,10 @@ cdef void h0_gradient(Task *task, const real *da, const real *pull, Py_ssize_t l
     cdef const Buffers *b = &task.buffers
     cdef Py_ssize_t H = p.H, n = task.block.n
     cdef real *sums = <real *>b.sums
-    column_sums(n, H, da, p.ld_h, False, sums)
+    column_sums(n, H, da, p.ld_h, 1, False, sums)
     multiply(NULL, 1, H, H, <const real *>sums, H, &task.weights.W_hh_T, <const real *>NULL, 0, <real *>b.h0_sum, H)
     if p.reconstruct_h0 and not p.unfold:
-        column_sums(n, H, pull, ld_pull, False, sums)
+        column_sums(n, H, pull, ld_pull, 1, False, sums)
         sgd_update(H, 1.0, <const real *>sums, <real *>b.h0_sum)
 
 
@@ -590,6 +587,7 @@ cdef int block_gradient(Task *task, const real *theta, const real *data, bint ac
     cdef real *da = <real *>b.da
     cdef const real *pull = NULL
     cdef const real *pull_next = NULL
+    cdef double factor = 1
     if not p.unfold:
         pull = <const real *>(b.pull if p.tanh_decoder else b.g)
         pull_next = <const real *>b.pull_next
@@ -625,25 +623,23 @@ cdef int block_gradient(Task *task, const real *theta, const real *data, bint ac
             h0_gradient(task, <const real *>da, pull, ld_pull)
         if task.descent != NULL and may_descend(task, rows, <const real *>da,
                                                 <const real *>b.y if p.unfold else <const real *>NULL, loss[0]):
-            # theta -= rate (its gradient): the same sums, of scaled rows, into theta itself.
-            scale(rows * ld, -task.descent.rate, da)
-            scale(rows * p.ld_k, -task.descent.rate, <real *>b.g)
-            scale(H, -task.descent.rate, <real *>b.h0_sum)
+            # theta -= rate (its gradient): the same sums, times -rate, into theta itself.
             task.descent.made = True
+            factor = -task.descent.rate
             accumulate = True
             grad = <real *>theta
-        add_encoder_gradient(task, rows, <const real *>da, accumulate, grad)
+        add_encoder_gradient(task, rows, <const real *>da, factor, accumulate, grad)
         if not p.unfold:
-            add_decoder_gradient(task, rows, <const real *>h, accumulate, True, grad)
+            add_decoder_gradient(task, rows, <const real *>h, factor, accumulate, True, grad)
         elif task.descent != NULL:
-            add_decoder_gradient(task, rows, <const real *>b.y, accumulate, accumulate, grad)
+            add_decoder_gradient(task, rows, <const real *>b.y, factor, accumulate, accumulate, grad)
         accumulate = True
         if t0 > 0:
             # The buffers are about to be reused: keep what the step before t0 needs.
             memcpy(b.da_next, da, block.active[t0] * ld * sizeof(real))
             if pull != NULL:
                 copy_rows(block.active[t0], H, pull, ld_pull, <real *>b.pull_next, ld)
-    sgd_update(H, -1.0, <const real *>b.h0_sum, <real *>h0_of(<const real *>grad, p))
+    sgd_update(H, -factor, <const real *>b.h0_sum, <real *>h0_of(<const real *>grad, p))
     return 0
 
 

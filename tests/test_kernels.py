@@ -196,6 +196,8 @@ def test_column_sums(dtype, n):
     np.testing.assert_allclose(out, x.sum(0), rtol=0, atol=20 * np.finfo(dtype).eps)
     _kernels.column_sums_(x, out, True)
     np.testing.assert_allclose(out, 2 * x.sum(0), rtol=0, atol=40 * np.finfo(dtype).eps)
+    _kernels.column_sums_(x, out, True, factor=-2.0)
+    np.testing.assert_allclose(out, 0, rtol=0, atol=80 * np.finfo(dtype).eps)
 
 
 PRODUCT_SIZES = [1, 2, 3, 4, 5, 8, 12, 15, 16, 17, 24, 31, 47, 48, 63, 64, 65, 95, 127, 130]
@@ -234,10 +236,11 @@ def test_sums_over_rows(dtype, n):
             c = rng.standard_normal((m, n)).astype(dtype)
             exact = a.astype(np.float64).T @ b[:, :n]
             for accumulate in (False, True):
-                found = c.copy()
-                _kernels.outer_(a, b, found, accumulate)
-                np.testing.assert_allclose(found, exact + (c if accumulate else 0), rtol=0,
-                                           atol=8 * (k + 1) * np.finfo(dtype).eps, err_msg=f"m={m} k={k}")
+                for factor in (1.0, -0.75):
+                    found = c.copy()
+                    _kernels.outer_(a, b, found, accumulate, factor=factor)
+                    np.testing.assert_allclose(found, factor * exact + (c if accumulate else 0), rtol=0,
+                                               atol=8 * (k + 1) * np.finfo(dtype).eps, err_msg=f"m={m} k={k}")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
