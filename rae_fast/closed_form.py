@@ -96,7 +96,9 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     # The size of a code before tanh: the root mean square over its elements.
     size = np.sqrt(values[:rank].sum() / (max(float(w @ lengths), np.finfo(float).tiny) * H)) or 1.0
     to_be_bent = to_be_trained and form.decoder == "tanh"
-    return _scaled(theta, form, batch, size, to_be_bent).astype(batch.data.dtype)
+    start = parameters.empty(form, batch.data.dtype)
+    start[:] = _scaled(theta, form, batch, size, to_be_bent)
+    return start
 
 
 def _pad(p: dict[str, Floats], form: Form, rank: int, rng: np.random.Generator) -> None:

@@ -105,7 +105,7 @@ def _take(model: RAE, form: dict[str, Any], record: dict[str, Any], arrays: Arra
     # Before anything of these sizes is made: the file must really hold as much.
     if dtype not in (np.float32, np.float64) or arrays["W_hh"].shape != (H, H) or arrays["W_xh"].shape != (I, H):
         raise ValueError("W_hh and W_xh do not have the shapes that its sizes say")
-    model.theta_ = np.empty(parameters.size(model._form), dtype=dtype)
+    model.theta_ = parameters.empty(model._form, dtype)
     parts = named(model, model.theta_)
     for name, view in parts.items():
         check_array(arrays[name], name, view.shape, dtype)

@@ -346,3 +346,13 @@ def test_not_fitted_models_and_missing_files(tmp_path):
         RAE.load(tmp_path / "model")
     with pytest.raises(OSError):
         RAE(2, max_iter=0).fit(X3).save(tmp_path / "no" / "folder")
+
+
+@pytest.mark.parametrize("init", ["normal", "orthogonal", "linear"])
+def test_parameters_begin_on_a_cache_line(tmp_path, init):
+    """The kernels read and update small weights where they are."""
+    model = RAE(5, init=init, max_iter=1, random_state=0).fit(np.eye(3))
+    model.save(tmp_path / "model.safetensors")
+    for theta in (model.theta_, RAE.load(tmp_path / "model.safetensors").theta_):
+        assert theta.ctypes.data % 64 == 0
+        assert theta.flags.c_contiguous and theta.flags.writeable

@@ -3,7 +3,7 @@
 import numpy as np
 
 from rae_fast import _config, _products, _sequence, _training
-from rae_fast.parameters import Form
+from rae_fast.parameters import Form, empty
 from rae_fast.solvers import Solver
 
 
@@ -20,7 +20,7 @@ class Engine:
     def __init__(self, theta, X, n_hidden, threads):
         B, T, I = X.shape
         self.form, self.B, self.threads = Form(I, n_hidden), B, with_threads(threads)
-        self.theta, self.data = theta.copy(), np.ascontiguousarray(X).reshape(-1, I)
+        self.theta, self.data = theta, np.ascontiguousarray(X).reshape(-1, I)
         self.offsets = np.arange(0, B * T + 1, T, dtype=np.intp)
         self.choice = _products.use_gemm("auto")
         _products.use_gemm(self.choice)
@@ -37,7 +37,10 @@ class Engine:
 
     def update(self, form, n, rate):
         _products.use_gemm(form)
-        theta = self.moved.setdefault(form, self.theta.copy())
+        if form not in self.moved:
+            self.moved[form] = empty(self.form, self.theta.dtype)
+            self.moved[form][:] = self.theta
+        theta = self.moved[form]
         run = _training.Training(self.offsets, self.B)
         _training.train(theta, self.data, self.offsets, None, self.form, Solver(learning_rate=rate), [], None, 1.0, 0,
                         None, n, 0.0, 1, run, np.empty(n), 1e9, **self.threads)
