@@ -13,7 +13,7 @@ from rae_fast._kernels cimport (copy_rows, end_team, lanes, rae_operand, rae_tea
                                 together)
 from rae_fast._products cimport Factor, multiply, rows_of, set_factor, take_factor
 from rae_fast._pulse cimport Pulse, beat, new_pulse
-from rae_fast._sequence cimport (Extent, Plan, Weights, check_data, check_theta, counted, encode_span, make_plan, measure,
+from rae_fast._sequence cimport (TEAM_WORK, Extent, Plan, Weights, check_data, check_theta, count, encode_span, make_plan, measure,
                                  set_encoder, set_unroller, take_weights, theta_size)
 
 # Sequences in a block: for more, a product gains nothing; with fewer, it would read the weights too often.
@@ -21,7 +21,6 @@ cdef enum:
     MOST_SEQUENCES = 256
     FEWEST_SEQUENCES = 32
     BLOCKS = 16               # that many sequences are cut into, if these limits allow it
-    TEAM_WORK = 20000000      # operations below which starting a team takes longer than it saves
     TEAM_MIN_HIDDEN = 192     # from here on a team shares the products of a single block
 
 
@@ -139,6 +138,7 @@ cdef int run(Job *job, const real *theta, const real *source, Py_ssize_t N, cons
     cdef rae_team *team = NULL
     cdef Workspace space = Workspace(0)
     cdef LengthAt *lengths
+    cdef Py_ssize_t *order
     if n_jobs > 1 and plan.own and work >= TEAM_WORK and (N > each or plan.H >= TEAM_MIN_HIDDEN):
         team = start_team(n_jobs)
     try:
@@ -147,7 +147,7 @@ cdef int run(Job *job, const real *theta, const real *source, Py_ssize_t N, cons
             take_weights(space, &plan, sizeof(real), False, &weights)
             take_factor(space, plan.H, plan.K if job.codes else 0, sizeof(real), plan.own, &weights.V)
             lengths = <LengthAt *>space.take(N, sizeof(LengthAt))
-            job.order = counted(space, N)
+            order = <Py_ssize_t *>space.take(N, sizeof(Py_ssize_t))
             job.first = <Py_ssize_t *>space.take(N + 1, sizeof(Py_ssize_t))
             job.readers = <Reader *>space.take(members, sizeof(Reader))
             if space.base == NULL:
@@ -162,12 +162,14 @@ cdef int run(Job *job, const real *theta, const real *source, Py_ssize_t N, cons
         job.plan, job.weights = &plan, &weights
         job.offsets, job.theta, job.source, job.out = offsets, theta, source, out
         job.single = sizeof(real) == sizeof(float)
+        job.order = order
         with nogil:
+            count(N, order)
             if job.codes:
                 set_unroller(&plan, theta, &weights)
             else:
                 set_encoder(&plan, theta, each, &weights)
-            sort_by_length(N, <Py_ssize_t *>job.order, job.offsets, lengths)
+            sort_by_length(N, order, job.offsets, lengths)
             job.blocks = 0
             while done < N:
                 job.first[job.blocks] = done
@@ -200,16 +202,24 @@ cdef int take_reader(Workspace space, const Plan *p, const Extent *e, size_t ite
     return 0
 
 
-cdef int encode_one(bint single, const void *theta, const void *x, Py_ssize_t steps, form, void *out,
-                    Py_ssize_t n_jobs) except -1:
-    """The code of one sequence of float or double, with nothing checked."""
+cdef int encode(bint single, const void *theta, const void *data, Py_ssize_t N, const Py_ssize_t *offsets, form,
+                bint last_only, void *out, Py_ssize_t n_jobs) except -1:
+    """hidden_states of float or double, with nothing checked."""
     cdef Job job
-    cdef Py_ssize_t[2] offsets
-    offsets[0], offsets[1] = 0, steps
-    job.codes, job.last_only = False, True
+    job.codes, job.last_only = False, last_only
     if single:
-        return run(&job, <const float *>theta, <const float *>x, 1, offsets, form, <float *>out, n_jobs)
-    return run(&job, <const double *>theta, <const double *>x, 1, offsets, form, <double *>out, n_jobs)
+        return run(&job, <const float *>theta, <const float *>data, N, offsets, form, <float *>out, n_jobs)
+    return run(&job, <const double *>theta, <const double *>data, N, offsets, form, <double *>out, n_jobs)
+
+
+cdef int decode(bint single, const void *theta, const void *codes, Py_ssize_t N, const Py_ssize_t *offsets, form,
+                bint chronological, void *out, Py_ssize_t n_jobs) except -1:
+    """unroll of float or double, with nothing checked."""
+    cdef Job job
+    job.codes, job.chronological = True, chronological
+    if single:
+        return run(&job, <const float *>theta, <const float *>codes, N, offsets, form, <float *>out, n_jobs)
+    return run(&job, <const double *>theta, <const double *>codes, N, offsets, form, <double *>out, n_jobs)
 
 
 def hidden_states(const real[::1] theta not None, const real[:, ::1] data not None,
@@ -217,13 +227,12 @@ def hidden_states(const real[::1] theta not None, const real[:, ::1] data not No
                   bint last_only=False, Py_ssize_t n_jobs=1):
     """h_t of every step into out (rows of data, H); with last_only the codes into out (N, H)."""
     cdef Plan plan = make_plan(form, sizeof(real), False, 0)
-    cdef Job job
     check_theta(&plan, theta.shape[0])
     check_data(&plan, data.shape[0], data.shape[1], offsets)
     if out.shape[0] != (offsets.shape[0] - 1 if last_only else data.shape[0]) or out.shape[1] != plan.H:
         raise ValueError("out has the wrong shape")
-    job.codes, job.last_only = False, last_only
-    run(&job, &theta[0], &data[0, 0], offsets.shape[0] - 1, &offsets[0], form, &out[0, 0], n_jobs)
+    encode(sizeof(real) == sizeof(float), &theta[0], &data[0, 0], offsets.shape[0] - 1, &offsets[0], form, last_only,
+           &out[0, 0], n_jobs)
 
 
 def unroll(const real[::1] theta not None, const real[:, ::1] codes not None,
@@ -235,12 +244,11 @@ def unroll(const real[::1] theta not None, const real[:, ::1] codes not None,
     """
     cdef Plan plan = make_plan(form, sizeof(real), False, 0)
     cdef Py_ssize_t N = offsets.shape[0] - 1
-    cdef Job job
     check_theta(&plan, theta.shape[0])
     if codes.shape[0] != N or codes.shape[1] != plan.H or out.shape[0] != offsets[N] or out.shape[1] != plan.I:
         raise ValueError("codes and out do not fit the offsets")
-    job.codes, job.chronological = True, chronological
-    run(&job, &theta[0], &codes[0, 0], N, &offsets[0], form, &out[0, 0], n_jobs)
+    decode(sizeof(real) == sizeof(float), &theta[0], &codes[0, 0], N, &offsets[0], form, chronological, &out[0, 0],
+           n_jobs)
 
 
 # Streams for which packing W would take longer than reading it as it lies.

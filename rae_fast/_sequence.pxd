@@ -2,9 +2,12 @@
 
 from rae_fast._blas cimport real
 from rae_fast._blocks cimport Block, Workspace
-from rae_fast._kernels cimport rae_team
+from rae_fast._kernels cimport rae_isa, rae_team
 from rae_fast._products cimport Factor
 from rae_fast._pulse cimport Pulse
+
+cdef enum:
+    TEAM_WORK = 20000000       # operations below which starting a team takes longer than it saves
 
 cdef struct Plan:
     Py_ssize_t I
@@ -56,7 +59,7 @@ cdef Plan make_plan(form, Py_ssize_t itemsize, bint keep, max_memory) except *
 cdef Py_ssize_t theta_size(const Plan *plan) noexcept nogil
 cdef int check_theta(const Plan *plan, Py_ssize_t size) except -1
 cdef int check_data(const Plan *plan, Py_ssize_t rows, Py_ssize_t columns, const Py_ssize_t[::1] offsets) except -1
-cdef Py_ssize_t *counted(Workspace space, Py_ssize_t n) except? NULL
+cdef void count(Py_ssize_t n, Py_ssize_t *order) noexcept nogil
 cdef Extent measure(const Plan *plan, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch) noexcept nogil
 cdef int take_weights(Workspace space, const Plan *p, size_t item, bint gradient, Weights *w) except -1
 cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, Weights *w) noexcept nogil
@@ -76,10 +79,22 @@ cdef class Gradient:
     cdef void *partial         # (most_parts - 1, size of theta) gradients of parts, real
     cdef void *weights         # Weights
     cdef void *lengths         # (batch) scratch of the sort
+    cdef void *step            # (size of theta) for the training loop, real
+    cdef Py_ssize_t *order     # (batch)
     cdef Py_ssize_t most_parts, members, size
+    cdef object form, max_memory
+    cdef Py_ssize_t item, longest, rows, batch, n_jobs
+    cdef const rae_isa *isa
+    cdef bint fits(self, form, Py_ssize_t item, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch, max_memory,
+                   Py_ssize_t n_jobs) except -1
     cdef int prepare(self, form, Py_ssize_t item, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch, max_memory,
                      Py_ssize_t n_jobs) except -1
     cdef Pulse *pulse(self) noexcept nogil
+
+cpdef Py_ssize_t worthwhile(Py_ssize_t n_jobs, form, Py_ssize_t rows) except -1
+cdef Gradient borrow(form, Py_ssize_t item, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch, max_memory,
+                     Py_ssize_t n_jobs)
+cdef void give_back(Gradient work)
 
 cdef int batch_gradient(Gradient work, const real *theta, const real *data, const Py_ssize_t *offsets, Py_ssize_t n,
                         Py_ssize_t *order, const real *weights, real *grad, Descent *descent,

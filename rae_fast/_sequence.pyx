@@ -20,7 +20,7 @@ from libc.string cimport memcpy, memset
 
 from rae_fast._blocks cimport (Block, LengthAt, block_members, cut_into_spans, fill_block, longest_and_rows,
                                sort_by_length, take_block)
-from rae_fast._kernels cimport (column_sums, copy_rows, cross_entropy, end_team, first_beyond, gather, lanes, residual,
+from rae_fast._kernels cimport (column_sums, copy_rows, cross_entropy, end_team, first_beyond, gather, lanes, in_use, residual,
                                 sgd_update, start_team, sum_scratch, tanh_, tanh_backward, team_members, together)
 from rae_fast._products cimport (backward, choose_own, forward, multiply, rows_of, set_factor, sum_over_rows,
                                  take_factor)
@@ -735,12 +735,21 @@ cdef class Gradient:
     def __dealloc__(self):
         end_team(self.team)
 
+    cdef bint fits(self, form, Py_ssize_t item, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch, max_memory,
+                   Py_ssize_t n_jobs) except -1:
+        """Whether it was prepared for just that."""
+        return (self.item == item and self.longest == longest and self.rows == rows and self.batch == batch
+                and self.n_jobs == n_jobs and self.isa == in_use
+                and self.plan.own == choose_own(self.plan.I, self.plan.H, item)
+                and self.max_memory == max_memory and (self.form is form or self.form == form))
+
     cdef int prepare(self, form, Py_ssize_t item, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch,
                      max_memory, Py_ssize_t n_jobs) except -1:
         """For batches of up to `batch` sequences that have up to `rows` rows, the longest of them `longest`."""
         cdef Workspace space = Workspace(0)
         cdef Py_ssize_t i
         cdef Task *tasks
+        self.item = 0  # fits nothing until all is there
         self.plan = make_plan(form, item, True, max_memory)
         self.most_parts = part_count(&self.plan, batch, rows, item)
         self.size = theta_size(&self.plan)
@@ -757,6 +766,8 @@ cdef class Gradient:
             take_weights(space, &self.plan, item, True, <Weights *>self.weights)
             self.lengths = space.take(batch, sizeof(LengthAt))
             self.grad = space.take(self.size, item)
+            self.step = space.take(self.size, item)
+            self.order = <Py_ssize_t *>space.take(batch, sizeof(Py_ssize_t))
             self.partial = space.take((self.most_parts - 1) * self.size, item)
             for i in range(self.members):
                 tasks[i].plan = &self.plan
@@ -771,11 +782,46 @@ cdef class Gradient:
         for i in range(self.members):
             tasks[i].pulse = new_pulse(0)
             tasks[i].pulse.alone = i > 0
+        self.form, self.max_memory, self.isa, self.n_jobs = form, max_memory, in_use, n_jobs
+        self.item, self.longest, self.rows, self.batch = item, longest, rows, batch
         return 0
 
     cdef Pulse *pulse(self) noexcept nogil:
         """That of the calling thread."""
         return &(<Task *>self.tasks)[0].pulse
+
+
+# The memory of the last small call, for the next one: to set it up takes longer than the gradient of a small model.
+cdef enum:
+    SPARE_BYTES = 1048576
+
+cdef Gradient _spare = None
+
+
+cpdef Py_ssize_t worthwhile(Py_ssize_t n_jobs, form, Py_ssize_t rows) except -1:
+    """The threads for one gradient of so many rows: one if the others would cost more than they save."""
+    cdef double K = form.n_hidden + form.n_inputs
+    return n_jobs if n_jobs == 1 or 12.0 * rows * form.n_hidden * K >= TEAM_WORK else 1
+
+
+cdef Gradient borrow(form, Py_ssize_t item, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch, max_memory,
+                     Py_ssize_t n_jobs):
+    """A Gradient prepared for a single call, by the first who asks."""
+    global _spare
+    cdef Gradient work = _spare
+    _spare = None
+    if work is not None and work.fits(form, item, longest, rows, batch, max_memory, n_jobs):
+        work.pulse()[0] = new_pulse(0)
+        return work
+    work = Gradient()
+    work.prepare(form, item, longest, rows, batch, max_memory, n_jobs)
+    return work
+
+
+cdef void give_back(Gradient work):
+    global _spare
+    if work.team == NULL and work.space.size <= SPARE_BYTES:
+        _spare = work
 
 
 cdef struct Addition:
@@ -855,14 +901,11 @@ cdef int check_data(const Plan *plan, Py_ssize_t rows, Py_ssize_t columns,
     return 0
 
 
-cdef Py_ssize_t *counted(Workspace space, Py_ssize_t n) except? NULL:
+cdef void count(Py_ssize_t n, Py_ssize_t *order) noexcept nogil:
     """0, 1, ... n - 1"""
-    cdef Py_ssize_t *order = <Py_ssize_t *>space.take(n, sizeof(Py_ssize_t))
     cdef Py_ssize_t i
-    if order != NULL:
-        for i in range(n):
-            order[i] = i
-    return order
+    for i in range(n):
+        order[i] = i
 
 
 def loss_and_grad(const real[::1] theta not None, const real[:, ::1] data not None,
@@ -881,12 +924,11 @@ def loss_and_grad(const real[::1] theta not None, const real[:, ::1] data not No
     check_theta(&plan, grad.shape[0])
     check_data(&plan, data.shape[0], data.shape[1], offsets)
     cdef (Py_ssize_t, Py_ssize_t) most = longest_and_rows(N, &offsets[0], N)
-    cdef Gradient work = Gradient()
-    work.prepare(form, sizeof(real), most[0], most[1], N, max_memory, n_jobs)
-    cdef Workspace space = Workspace(N * sizeof(Py_ssize_t) + 64)
-    cdef Py_ssize_t *order = counted(space, N)
+    cdef Gradient work = borrow(form, sizeof(real), most[0], most[1], N, max_memory, n_jobs)
     cdef double loss = 0
     cdef const real *w = &weights[0] if weights is not None else NULL
+    count(N, work.order)
     with nogil:
-        batch_gradient(work, &theta[0], &data[0, 0], &offsets[0], N, order, w, &grad[0], NULL, &loss)
+        batch_gradient(work, &theta[0], &data[0, 0], &offsets[0], N, work.order, w, &grad[0], NULL, &loss)
+    give_back(work)
     return loss

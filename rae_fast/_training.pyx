@@ -10,7 +10,6 @@ from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport INFINITY, M_PI, cos, isfinite, pow, sqrt
 from libc.stdint cimport uint64_t
 
-from rae_fast._kernels import isa
 from rae_fast.solvers import STATE
 
 from rae_fast._blas cimport real
@@ -74,20 +73,6 @@ cdef enum:
 _SOLVERS = {"sgd": SGD, "momentum": MOMENTUM, "nesterov": NESTEROV, "rmsprop": RMSPROP,
             "adadelta": ADADELTA, "adam": ADAM, "rprop": RPROP}
 _SCHEDULES = {"constant": CONSTANT, "cosine": COSINE, "step": STEP, "inverse": INVERSE}
-
-
-cdef struct Settings:          # solvers.Solver
-    int name
-    int schedule
-    double learning_rate
-    double momentum
-    bint sutskever
-    double rho
-    double beta_1
-    double beta_2
-    double epsilon
-    double clip_norm
-    double weight_decay
 
 
 cdef Settings settings_of(solver) except *:
@@ -160,6 +145,53 @@ cdef void update(const Settings *s, double rate, Py_ssize_t t, Py_ssize_t n, rea
             theta[i] += scale[i] * moving[i]
 
 
+cdef Rule rule_of(const Plan *plan, solver, bint single, double widest, double unit) except *:
+    """How a model is updated. widest: the largest element of the scale; 0 without one."""
+    cdef Rule rule
+    cdef Settings *s = &rule.solver
+    cdef Py_ssize_t size = theta_size(plan)
+    s[0] = settings_of(solver)
+    # Within this limit neither rate * gradient overflows nor, where it is squared, its sum of squares. With a
+    # scale the solver squares the gradient in its own units, which must leave room for the step's way back.
+    cdef double most = (FLT_MAX if single else DBL_MAX) / 2
+    cdef bint squares = s.name > NESTEROV, scaled = widest > 0
+    rule.unit = unit
+    rule.limit = most
+    rule.limit_scaled = (sqrt(most / size) if squares else most) / max(s.learning_rate, 1.0) / max(widest, 1.0)
+    if s.clip_norm < INFINITY or (squares and not scaled):
+        rule.limit = sqrt(most / size)
+    if not scaled:
+        rule.limit /= max(s.learning_rate, 1.0)
+    # Plain SGD needs no gradient to look at: theta can take the sums at once.
+    rule.plain = (s.name == SGD and s.clip_norm == INFINITY and s.weight_decay == 0 and not scaled
+                  and not plan.tied and not plan.reconstruct_h0)
+    return rule
+
+
+cdef bint make_update(Gradient work, const Rule *rule, double rate, Py_ssize_t t, const real *data,
+                      const Py_ssize_t *offsets, Py_ssize_t n, Py_ssize_t *order, const real *weights, real *first,
+                      real *second, const real *scale, real *theta, double *loss) except -1 nogil:
+    """Update number t (from 1) by the sequences order[0:n]; whether it was made, for nothing may overflow."""
+    cdef Py_ssize_t size = work.size, i
+    cdef real *grad = <real *>work.grad
+    cdef real *step = <real *>work.step
+    cdef Descent descent
+    descent.limit, descent.rate, descent.made = rule.limit, rate, False
+    batch_gradient(work, theta, data, offsets, n, order, weights, grad, &descent if rule.plain and work.plan.own else NULL,
+                   loss)
+    if descent.made:
+        return True
+    if not isfinite(loss[0]) or first_beyond(size, rule.limit, grad) < <size_t>size:
+        return False
+    if scale != NULL:
+        for i in range(size):
+            step[i] = <real>(grad[i] * (scale[i] / rule.unit))
+        if first_beyond(size, <real>rule.limit_scaled, step) < <size_t>size:
+            return False
+    update(&rule.solver, rate, t, size, grad, first, second, scale, rule.unit, step, theta)
+    return True
+
+
 cdef class Training:
     """Where a run of train() stands: counters, the order of the pass, the stopping rule.
 
@@ -176,7 +208,6 @@ cdef class Training:
     cdef Py_ssize_t stalled            # passes in a row without enough improvement
     cdef Py_ssize_t longest, batch_rows
     cdef Gradient work                 # of the last call, whose memory and threads the next one uses again
-    cdef object work_for
 
     def __init__(self, const Py_ssize_t[::1] offsets not None, Py_ssize_t batch_size):
         if not 1 <= batch_size < offsets.shape[0]:
@@ -231,7 +262,7 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     until run.status is no longer 'running'. t0: updates that the state had seen before this run. max_memory, n_jobs:
     _sequence.loss_and_grad.
     """
-    cdef Py_ssize_t N = offsets.shape[0] - 1, n, i, n_losses = 0, batch_size = run.batch_size
+    cdef Py_ssize_t N = offsets.shape[0] - 1, n, n_losses = 0, batch_size = run.batch_size
     cdef Plan plan = make_plan(form, sizeof(real), True, max_memory)
     check_theta(&plan, theta.shape[0])
     check_data(&plan, data.shape[0], data.shape[1], offsets)
@@ -239,21 +270,18 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
         raise ValueError("one weight per sequence is needed")
     if run.order.shape[0] != N or losses.shape[0] == 0:
         raise ValueError("run or losses do not fit the data")
-    work_for = (form, sizeof(real), max_memory, n_jobs, isa(), plan.own)
-    if run.work_for != work_for:
-        run.work, run.work_for = Gradient(), None
-        run.work.prepare(form, sizeof(real), run.longest, run.batch_rows, run.batch_size, max_memory, n_jobs)
-        run.work_for = work_for
     cdef Gradient work = run.work
+    if work is None or not work.fits(form, sizeof(real), run.longest, run.batch_rows, batch_size, max_memory, n_jobs):
+        work = Gradient()
+        work.prepare(form, sizeof(real), run.longest, run.batch_rows, batch_size, max_memory, n_jobs)
+        run.work = work
     cdef Pulse *pulse = work.pulse()
     pulse[0] = new_pulse(seconds)
     cdef Py_ssize_t size = theta_size(&plan)
-    cdef real *grad = <real *>work.grad
     cdef const real *w = &weights[0] if weights is not None else NULL
     cdef rae_bitgen *bits = NULL
     if bit_generator is not None:
         bits = <rae_bitgen *>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
-    cdef Settings settings = settings_of(solver)
     cdef real[::1] first, second
     cdef real *first_ = NULL
     cdef real *second_ = NULL
@@ -266,32 +294,14 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
         second = state[1]
         second_ = &second[0]
     cdef const real *scale_ = NULL
-    cdef real[::1] scratch
-    cdef real *scratch_ = NULL
-    cdef double widest = 1
+    cdef double widest = 0
     if scale is not None:
         check_theta(&plan, scale.shape[0])
         scale_ = &scale[0]
-        scratch = np.empty(size, dtype=np.asarray(theta).dtype)
-        scratch_ = &scratch[0]
-        widest = max(1.0, np.max(scale))
-    # Within this limit neither rate * gradient overflows nor, where it is squared, its sum of squares. With a
-    # scale the solver squares the gradient in its own units, which must leave room for the step's way back.
-    cdef double most = (FLT_MAX if sizeof(real) == sizeof(float) else DBL_MAX) / 2
-    cdef bint solver_squares = settings.name > NESTEROV
-    cdef double limit = most
-    cdef double limit_scaled = (sqrt(most / size) if solver_squares else most) / max(settings.learning_rate, 1.0) / widest
-    if settings.clip_norm < INFINITY or (solver_squares and scale_ == NULL):
-        limit = sqrt(most / size)
-    if scale_ == NULL:
-        limit /= max(settings.learning_rate, 1.0)
+        widest = np.max(scale)
+    cdef Rule rule = rule_of(&plan, solver, sizeof(real) == sizeof(float), widest, unit)
     cdef double total = <double>max_iter * ((N + batch_size - 1) // batch_size)
     cdef double loss = 0, rate
-    # Plain SGD needs no gradient to look at: theta can take the sums at once.
-    cdef bint plain = (settings.name == SGD and settings.clip_norm == INFINITY and settings.weight_decay == 0
-                       and scale_ == NULL and plan.own and not plan.tied and not plan.reconstruct_h0)
-    cdef Descent descent
-    descent.limit = limit
     cdef int status = 0
     cdef bint updated = False
     cdef uint64_t fp_state = rae_flush_subnormals()
@@ -310,23 +320,11 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
                     run.pass_loss = 0
                     run.in_pass = True
                 n = min(batch_size, N - run.position)
-                rate = learning_rate_at(&settings, run.n_updates / total)
-                descent.rate = rate
-                descent.made = False
-                batch_gradient(work, &theta[0], &data[0, 0], &offsets[0], n,
-                               &run.order[run.position], w, grad, &descent if plain else NULL, &loss)
-                if not descent.made:
-                    if not isfinite(loss) or first_beyond(size, limit, grad) < <size_t>size:
-                        status = 3
-                        break
-                    if scale_ != NULL:
-                        for i in range(size):
-                            scratch_[i] = <real>(grad[i] * (scale_[i] / unit))
-                        if first_beyond(size, <real>limit_scaled, scratch_) < <size_t>size:
-                            status = 3
-                            break
-                    update(&settings, rate, t0 + run.n_updates + 1, size, grad, first_, second_, scale_, unit,
-                           scratch_, &theta[0])
+                rate = learning_rate_at(&rule.solver, run.n_updates / total)
+                if not make_update(work, &rule, rate, t0 + run.n_updates + 1, &data[0, 0], &offsets[0], n,
+                                   &run.order[run.position], w, first_, second_, scale_, &theta[0], &loss):
+                    status = 3
+                    break
                 updated = True
                 run.n_updates += 1
                 run.pass_loss += loss

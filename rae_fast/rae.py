@@ -46,6 +46,9 @@ Floats = NDArray[Any]
 # Version of the pickled state.
 _STATE_FORMAT = 2
 
+# What a model keeps for its next call, and is no part of it.
+_PASSING = ("_checked", "_updates")
+
 # Hyper-parameters that partial_fit cannot change.
 _FIXED = ("n_hidden", "decoder", "output", "tied")
 
@@ -407,6 +410,12 @@ class RAE(Estimator):
         3
         """
         settings = self._settings(one_update=True)
+        updates = self.__dict__.get("_updates")
+        if (updates is not None and sample_weight is None
+                and updates.fit(self._form, settings, self.rate_scale_, self._loss_unit)):
+            loss = updates.make(self.theta_, X, self.solver_state_, self.n_updates_ + 1)
+            if loss is not None:
+                return self._record(loss, settings, X.shape[-2])
         if settings.solver.name == "lbfgs":
             raise ValueError("solver='lbfgs' needs all the data at once: use fit, or another solver")
         if not hasattr(self, "theta_"):
@@ -422,20 +431,30 @@ class RAE(Estimator):
                                      "call fit to start afresh")
             batch = self._targets(X, theta)
             weights = as_weights(sample_weight, batch.n_sequences, theta.dtype)
-            if self.n_steps_ != batch.common_length:
-                self.n_steps_ = None
         if settings.solver.name != self._solver_name or settings.relative_rates != (self.rate_scale_ is not None):
             # Another solver, or the same in other units: what it remembers means nothing any more.
             self.__dict__.update(self._new_solver(settings, self.theta_, self._form, batch))
         run, losses = _training.Training(batch.offsets, batch.n_sequences), np.empty(1)
         form = self._objective(settings)
+        n_jobs = _sequence.worthwhile(settings.n_jobs, form, len(batch.data))
         while run.status == "running":
-            training.advance(self, run, batch, weights, form, settings, None, 0.0, losses, self.n_updates_)
-        if run.status == "non-finite":
+            training.advance(self, run, batch, weights, form, settings, None, 0.0, losses, self.n_updates_,
+                             n_jobs)
+        self._record(losses[0] if run.status != "non-finite" else np.inf, settings, batch.common_length)
+        self.__dict__["_updates"] = _quick.Updates(self.theta_, self._form, form, settings, self.rate_scale_,
+                                                   self._loss_unit)
+        return self
+
+    def _record(self, loss: float, settings: hyperparameters.Hyperparameters, n_steps: int | None) -> Self:
+        """Enter an update into the record; infinity stands for one that was not made."""
+        if loss == np.inf:
             raise training.too_large(settings, self.n_updates_ + 1, self.theta_.dtype)
-        self.loss_curve_.append(float(losses[0]))
-        self.n_iter_ += 1
-        self.n_updates_ += 1
+        record = self.__dict__
+        if record["n_steps_"] != n_steps:
+            record["n_steps_"] = None
+        self.loss_curve_.append(float(loss))
+        record["n_iter_"] += 1
+        record["n_updates_"] += 1
         return self
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Floats:
@@ -533,14 +552,18 @@ class RAE(Estimator):
         >>> bool(abs(change - grad["c_x"][0]) < 1e-4)
         True
         """
-        theta = self._theta()
         settings = self._settings()
+        if sample_weight is None and hasattr(self, "theta_"):
+            ready = _quick.gradient_of(self.theta_, X, self._objective(settings), settings.max_memory, self._threads())
+            if ready is not None:
+                return ready
+        theta = self._theta()
         batch = self._targets(X, theta)
         weights = as_weights(sample_weight, batch.n_sequences, theta.dtype)
         grad = np.empty_like(theta)
         form = self._objective(settings)
         loss = _sequence.loss_and_grad(theta, batch.data, batch.offsets, weights, form, grad, settings.max_memory,
-                                       self._threads())
+                                       _sequence.worthwhile(self._threads(), form, len(batch.data)))
         return loss, parameters.views(grad, form)
 
     def transform(self, X: Any) -> Floats:
@@ -567,10 +590,10 @@ class RAE(Estimator):
         >>> model.transform([np.eye(3), np.eye(3)[:2]]).shape
         (2, 4)
         """
+        ready = _quick.states_of(self.__dict__.get("theta_"), X, self.__dict__.get("_form"), True, self._threads())
+        if ready is not None:
+            return ready
         theta = self._theta()
-        code = _quick.code_of(theta, X, self._form, self._threads())
-        if code is not None:
-            return code
         batch = self._batch(X, theta)
         codes = np.empty((batch.n_sequences, self._form.n_hidden), dtype=theta.dtype)
         _codes.hidden_states(theta, batch.data, batch.offsets, self._form, codes, True, self._threads())
@@ -600,6 +623,9 @@ class RAE(Estimator):
         >>> [h.shape for h in model.hidden_states([np.eye(3), np.eye(3)[:2]])]
         [(3, 4), (2, 4)]
         """
+        ready = _quick.states_of(self.__dict__.get("theta_"), X, self.__dict__.get("_form"), False, self._threads())
+        if ready is not None:
+            return ready
         theta = self._theta()
         batch = self._batch(X, theta)
         states = np.empty((len(batch.data), self._form.n_hidden), dtype=theta.dtype)
@@ -635,6 +661,10 @@ class RAE(Estimator):
         >>> model.unroll(model.transform(np.eye(3)), 5).shape
         (1, 5, 3)
         """
+        ready = _quick.outputs_of(self.__dict__.get("theta_"), codes, n_steps, self.__dict__.get("_form"), False,
+                                  self._threads())
+        if ready is not None:
+            return self._outputs(ready, logits)
         theta = self._theta()
         codes = as_matrix(codes, "codes", self._form.n_hidden, theta.dtype)
         if np.ndim(n_steps):
@@ -673,6 +703,11 @@ class RAE(Estimator):
         >>> model.inverse_transform(codes).shape, model.inverse_transform(codes, [2])[0].shape
         ((1, 3, 3), (2, 3))
         """
+        steps = self.__dict__.get("n_steps_") if lengths is None else lengths
+        ready = _quick.outputs_of(self.__dict__.get("theta_"), codes, steps, self.__dict__.get("_form"), True,
+                                  self._threads())
+        if ready is not None:
+            return self._outputs(ready, logits)
         theta = self._theta()
         codes = as_matrix(codes, "codes", self._form.n_hidden, theta.dtype)
         if lengths is None:
@@ -829,11 +864,10 @@ class RAE(Estimator):
         >>> np.allclose(state, model.transform(np.eye(3))[0])
         True
         """
+        after = _quick.step_of(self.__dict__.get("theta_"), state, x, self.__dict__.get("_form"), out)
+        if after is not None:
+            return after
         theta = self._theta()
-        if out is None:
-            after = _quick.step_of(theta, state, x, self._form)
-            if after is not None:
-                return after
         one = np.ndim(state) == 1
         if one != (np.ndim(x) == 1):
             raise ValueError(f"state and x must both be vectors or both matrices; they have "
@@ -986,7 +1020,7 @@ class RAE(Estimator):
     def _outputs(self, rows: Floats, logits: bool) -> Floats:
         """What the user gets of unrolled rows: probabilities where the output is softmax."""
         if self._form.output == "softmax" and not logits:
-            rows = softmax(rows, axis=1)
+            rows = softmax(rows, axis=-1)
         return rows
 
     def _unroll(self, theta: Floats, codes: Floats, offsets: NDArray[np.intp],
@@ -1006,13 +1040,14 @@ class RAE(Estimator):
         return np.array([f"rae{i}" for i in range(self._form.n_hidden)], dtype=object)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**{k: v for k, v in self.__dict__.items() if k != "_checked"}, "_state_format": _STATE_FORMAT}
+        return {**{k: v for k, v in self.__dict__.items() if k not in _PASSING}, "_state_format": _STATE_FORMAT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         found = state.get("_state_format")
         if found != _STATE_FORMAT:
             raise ValueError(f"this pickle of an RAE has format {found!r}, but this version of rae_fast "
                              f"reads format {_STATE_FORMAT}")
-        self.__dict__.pop("_checked", None)
-        self.__dict__.update({k: v for k, v in state.items() if k not in ("_state_format", "_checked")})
+        for name in _PASSING:
+            self.__dict__.pop(name, None)
+        self.__dict__.update({k: v for k, v in state.items() if k not in ("_state_format", *_PASSING)})
 

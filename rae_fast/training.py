@@ -176,7 +176,8 @@ class Fit:
         losses = np.empty(max(1, min(settings.max_iter, most, _PASSES_PER_CALL)))
         self.__dict__.update(losses=losses, first_pass=self.training.n_iter)
         try:
-            advance(self.model, self.training, self.batch, self.weights, self.form, settings, bits, tol, losses, 0)
+            advance(self.model, self.training, self.batch, self.weights, self.form, settings, bits, tol, losses, 0,
+                    settings.n_jobs)
         finally:
             self._settle()
         if self.status == "non-finite":
@@ -336,12 +337,12 @@ class Fit:
 
 def advance(model: RAE, run: _training.Training, batch: Batch, weights: Floats | None, form: Form,
             settings: Hyperparameters, bits: np.random.BitGenerator | None, tol: float, losses: Floats,
-            t0: int) -> None:
+            t0: int, n_jobs: int) -> None:
     """Let the compiled loop work for a moment; t0 is how many updates the solver's state had seen before the run."""
     _training.train(model._theta(to_write=True), batch.data, batch.offsets, weights, form, settings.solver,
                     list(model.solver_state_.values()), model.rate_scale_, model._loss_unit, t0, bits,
                     settings.max_iter, tol, settings.n_iter_no_change, run, losses, _SECONDS_PER_CALL,
-                    settings.max_memory, settings.n_jobs)
+                    settings.max_memory, n_jobs)
 
 
 def too_large(settings: Hyperparameters, update: int, dtype: np.dtype[Any]) -> FloatingPointError:

@@ -1,0 +1,172 @@
+"""The short way of ready arrays and the long way of everything else give the same bits, and refuse the same input.
+
+A list of sequences always goes the long way.
+"""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from problems import FORMS, form_id
+
+from rae_fast import RAE, _quick
+from rae_fast.solvers import STATE
+
+
+def fitted(form, dtype, **params):
+    """A model of that form, and two sequences for it."""
+    rng = np.random.default_rng(0)
+    X = rng.random((2, 6, 3)) + 0.1
+    X /= X.sum(2, keepdims=True)
+    params = {"init": "normal", "max_iter": 0, "random_state": 0} | form | params
+    return RAE(5, **params).fit(X.astype(dtype)), X.astype(dtype)
+
+
+def same(found, expected):
+    np.testing.assert_array_equal(found, expected, strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("form", FORMS, ids=form_id)
+def test_same_results(form, dtype):
+    model, X = fitted(form, dtype)
+    codes = model.transform(list(X))
+    states, rows = np.stack(model.hidden_states(list(X))), np.stack(model.inverse_transform(codes, [6, 6]))
+    loss, grads = model.loss_and_grad(list(X))
+    assert _quick.states_of(model.theta_, X, model._form, True, 1) is not None  # this is the short way
+    same(model.transform(X), codes)
+    same(model.hidden_states(X), states)
+    same(model.inverse_transform(codes), rows)
+    same(model.inverse_transform(codes, 4), np.stack(model.inverse_transform(codes, [4, 4])))
+    same(model.unroll(codes, 6), rows[:, ::-1])
+    same(model.unroll(codes, 6, logits=True), np.stack(model.inverse_transform(codes, [6, 6], logits=True))[:, ::-1])
+    found, named = model.loss_and_grad(X)
+    assert found == loss and type(found) is type(loss)
+    assert list(named) == list(grads)
+    for name, grad in grads.items():
+        same(named[name], grad)
+        assert named[name].strides == grad.strides and named[name].flags.writeable
+    same(model.transform(X[0]), model.transform([X[0]]))
+    same(model.loss_and_grad(X[0])[1]["W_hh"], model.loss_and_grad([X[0]])[1]["W_hh"])
+    state, out = np.full(5, 0.25, dtype), np.empty(5, dtype)
+    after = model.step([state.tolist()], [X[0, 0].tolist()])[0]
+    same(model.step(state, X[0, 0]), after)
+    assert model.step(state, X[0, 0], out) is out
+    same(out, after)
+    assert model.step(state, X[0, 0], state) is state
+    same(state, after)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("relative_rates", [False, True])
+@pytest.mark.parametrize("solver", [name for name in STATE if name != "lbfgs"])
+@pytest.mark.parametrize("form", FORMS[:3], ids=form_id)
+def test_same_updates(form, solver, relative_rates, dtype):
+    params = {"solver": solver, "relative_rates": relative_rates, "learning_rate": 0.01, "clip_norm": 5.0,
+              "weight_decay": 1e-3}
+    quick, X = fitted(form, dtype, **params)
+    slow = copy.deepcopy(quick)
+    for i in range(5):
+        part = X if i % 2 else X[:1]
+        quick.partial_fit(part)
+        slow.partial_fit(list(part))
+    assert "_updates" in quick.__dict__
+    same(quick.theta_, slow.theta_)
+    assert quick.loss_curve_ == slow.loss_curve_ and quick.n_updates_ == slow.n_updates_ == 5
+    for name, array in slow.solver_state_.items():
+        same(quick.solver_state_[name], array)
+
+
+def short_way(model):
+    """Whether partial_fit would take it now."""
+    kept = model.__dict__.get("_updates")
+    return kept is not None and kept.fit(model._form, model._settings(one_update=True), model.rate_scale_,
+                                         model._loss_unit)
+
+
+def test_whatever_is_set_is_seen_by_the_next_update():
+    model, X = fitted(FORMS[0], "float64", solver="sgd", relative_rates=False, learning_rate=0.01)
+    assert not short_way(model)
+    model.partial_fit(X)
+    assert short_way(model)
+    before = model.theta_.copy()
+    model.learning_rate = 1e-12
+    assert not short_way(model)
+    model.partial_fit(X)
+    np.testing.assert_allclose(model.theta_, before, rtol=0, atol=1e-9)
+    model.solver = "adam"
+    model.partial_fit(X)
+    assert model.n_updates_ == 1 and set(model.solver_state_) == set(STATE["adam"])
+    model.fit(X)
+    assert not short_way(model)
+    model.partial_fit(X)
+    for twin in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert "_updates" not in twin.__dict__
+
+
+@pytest.mark.parametrize("harm", [
+    lambda m, X: m.partial_fit(np.full_like(X, np.nan)),
+    lambda m, X: m.partial_fit(X[:, :, :2]),
+    lambda m, X: m.partial_fit(X[:0]),
+    lambda m, X: m.partial_fit(X[:, :0]),
+    lambda m, X: m.partial_fit(X[0, 0]),
+    lambda m, X: m.partial_fit(X * 2),        # no distributions
+    lambda m, X: m.partial_fit(X - 1 / 3),
+    lambda m, X: m.loss_and_grad(X * 2),
+    lambda m, X: m.loss_and_grad(np.full_like(X, np.inf)),
+    lambda m, X: m.transform(X[:, :, :2]),
+    lambda m, X: m.hidden_states(np.full_like(X, np.nan)),
+    lambda m, X: m.inverse_transform(np.full((1, 5), np.nan)),
+    lambda m, X: m.inverse_transform(np.zeros((1, 4))),
+    lambda m, X: m.inverse_transform(np.zeros((0, 5))),
+    lambda m, X: m.unroll(np.zeros((1, 5)), 0),
+    lambda m, X: m.step(np.zeros(5), np.zeros(2)),
+    lambda m, X: m.step(np.zeros(5), np.zeros(3), np.zeros(4)),
+    lambda m, X: m.step(np.zeros(5), np.full(3, np.nan)),
+])
+def test_bad_input_is_refused_by_a_model_that_is_ready(harm):
+    softmax = next(form for form in FORMS if form["output"] == "softmax")
+    model, X = fitted(softmax, "float64")
+    model.partial_fit(X).partial_fit(X)
+    before, record = model.theta_.copy(), (model.n_updates_, list(model.loss_curve_))
+    with pytest.raises(ValueError):
+        harm(model, X)
+    same(model.theta_, before)
+    assert (model.n_updates_, model.loss_curve_) == record
+    model.partial_fit(X)
+
+
+def test_an_update_that_would_overflow_is_not_made():
+    model, X = fitted(FORMS[0], "float32", solver="sgd", relative_rates=False, learning_rate=1e-3)
+    model.partial_fit(X)
+    assert short_way(model)
+    before = model.theta_.copy()
+    with pytest.raises(FloatingPointError, match="at update 2"):
+        model.partial_fit(X * np.float32(1e30))
+    same(model.theta_, before)
+    assert model.n_updates_ == 1 and len(model.loss_curve_) == 1
+
+
+def test_parameters_and_states_that_are_not_ready():
+    """Users may replace them: read-only ones are refused, others of another type are seen."""
+    model, X = fitted(FORMS[0], "float64", solver="momentum", relative_rates=False, learning_rate=1e-3)
+    model.partial_fit(X)
+    theta = model.theta_.copy()
+    theta.flags.writeable = False
+    model.theta_ = theta
+    assert model.transform(X).shape == (2, 5)
+    with pytest.raises(ValueError, match="writeable"):
+        model.partial_fit(X)
+    model.theta_ = theta.astype(">f8")
+    with pytest.raises(ValueError, match="theta_ must be"):
+        model.transform(X)
+    model.theta_ = theta[:-1].copy()
+    with pytest.raises(ValueError, match="theta_ must be"):
+        model.loss_and_grad(X)
+    model.theta_ = theta.copy()
+    name = next(iter(model.solver_state_))
+    model.solver_state_[name] = model.solver_state_[name][:-1]
+    with pytest.raises(ValueError, match="arrays of"):
+        model.partial_fit(X)
+    same(model.theta_, theta)
