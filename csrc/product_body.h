@@ -32,14 +32,21 @@ INLINE void K(tile_sum)(const int mr, const int nv, const int chains, size_t k, 
                 /* Two additions: gcc would rather keep the distance of every load in a register, and has too few. */
                 __asm__("" : "+r"(a), "+r"(b));
             }
-    for (; p < k; ++p, b += ldb, a += a_col) {
-        VEC b_p[PANEL];
-        for (int v = 0; v < nv; ++v)
-            b_p[v] = K(load)(b + v * LANES);
-        for (int i = 0; i < mr; ++i)
-            for (int v = 0; v < nv; ++v)
-                s[i][v] += a[i * a_row] * b_p[v];
+#define ONE_MORE                                                                                             \
+    for (; p < k; ++p, b += ldb, a += a_col) {                                                               \
+        VEC b_p[PANEL];                                                                                      \
+        for (int v = 0; v < nv; ++v)                                                                         \
+            b_p[v] = K(load)(b + v * LANES);                                                                 \
+        for (int i = 0; i < mr; ++i)                                                                         \
+            for (int v = 0; v < nv; ++v)                                                                     \
+                s[i][v] += a[i * a_row] * b_p[v];                                                            \
     }
+    if (chains > 1) /* fewer than `chains` */
+        ONE_MORE
+    else
+        /* The loop's own additions compete with the multiply-adds: docs/performance.md, "The tile". */
+        _Pragma("GCC unroll 4") ONE_MORE
+#undef ONE_MORE
 #define FOLD(half)                                                                                           \
     if (chains >= 2 * (half))                                                                                \
         for (int i = 0; i < (half) * mr; ++i)                                                                \
