@@ -1,5 +1,7 @@
 """rae_fast itself: the compiled training loop, without the Python class around it."""
 
+import sys
+
 import numpy as np
 
 from rae_fast import _config, _products, _sequence, _training
@@ -38,13 +40,14 @@ class Engine:
     def update(self, form, n, rate):
         _products.use_gemm(form)
         if form not in self.moved:
-            self.moved[form] = empty(self.form, self.theta.dtype)
-            self.moved[form][:] = self.theta
-        theta = self.moved[form]
-        run = _training.Training(self.offsets, self.B)
+            self.moved[form] = empty(self.form, self.theta.dtype), _training.Training(self.offsets, self.B)
+            self.moved[form][0][:] = self.theta
+        theta, run = self.moved[form]
+        before = run.n_updates
+        # As RAE.fit does it: a call of one run ends with the pass that fills the array of losses.
         _training.train(theta, self.data, self.offsets, None, self.form, Solver(learning_rate=rate), [], None, 1.0, 0,
-                        None, n, 0.0, 1, run, np.empty(n), 1e9, **self.threads)
-        assert run.n_updates == n, f"{n} updates were asked for, {run.n_updates} made"
+                        None, sys.maxsize, 0.0, 1, run, np.empty(n), 1e9, **self.threads)
+        assert run.n_updates - before == n, f"{n} updates were asked for, {run.n_updates - before} made"
 
     def parameters(self, form):
-        return self.moved[form]
+        return self.moved[form][0]
