@@ -417,6 +417,20 @@ static size_t K(first_beyond)(size_t n, REAL limit, const REAL *x)
     return n;
 }
 
+static int K(rows_within)(size_t rows, size_t n, REAL limit, const REAL *x, size_t ldx)
+{
+    const IVEC sign_bit = (IVEC)K(splat)((REAL)-0.0);
+    IVEC within = K(isplat)(-1);
+    for (size_t r = 0; r < rows; ++r, x += ldx) {
+        size_t i = 0;
+        for (; i + LANES <= n; i += LANES)
+            within &= (IVEC)((VEC)((IVEC)K(load)(x + i) & ~sign_bit) <= limit);
+        if (i < n)
+            within &= (IVEC)((VEC)((IVEC)K(load_part)(x + i, n - i) & ~sign_bit) <= limit);
+    }
+    return K(all_lanes)(within);
+}
+
 static void K(column_sums)(size_t rows, size_t n, const REAL *x, size_t ldx, REAL factor, int accumulate,
                            REAL *out)
 {
@@ -472,6 +486,7 @@ static const TABLE K(table) = {
     .adam_update = K(adam_update),
     .rprop_update = K(rprop_update),
     .first_beyond = K(first_beyond),
+    .rows_within = K(rows_within),
     .column_sums = K(column_sums),
     .packed_size = K(packed_size),
     .pack = K(pack),

@@ -13,8 +13,8 @@ enum { K(WIDTH) = PANEL * LANES };
 
 /* s[i][v] = sum_p a(i, p) b[p, v * LANES ...] for mr rows and nv vectors, from what s holds. s has rows for all
  * `chains` partial sums. */
-INLINE void K(tile_sum)(const int mr, const int nv, const int chains, size_t k, const REAL *a, size_t a_row, size_t a_col,
-                        const REAL *b, size_t ldb, VEC s[][PANEL])
+INLINE void K(tile_sum)(const int mr, const int nv, const int chains, size_t k, const REAL *a, size_t a_row,
+                        size_t a_col, const REAL *b, size_t ldb, VEC s[][PANEL])
 {
     for (int i = mr; i < mr * chains; ++i)
         for (int v = 0; v < nv; ++v)
@@ -59,11 +59,11 @@ INLINE void K(tile_sum)(const int mr, const int nv, const int chains, size_t k, 
 }
 
 /* c[i, 0 : nv * LANES] = init[i, ...] + sum_p a(i, p) b[p, ...] for mr rows; init NULL for 0. With `partial`, only
- * the first `tail` lanes of the last vector belong to init and c. With `late`, init is added to `factor` times the whole
- * sum: to a large number, many small ones one by one would be lost. */
+ * the first `tail` lanes of the last vector belong to init and c. With `late`, init is added to `factor` times the
+ * whole sum: to a large number, many small ones one by one would be lost. */
 INLINE void K(tile)(const int mr, const int nv, const int chains, const int partial, int late, REAL factor, size_t k,
-                    const REAL *a, size_t a_row, size_t a_col, const REAL *b, size_t ldb, const REAL *init, size_t ld_init,
-                    size_t tail, REAL *c, size_t ldc)
+                    const REAL *a, size_t a_row, size_t a_col, const REAL *b, size_t ldb, const REAL *init,
+                    size_t ld_init, size_t tail, REAL *c, size_t ldc)
 {
     VEC s[TILE_ROWS > 8 ? TILE_ROWS : 8][PANEL];
     for (int i = 0; i < mr; ++i)
@@ -74,7 +74,7 @@ INLINE void K(tile)(const int mr, const int nv, const int chains, const int part
                                                  : K(load)(init + i * ld_init + v * LANES);
         }
     K(tile_sum)(mr, nv, chains, k, a, a_row, a_col, b, ldb, s);
-    /* All loads before the first store: a load that overlaps the masked part of a store still under way waits for it. */
+    /* All loads before the first store: a load that overlaps the masked part of a store under way waits for it. */
     if (late)
         for (int i = 0; i < mr; ++i)
             for (int v = 0; v < nv; ++v) {
@@ -93,8 +93,9 @@ INLINE void K(tile)(const int mr, const int nv, const int chains, const int part
 }
 
 /* All m rows of one panel: tiles of TILE_ROWS rows, then what is left in smaller ones. */
-INLINE void K(panel)(const int nv, const int partial, int late, REAL factor, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col,
-                     const REAL *b, size_t ldb, const REAL *init, size_t ld_init, size_t tail, REAL *c, size_t ldc)
+INLINE void K(panel)(const int nv, const int partial, int late, REAL factor, size_t m, size_t k, const REAL *a,
+                     size_t a_row, size_t a_col, const REAL *b, size_t ldb, const REAL *init, size_t ld_init,
+                     size_t tail, REAL *c, size_t ldc)
 {
     size_t i = 0;
 #define ROWS(mr)                                                                                             \
@@ -119,11 +120,11 @@ INLINE void K(panel)(const int nv, const int partial, int late, REAL factor, siz
 
 /* A function of its own for every width: in one for all, gcc kept loop counters on the stack. */
 #define PANEL_FUNCTION(name, nv, partial)                                                                    \
-    static __attribute__((noinline)) void K(name)(int late, REAL factor, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col, \
-                                                  const REAL *b, size_t ldb, const REAL *init, size_t ld_init, \
-                                                  size_t tail, REAL *c, size_t ldc)                          \
+    static __attribute__((noinline)) void K(name)(                                                           \
+        int late, REAL factor, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col, const REAL *b, \
+        size_t ldb, const REAL *init, size_t ld_init, size_t tail, REAL *c, size_t ldc)                      \
     {                                                                                                        \
-        K(panel)(nv, partial, late, factor, m, k, a, a_row, a_col, b, ldb, init, ld_init, tail, c, ldc);             \
+        K(panel)(nv, partial, late, factor, m, k, a, a_row, a_col, b, ldb, init, ld_init, tail, c, ldc);     \
     }
 #if PANEL > 2
 PANEL_FUNCTION(panel_3, 3, 0)
@@ -136,27 +137,23 @@ PANEL_FUNCTION(panel_1_part, 1, 1)
 #undef PANEL_FUNCTION
 
 /* Columns [j, n) of one panel that starts at column j, b at its first row. */
-INLINE void K(columns)(size_t j, size_t n, int late, REAL factor, size_t m, size_t k, const REAL *a, size_t a_row, size_t a_col,
-                       const REAL *b, size_t ldb, const REAL *init, size_t ld_init, REAL *c, size_t ldc)
+INLINE void K(columns)(size_t j, size_t n, int late, REAL factor, size_t m, size_t k, const REAL *a, size_t a_row,
+                       size_t a_col, const REAL *b, size_t ldb, const REAL *init, size_t ld_init, REAL *c, size_t ldc)
 {
+#if PANEL > 2
+#define THIRD(name) , K(name)
+#else
+#define THIRD(name)
+#endif
     static void (*const widths[2][3])(int, REAL, size_t, size_t, const REAL *, size_t, size_t, const REAL *, size_t,
                                       const REAL *, size_t, size_t, REAL *, size_t) = {
-        {K(panel_1), K(panel_2),
-#if PANEL > 2
-         K(panel_3)},
-#else
-        },
-#endif
-        {K(panel_1_part), K(panel_2_part),
-#if PANEL > 2
-         K(panel_3_part)},
-#else
-        },
-#endif
+        {K(panel_1), K(panel_2) THIRD(panel_3)},
+        {K(panel_1_part), K(panel_2_part) THIRD(panel_3_part)},
     };
+#undef THIRD
     const size_t left = n - j, vectors = left >= K(WIDTH) ? PANEL : (left + LANES - 1) / LANES, tail = left % LANES;
-    widths[left < K(WIDTH) && tail][vectors - 1](late, factor, m, k, a, a_row, a_col, b, ldb, init ? init + j : NULL, ld_init,
-                                                 tail, c + j, ldc);
+    widths[left < K(WIDTH) && tail][vectors - 1](late, factor, m, k, a, a_row, a_col, b, ldb,
+                                                 init ? init + j : NULL, ld_init, tail, c + j, ldc);
 }
 
 /* Row length of the packed panel that starts at column j of n. */
@@ -204,7 +201,8 @@ static void K(product_share)(void *argument, size_t member, size_t members)
     const K(product_work) *const x = argument;
     size_t j0, j1;
     rae_share(x->n, K(WIDTH), member, members, &j0, &j1);
-    K(product_columns)(j0, j1, 0, 0, 1, x->m, x->n, x->k, x->a, x->a_row, x->a_col, x->b, x->init, x->ld_init, x->c, x->ldc);
+    K(product_columns)(j0, j1, 0, 0, 1, x->m, x->n, x->k, x->a, x->a_row, x->a_col, x->b, x->init,
+                       x->ld_init, x->c, x->ldc);
 }
 
 static void K(product)(rae_team *team, size_t m, size_t n, size_t k, const REAL *a, size_t a_row, size_t a_col,
@@ -315,7 +313,8 @@ static void K(outer_share)(void *argument, size_t member, size_t members)
     if (!K(sum_packs)(x->m, n, k)) {
         const rae_operand operand = {x->b, x->ldb, 0, 0};
         REAL *c = x->c + m0 * ldc;
-        K(product_columns)(0, n, 0, 1, x->factor, m1 - m0, n, k, x->a + m0, 1, lda, &operand, x->accumulate ? c : NULL, ldc, c, ldc);
+        K(product_columns)(0, n, 0, 1, x->factor, m1 - m0, n, k, x->a + m0, 1, lda, &operand,
+                           x->accumulate ? c : NULL, ldc, c, ldc);
         return;
     }
     REAL *packed_a = x->scratch + member * K(sum_scratch)(x->m, n, k);
@@ -343,8 +342,8 @@ static void K(outer_share)(void *argument, size_t member, size_t members)
                 for (size_t i = 0; i < columns; i += TILE_ROWS) {
                     const size_t some = columns - i < TILE_ROWS ? columns - i : TILE_ROWS;
                     REAL *c = x->c + (i0 + i) * ldc;
-                    K(columns)(j, n, 1, x->factor, some, rows, packed_a + i * rows, 1, TILE_ROWS, packed_b + j * rows, width,
-                               x->accumulate || p > 0 ? c : NULL, ldc, c, ldc);
+                    K(columns)(j, n, 1, x->factor, some, rows, packed_a + i * rows, 1, TILE_ROWS, packed_b + j * rows,
+                               width, x->accumulate || p > 0 ? c : NULL, ldc, c, ldc);
                 }
             }
         }

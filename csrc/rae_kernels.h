@@ -69,6 +69,9 @@ typedef struct {
         /* First i with !(|x[i]| <= limit), NaN included; n if there is none. */                   \
         size_t (*first_beyond)(size_t n, T limit, const T *x);                                     \
                                                                                                    \
+        /* Whether |x[r, i]| <= limit for all of x (rows, n), which NaN is not. */                 \
+        int (*rows_within)(size_t rows, size_t n, T limit, const T *x, size_t ldx);                \
+                                                                                                   \
         /* out[j] = factor sum_i x[i, j] (accumulate: out[j] += ...), x (rows, n). */              \
         void (*column_sums)(size_t rows, size_t n, const T *x, size_t ldx, T factor, int accumulate, \
                             T *out);                                                               \

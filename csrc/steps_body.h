@@ -40,13 +40,13 @@ INLINE void K(backward_panel)(const int nv, size_t k, const REAL *d_next, const 
 
 /* A function of its own for each width, as in product_body.h. */
 #define OF_WIDTH(nv)                                                                                         \
-    static __attribute__((noinline)) void K(forward_panel_##nv)(size_t k, const REAL *before, const REAL *b, size_t ldb, \
-                                                                const REAL *init, int squash, REAL *h)       \
+    static __attribute__((noinline)) void K(forward_panel_##nv)(size_t k, const REAL *before, const REAL *b, \
+                                                                size_t ldb, const REAL *init, int squash, REAL *h) \
     {                                                                                                        \
         K(forward_panel)(nv, k, before, b, ldb, init, squash, h);                                            \
     }                                                                                                        \
-    static __attribute__((noinline)) void K(backward_panel_##nv)(size_t k, const REAL *d_next, const REAL *b, size_t ldb, \
-                                                                 const REAL *pull, const REAL *h, REAL *d)   \
+    static __attribute__((noinline)) void K(backward_panel_##nv)(size_t k, const REAL *d_next, const REAL *b, \
+                                                                 size_t ldb, const REAL *pull, const REAL *h, REAL *d) \
     {                                                                                                        \
         K(backward_panel)(nv, k, d_next, b, ldb, pull, h, d);                                                \
     }
@@ -126,12 +126,13 @@ static void K(forward_share)(void *argument, size_t member, size_t members)
     REAL *h = x->h;
     for (size_t t = 0; t < x->steps; ++t) {
         const size_t rows = x->active[t];
-        if (before && rows == 1)
+        const int one = before && rows == 1;
+        if (one)
             K(forward_row)(j0, j1, t & 1, n, x->n, before, x->w, x->bias ? x->bias : h, x->squash, h);
         else if (before)
             K(product_columns)(j0, j1, t & 1, 0, 1, rows, n, x->n, before, ld_before, 1, x->w,
                                x->bias ? x->bias : h, x->bias ? 0 : x->ld, h, x->ld);
-        if (x->squash && !(before && rows == 1))
+        if (x->squash && !one)
             K(tanh_columns)(j0, j1, rows, h, x->ld);
         before = h;
         ld_before = x->ld;
@@ -182,11 +183,13 @@ static void K(backward_share)(void *argument, size_t member, size_t members)
             for (size_t r = later; r < rows; ++r)
                 for (size_t j = j0; j < j1; j += LANES)
                     K(store)(d + r * ld + j, K(load)(x->ending + r * ld + j));
-        if (later == 1 && rows == 1 && !x->ending)
+        const int one = later == 1 && rows == 1 && !x->ending;
+        if (one)
             K(backward_row)(j0, j1, t & 1, n, x->n, d_next, x->w, pull_next, h, d);
         else if (later)
-            K(product_columns)(j0, j1, t & 1, 0, 1, later, n, x->n, d_next, ld, 1, x->w, x->ending ? NULL : d, ld, d, ld);
-        if ((h || pull_next) && !(later == 1 && rows == 1 && !x->ending))
+            K(product_columns)(j0, j1, t & 1, 0, 1, later, n, x->n, d_next, ld, 1, x->w, x->ending ? NULL : d, ld, d,
+                               ld);
+        if ((h || pull_next) && !one)
             for (size_t r = 0; r < rows; ++r) {
                 const REAL *pull = pull_next && r < later ? pull_next + r * ld_pull_next : NULL;
                 for (size_t j = j0; j < j1; j += LANES) {

@@ -13,15 +13,14 @@ from rae_fast._kernels cimport (copy_rows, end_team, lanes, rae_operand, rae_tea
                                 together)
 from rae_fast._products cimport Factor, multiply, rows_of, set_factor, take_factor
 from rae_fast._pulse cimport Pulse, beat, new_pulse
-from rae_fast._sequence cimport (TEAM_WORK, Extent, Plan, Weights, check_data, check_theta, count, encode_span, make_plan, measure,
-                                 set_encoder, set_unroller, take_weights, theta_size)
+from rae_fast._sequence cimport (TEAM_MIN_HIDDEN, TEAM_WORK, Extent, Plan, Weights, check_data, check_theta, count,
+                                 encode_span, make_plan, measure, set_encoder, set_unroller, take_weights, theta_size)
 
 # Sequences in a block: for more, a product gains nothing; with fewer, it would read the weights too often.
 cdef enum:
     MOST_SEQUENCES = 256
     FEWEST_SEQUENCES = 32
     BLOCKS = 16               # that many sequences are cut into, if these limits allow it
-    TEAM_MIN_HIDDEN = 192     # from here on a team shares the products of a single block
 
 
 cdef struct Reader:           # one thread's memory

@@ -29,6 +29,7 @@ cdef extern from "rae_kernels.h":
         void (*adam_update)(size_t, float, float, float, float, float, const float *, float *, float *, float *) noexcept nogil
         void (*rprop_update)(size_t, const float *, float *, float *, float *) noexcept nogil
         size_t (*first_beyond)(size_t, float, const float *) noexcept nogil
+        int (*rows_within)(size_t, size_t, float, const float *, size_t) noexcept nogil
         void (*column_sums)(size_t, size_t, const float *, size_t, float, int, float *) noexcept nogil
         size_t (*packed_size)(size_t, size_t) noexcept nogil
         void (*pack)(size_t, size_t, const float *, size_t, float *) noexcept nogil
@@ -64,6 +65,7 @@ cdef extern from "rae_kernels.h":
         void (*adam_update)(size_t, double, double, double, double, double, const double *, double *, double *, double *) noexcept nogil
         void (*rprop_update)(size_t, const double *, double *, double *, double *) noexcept nogil
         size_t (*first_beyond)(size_t, double, const double *) noexcept nogil
+        int (*rows_within)(size_t, size_t, double, const double *, size_t) noexcept nogil
         void (*column_sums)(size_t, size_t, const double *, size_t, double, int, double *) noexcept nogil
         size_t (*packed_size)(size_t, size_t) noexcept nogil
         void (*pack)(size_t, size_t, const double *, size_t, double *) noexcept nogil
@@ -199,6 +201,13 @@ cdef inline size_t first_beyond(size_t n, double limit, const real *x) noexcept 
         return in_use.f32.first_beyond(n, <float>limit, x)
     else:
         return in_use.f64.first_beyond(n, limit, x)
+
+
+cdef inline bint rows_within(size_t rows, size_t n, double limit, const real *x, size_t ldx) noexcept nogil:
+    if real is float:
+        return in_use.f32.rows_within(rows, n, <float>limit, x, ldx)
+    else:
+        return in_use.f64.rows_within(rows, n, limit, x, ldx)
 
 
 cdef inline void column_sums(size_t rows, size_t n, const real *x, size_t ldx, double factor, bint accumulate,

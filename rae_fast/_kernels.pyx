@@ -132,6 +132,13 @@ def first_beyond_(const real[::1] x, double limit):
     return found
 
 
+def rows_within_(const real[:, ::1] x, double limit, size_t n):
+    """Whether the first n columns of x lie within +-limit; NaN does not."""
+    if <Py_ssize_t>n > x.shape[1]:
+        raise ValueError(f"x has {x.shape[1]} columns, not {n}")
+    return x.shape[0] == 0 or n == 0 or rows_within(x.shape[0], n, limit, &x[0, 0], x.shape[1])
+
+
 def column_sums_(const real[:, ::1] x, real[::1] out, bint accumulate=False, double factor=1):
     """out = factor * x.sum(axis=0), or out += ..."""
     _same(x.shape[1], out.shape[0], "a row of x and out")

@@ -8,7 +8,7 @@ bad, the answer is None, and the caller goes the long way.
 
 cimport numpy as cnp
 from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
-from libc.math cimport INFINITY, fabs
+from libc.math cimport fabs
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
@@ -24,12 +24,12 @@ from rae_fast._blocks cimport Workspace
 from rae_fast._codes cimport decode, encode, step_one
 from rae_fast._kernels cimport first_beyond
 from rae_fast._pulse cimport rae_flush_subnormals, rae_set_fp_state
-from rae_fast._sequence cimport Gradient, batch_gradient, borrow, count, give_back, worthwhile
-from rae_fast._training cimport Rule, make_update, rule_of
+from rae_fast._sequence cimport Gradient, Plan, batch_gradient, borrow, count, give_back, make_plan, worthwhile
+from rae_fast._training cimport Rule, enter, make_update, rule_of
 
 cnp.import_array()
 
-# More elements take so long that Ctrl-C should be heard between checking and using them.
+# Of more elements the check takes so long that Ctrl-C should be heard; so many steps or codes are no small call.
 cdef enum:
     MOST = 1048576
 
@@ -93,7 +93,7 @@ cdef bint sequences_of(object X, int kind, const Sizes *sizes, Sequences *x) noe
 
 
 cdef bint distributions(Py_ssize_t rows, Py_ssize_t n, double eps, const real *x) noexcept nogil:
-    """Whether every row is certainly one: at a tenth of what sequences.check_distributions lets pass."""
+    """Whether every row is certainly one: within far less than sequences.check_distributions lets pass."""
     cdef Py_ssize_t r, i
     cdef double sum
     for r in range(rows):
@@ -210,7 +210,8 @@ cdef cnp.ndarray view(cnp.ndarray whole, Py_ssize_t start, int ndim, cnp.npy_int
 cdef dict named_views(cnp.ndarray theta, const Sizes *sizes, bint tied):
     """parameters.views"""
     cdef Py_ssize_t H = sizes.hidden, n = sizes.inputs, K = H + n, end = K * H
-    cdef Py_ssize_t V = 0 if tied else end + 2 * H, row = 1 if tied else K, column = H if tied else 1, c = sizes.theta - K
+    cdef Py_ssize_t V = 0 if tied else end + 2 * H, row = 1 if tied else K, column = H if tied else 1
+    cdef Py_ssize_t c = sizes.theta - K
     return {"W_xh": view(theta, H * H, 2, n, H, H, 1), "W_hh": view(theta, 0, 2, H, H, H, 1),
             "b_h": view(theta, end, 1, H, 0, 1, 0), "h0": view(theta, end + H, 1, H, 0, 1, 0),
             "V_hh": view(theta, V, 2, H, H, row, column), "V_hx": view(theta, V + H * column, 2, H, n, row, column),
@@ -264,7 +265,7 @@ cdef class Updates:
     """Updates of one model by ready arrays, for as long as what they were prepared for stays the same objects."""
 
     cdef object fitted, settings, form, scale, names
-    cdef double unit
+    cdef double unit, widest
     cdef Rule rule
     cdef int kind
 
@@ -272,16 +273,16 @@ cdef class Updates:
         """fitted, form: the model's own Form, and with the objective that the settings ask for. settings: checked
         Hyperparameters that fit both. scale, unit: of relative rates."""
         cdef Sizes sizes
-        cdef Gradient work
+        cdef Plan plan
         self.fitted, self.form, self.settings, self.scale, self.unit = fitted, form, settings, scale, unit
         self.names = STATE[settings.solver.name]
         self.kind = model_of(theta, fitted, &sizes)
         if self.kind == 0 or (scale is not None and not self.is_state(scale, &sizes)):
             self.kind = 0
             return
-        work = borrow(form, cnp.PyArray_ITEMSIZE(<cnp.ndarray>theta), 1, 1, 1, settings.max_memory, 1)
-        self.rule = rule_of(&work.plan, settings.solver, self.kind == cnp.NPY_FLOAT,
-                            0 if scale is None else scale.max(), unit)
+        self.widest = 0 if scale is None else scale.max()
+        plan = make_plan(form, cnp.PyArray_ITEMSIZE(<cnp.ndarray>theta), True, settings.max_memory)
+        self.rule = rule_of(&plan, settings.solver, self.kind == cnp.NPY_FLOAT, self.widest, unit)
 
     cdef bint is_state(self, object x, const Sizes *sizes) noexcept:
         return plain(x, 1, self.kind) and cnp.PyArray_DIM(<cnp.ndarray>x, 0) == sizes.theta
@@ -290,35 +291,39 @@ cdef class Updates:
         """Whether they are for that."""
         return self.fitted is fitted and self.settings is settings and self.scale is scale and self.unit == unit
 
-    def make(self, theta, X, dict state not None, Py_ssize_t t):
-        """Update number t (from 1) of theta and the solver's state by X (T, I) or (N, T, I).
+    def make(self, dict model not None, X):
+        """Update a model, given by its attributes, by X (T, I) or (N, T, I), and enter that into its record.
 
-        Returns the loss before it; infinity if it was not made because something would have overflowed.
+        Whether it was done; not where something is not ready, or would have overflowed. Ctrl-C comes before all of
+        it or after.
         """
         cdef Sizes sizes
         cdef Sequences x
         cdef double loss = 0
         cdef bint made
-        cdef int i = 0
         cdef void *states[2]
         cdef void *scale = NULL
         cdef uint64_t fp_state
+        cdef Py_ssize_t t
+        theta, state = model.get("theta_"), model.get("solver_state_")
         cdef int kind = model_of(theta, self.fitted, &sizes)
         if (kind == 0 or kind != self.kind or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>theta)
                 or not sequences_of(X, kind, &sizes, &x) or not targets(self.fitted, kind, &sizes, &x)
-                or len(state) != len(self.names)):
-            return None
+                or type(state) is not dict or len(state) != len(self.names) or type(model.get("loss_curve_")) is not list
+                or type(model.get("n_updates_")) is not int or type(model.get("n_iter_")) is not int
+                or "n_steps_" not in model):
+            return False
         states[0] = states[1] = NULL
-        for name in self.names:
-            array = state.get(name)
-            if not self.is_state(array, &sizes) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>array):
-                return None
-            states[i] = cnp.PyArray_DATA(<cnp.ndarray>array)
-            i += 1
+        held = [state.get(name) for name in self.names]  # whatever a signal handler puts in their place meanwhile
+        for i in range(len(held)):
+            if not self.is_state(held[i], &sizes) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>held[i]):
+                return False
+            states[i] = cnp.PyArray_DATA(<cnp.ndarray>held[i])
         if self.scale is not None:
-            if not self.is_state(self.scale, &sizes):
-                return None
             scale = cnp.PyArray_DATA(<cnp.ndarray>self.scale)
+            if not self.is_state(self.scale, &sizes) or not self.scale_holds(scale, sizes.theta):
+                return False
+        t = model["n_updates_"]
         cdef Workspace space = room_for(x.n)
         cdef Py_ssize_t *offsets = equal_offsets(space, x.n, x.steps)
         cdef Gradient work = borrow(self.form, cnp.PyArray_ITEMSIZE(<cnp.ndarray>theta), x.steps, x.n * x.steps, x.n,
@@ -327,12 +332,20 @@ cdef class Updates:
         fp_state = rae_flush_subnormals()
         try:
             if kind == cnp.NPY_FLOAT:
-                made = updated(work, &self.rule, t, &x, offsets, states[0], states[1], scale,
+                made = updated(work, &self.rule, t + 1, &x, offsets, states[0], states[1], scale,
                                <float *>cnp.PyArray_DATA(<cnp.ndarray>theta), &loss)
             else:
-                made = updated(work, &self.rule, t, &x, offsets, states[0], states[1], scale,
+                made = updated(work, &self.rule, t + 1, &x, offsets, states[0], states[1], scale,
                                <double *>cnp.PyArray_DATA(<cnp.ndarray>theta), &loss)
         finally:
             rae_set_fp_state(fp_state)
         give_back(work)
-        return loss if made else INFINITY
+        if made:
+            enter(model, loss, x.steps)
+        return made
+
+    cdef bint scale_holds(self, const void *scale, size_t n) noexcept:
+        """Whether no element of the scale has grown beyond what the rule reckons with."""
+        if self.kind == cnp.NPY_FLOAT:
+            return first_beyond(n, self.widest, <const float *>scale) == n
+        return first_beyond(n, self.widest, <const double *>scale) == n

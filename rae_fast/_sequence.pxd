@@ -7,6 +7,7 @@ from rae_fast._products cimport Factor
 from rae_fast._pulse cimport Pulse
 
 cdef enum:
+    TEAM_MIN_HIDDEN = 192      # from here on a team shares the products of a single part or block
     TEAM_WORK = 20000000       # operations below which starting a team takes longer than it saves
 
 cdef struct Plan:

@@ -20,8 +20,9 @@ from libc.string cimport memcpy, memset
 
 from rae_fast._blocks cimport (Block, LengthAt, block_members, cut_into_spans, fill_block, longest_and_rows,
                                sort_by_length, take_block)
-from rae_fast._kernels cimport (column_sums, copy_rows, cross_entropy, end_team, first_beyond, gather, lanes, in_use, residual,
-                                sgd_update, start_team, sum_scratch, tanh_, tanh_backward, team_members, together)
+from rae_fast._kernels cimport (column_sums, copy_rows, cross_entropy, end_team, gather, in_use, lanes, residual,
+                                rows_within, sgd_update, start_team, sum_scratch, tanh_, tanh_backward, team_members,
+                                together)
 from rae_fast._products cimport (backward, choose_own, forward, multiply, rows_of, set_factor, sum_over_rows,
                                  take_factor)
 from rae_fast._pulse cimport beat, new_pulse
@@ -45,7 +46,6 @@ cdef enum:
     PART_SEQUENCES = 8
     PART_SEQUENCES_LARGE = 32
     LARGE_BYTES = 524288      # of W_hh
-    TEAM_MIN_HIDDEN = 192     # from here on a team shares the products of a single part
 
 
 cdef Py_ssize_t row_distance(Py_ssize_t n, Py_ssize_t itemsize) noexcept nogil:
@@ -457,10 +457,6 @@ cdef int add_encoder_gradient(Task *task, Py_ssize_t rows, const real *da, doubl
     return 0
 
 
-cdef inline bint within(double most, Py_ssize_t n, const real *x) noexcept nogil:
-    return first_beyond(n, most, x) == <size_t>n
-
-
 cdef bint may_descend(const Task *task, Py_ssize_t rows, const real *da, const real *y, double loss) noexcept nogil:
     """Whether no element of the gradient can be beyond the limit.
 
@@ -470,11 +466,10 @@ cdef bint may_descend(const Task *task, Py_ssize_t rows, const real *da, const r
     cdef const Plan *p = task.plan
     cdef const Buffers *b = &task.buffers
     cdef double most = sqrt(task.descent.limit / rows)
-    # Whole rows with their padding, which is 0.
-    return (isfinite(loss) and most > 1 and within(most, rows * p.ld_k, <const real *>b.z)
-            and within(most, rows * p.ld_k, <const real *>b.g) and within(most, rows * p.ld_h, da)
-            and (y == NULL or within(most, rows * p.ld_h, y))
-            and within(task.descent.limit, p.H, <const real *>b.h0_sum))
+    return (isfinite(loss) and most > 1 and rows_within(rows, p.K, most, <const real *>b.z, p.ld_k)
+            and rows_within(rows, p.K, most, <const real *>b.g, p.ld_k) and rows_within(rows, p.H, most, da, p.ld_h)
+            and (y == NULL or rows_within(rows, p.H, most, y, p.ld_h))
+            and rows_within(1, p.H, task.descent.limit, <const real *>b.h0_sum, p.H))
 
 
 cdef int unroll_span(Task *task, const real *c_h, Py_ssize_t s) except -1 nogil:

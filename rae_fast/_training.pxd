@@ -23,6 +23,7 @@ cdef struct Rule:              # how a model is updated
     double limit_scaled        # nor, in the units of the scale, beyond this one
     bint plain                 # theta may take the sums of a gradient at once
 
+cdef int enter(dict model, double loss, n_steps) except -1
 cdef Rule rule_of(const Plan *plan, solver, bint single, double widest, double unit) except *
 cdef bint make_update(Gradient work, const Rule *rule, double rate, Py_ssize_t t, const real *data,
                       const Py_ssize_t *offsets, Py_ssize_t n, Py_ssize_t *order, const real *weights, real *first,

@@ -18,6 +18,9 @@ class Training:
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: dict[str, Any]) -> None: ...
 
+def update_once(model: dict[str, Any], theta: Floats, data: Floats, offsets: Integers, weights: Floats | None,
+                form: Form, solver: Solver, state: list[Floats], scale: Floats | None, unit: float, n_steps: int | None,
+                max_memory: int, n_jobs: int) -> bool: ...
 def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form,
           solver: Solver, state: list[Floats], scale: Floats | None, unit: float, t0: int,
           bit_generator: np.random.BitGenerator | None, max_iter: int, tol: float,

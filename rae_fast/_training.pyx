@@ -177,8 +177,8 @@ cdef bint make_update(Gradient work, const Rule *rule, double rate, Py_ssize_t t
     cdef real *step = <real *>work.step
     cdef Descent descent
     descent.limit, descent.rate, descent.made = rule.limit, rate, False
-    batch_gradient(work, theta, data, offsets, n, order, weights, grad, &descent if rule.plain and work.plan.own else NULL,
-                   loss)
+    batch_gradient(work, theta, data, offsets, n, order, weights, grad,
+                   &descent if rule.plain and work.plan.own else NULL, loss)
     if descent.made:
         return True
     if not isfinite(loss[0]) or first_beyond(size, rule.limit, grad) < <size_t>size:
@@ -340,3 +340,35 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     finally:
         rae_set_fp_state(fp_state)
     run.status = ("running", "finished", "converged", "non-finite")[status]
+
+
+cdef int enter(dict model, double loss, n_steps) except -1:
+    """Enter an update into the record of a model, given by its attributes. It is compiled, so no signal handler runs
+    between an update and this: both have happened, or neither."""
+    (<list>model["loss_curve_"]).append(loss)
+    model["n_updates_"] += 1
+    model["n_iter_"] += 1
+    if model["n_steps_"] != n_steps:
+        model["n_steps_"] = None
+    return 0
+
+
+def update_once(dict model not None, theta, data, const Py_ssize_t[::1] offsets not None, weights, form, solver, state,
+                scale, double unit, n_steps, max_memory, Py_ssize_t n_jobs):
+    """One update by all sequences, and its entry into the record; whether it was made.
+
+    n_steps: the sequences' common length, or None.
+    """
+    cdef Training run = Training(offsets, offsets.shape[0] - 1)
+    for name in ("loss_curve_", "n_iter_", "n_updates_", "n_steps_"):
+        if name not in model:
+            raise AttributeError(f"this RAE has lost its {name}")
+    losses = np.empty(1)
+    try:
+        while run.status == "running":
+            train(theta, data, offsets, weights, form, solver, state, scale, unit, model["n_updates_"], None, 1, 0.0, 1,
+                  run, losses, 1.0, max_memory, n_jobs)
+    finally:
+        if run.n_updates:
+            enter(model, losses[0], n_steps)
+    return run.n_updates == 1

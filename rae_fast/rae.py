@@ -412,10 +412,9 @@ class RAE(Estimator):
         settings = self._settings(one_update=True)
         updates = self.__dict__.get("_updates")
         if (updates is not None and sample_weight is None
-                and updates.fit(self._form, settings, self.rate_scale_, self._loss_unit)):
-            loss = updates.make(self.theta_, X, self.solver_state_, self.n_updates_ + 1)
-            if loss is not None:
-                return self._record(loss, settings, X.shape[-2])
+                and updates.fit(self._form, settings, self.rate_scale_, self._loss_unit)
+                and updates.make(self.__dict__, X)):
+            return self
         if settings.solver.name == "lbfgs":
             raise ValueError("solver='lbfgs' needs all the data at once: use fit, or another solver")
         if not hasattr(self, "theta_"):
@@ -434,27 +433,14 @@ class RAE(Estimator):
         if settings.solver.name != self._solver_name or settings.relative_rates != (self.rate_scale_ is not None):
             # Another solver, or the same in other units: what it remembers means nothing any more.
             self.__dict__.update(self._new_solver(settings, self.theta_, self._form, batch))
-        run, losses = _training.Training(batch.offsets, batch.n_sequences), np.empty(1)
         form = self._objective(settings)
-        n_jobs = _sequence.worthwhile(settings.n_jobs, form, len(batch.data))
-        while run.status == "running":
-            training.advance(self, run, batch, weights, form, settings, None, 0.0, losses, self.n_updates_,
-                             n_jobs)
-        self._record(losses[0] if run.status != "non-finite" else np.inf, settings, batch.common_length)
+        if not _training.update_once(self.__dict__, self._theta(to_write=True), batch.data, batch.offsets, weights,
+                                     form, settings.solver, training.state_of(self, settings), self.rate_scale_,
+                                     self._loss_unit, batch.common_length, settings.max_memory,
+                                     _sequence.worthwhile(settings.n_jobs, form, len(batch.data))):
+            raise training.too_large(settings, self.n_updates_ + 1, self.theta_.dtype)
         self.__dict__["_updates"] = _quick.Updates(self.theta_, self._form, form, settings, self.rate_scale_,
                                                    self._loss_unit)
-        return self
-
-    def _record(self, loss: float, settings: hyperparameters.Hyperparameters, n_steps: int | None) -> Self:
-        """Enter an update into the record; infinity stands for one that was not made."""
-        if loss == np.inf:
-            raise training.too_large(settings, self.n_updates_ + 1, self.theta_.dtype)
-        record = self.__dict__
-        if record["n_steps_"] != n_steps:
-            record["n_steps_"] = None
-        self.loss_curve_.append(float(loss))
-        record["n_iter_"] += 1
-        record["n_updates_"] += 1
         return self
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Floats:

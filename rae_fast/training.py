@@ -21,7 +21,7 @@ from rae_fast._progress import Progress
 from rae_fast.hyperparameters import Hyperparameters
 from rae_fast.parameters import Form
 from rae_fast.sequences import Batch
-from rae_fast.solvers import LBFGS_MEMORY, LBFGS_ROUND
+from rae_fast.solvers import LBFGS_MEMORY, LBFGS_ROUND, STATE
 
 if TYPE_CHECKING:
     from rae_fast.rae import RAE
@@ -176,8 +176,7 @@ class Fit:
         losses = np.empty(max(1, min(settings.max_iter, most, _PASSES_PER_CALL)))
         self.__dict__.update(losses=losses, first_pass=self.training.n_iter)
         try:
-            advance(self.model, self.training, self.batch, self.weights, self.form, settings, bits, tol, losses, 0,
-                    settings.n_jobs)
+            advance(self.model, self.training, self.batch, self.weights, self.form, settings, bits, tol, losses)
         finally:
             self._settle()
         if self.status == "non-finite":
@@ -336,13 +335,17 @@ class Fit:
 
 
 def advance(model: RAE, run: _training.Training, batch: Batch, weights: Floats | None, form: Form,
-            settings: Hyperparameters, bits: np.random.BitGenerator | None, tol: float, losses: Floats,
-            t0: int, n_jobs: int) -> None:
-    """Let the compiled loop work for a moment; t0 is how many updates the solver's state had seen before the run."""
+            settings: Hyperparameters, bits: np.random.BitGenerator | None, tol: float,
+            losses: Floats) -> None:
+    """Let the compiled loop work for a moment."""
     _training.train(model._theta(to_write=True), batch.data, batch.offsets, weights, form, settings.solver,
-                    list(model.solver_state_.values()), model.rate_scale_, model._loss_unit, t0, bits,
-                    settings.max_iter, tol, settings.n_iter_no_change, run, losses, _SECONDS_PER_CALL,
-                    settings.max_memory, n_jobs)
+                    state_of(model, settings), model.rate_scale_, model._loss_unit, 0, bits, settings.max_iter, tol,
+                    settings.n_iter_no_change, run, losses, _SECONDS_PER_CALL, settings.max_memory, settings.n_jobs)
+
+
+def state_of(model: RAE, settings: Hyperparameters) -> list[Floats]:
+    """The solver's arrays, in the order in which the compiled loop takes them."""
+    return [model.solver_state_[name] for name in STATE[settings.solver.name] if name in model.solver_state_]
 
 
 def too_large(settings: Hyperparameters, update: int, dtype: np.dtype[Any]) -> FloatingPointError:

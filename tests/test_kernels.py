@@ -189,6 +189,19 @@ def test_first_beyond_finds_each_place(dtype, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
+def test_rows_within(dtype, n):
+    x = np.full((4, n + 3), np.nan, dtype)  # what follows a row must not matter
+    x[:, :n] = np.random.default_rng(n).uniform(-1, 1, (4, n))
+    assert _kernels.rows_within_(x, 1.0, n)
+    for value in (1.5, -1.5, np.nan, np.inf, -np.inf):
+        for place in {(0, 0), (3, n - 1), (2, n // 2)} if n else ():
+            kept, x[place] = x[place], value
+            assert not _kernels.rows_within_(x, 1.0, n)
+            x[place] = kept
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
 def test_column_sums(dtype, n):
     x = np.random.default_rng(n).standard_normal((5, n)).astype(dtype)
     out = np.full(n, 3, dtype)

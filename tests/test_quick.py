@@ -3,14 +3,21 @@
 A list of sequences always goes the long way.
 """
 
+import collections
 import copy
+import os
 import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import tracemalloc
 
 import numpy as np
 import pytest
 from problems import FORMS, form_id
 
-from rae_fast import RAE, _quick
+from rae_fast import RAE, _kernels, _quick, _sequence
 from rae_fast.solvers import STATE
 
 
@@ -170,3 +177,160 @@ def test_parameters_and_states_that_are_not_ready():
     with pytest.raises(ValueError, match="arrays of"):
         model.partial_fit(X)
     same(model.theta_, theta)
+
+
+def test_a_scale_that_is_replaced_or_grows_is_seen():
+    """What rates are relative to bounds how large a step may be."""
+    model, X = fitted(FORMS[0], "float32", solver="adam", relative_rates=True, learning_rate=1e-3)
+    model.partial_fit(X)
+    assert short_way(model)
+    model.rate_scale_ = model.rate_scale_ * np.float32(2)
+    assert not short_way(model)
+    model.partial_fit(X)
+    slow = copy.deepcopy(model)
+    model.rate_scale_ *= np.float32(4)
+    slow.rate_scale_ *= np.float32(4)
+    same(model.partial_fit(X).theta_, slow.partial_fit(list(X)).theta_)
+    model.rate_scale_ *= np.float32(1e25)
+    before = model.theta_.copy()
+    with pytest.raises(FloatingPointError):
+        model.partial_fit(X)
+    same(model.theta_, before)
+
+
+def test_a_switch_of_kernels_or_of_memory_between_two_calls_is_seen():
+    """The memory of the last call serves only its like."""
+    model, X = fitted(FORMS[0], "float64", objective="unfold")
+    X = np.tile(X, (1, 200, 1))
+    expected = model.loss_and_grad(X)[1]
+    for name in _kernels.usable_isas():
+        now = _kernels.isa()
+        _kernels.use_isa(name)
+        try:
+            fresh = copy.deepcopy(model)
+            _sequence.loss_and_grad(model.theta_, X[0, :1], np.array([0, 1]), None, model._form,
+                                    np.empty_like(model.theta_))  # of another shape: what is kept is replaced
+            first = fresh.loss_and_grad(X)[1]["W_hh"]
+            _kernels.use_isa(now)
+            model.loss_and_grad(X)
+            _kernels.use_isa(name)
+            same(model.loss_and_grad(X)[1]["W_hh"], first)
+        finally:
+            _kernels.use_isa(now)
+    model.max_memory = 0
+    for name, grad in model.loss_and_grad(X)[1].items():
+        same(grad, expected[name])
+
+
+def test_max_memory_is_heeded_by_the_next_call():
+    """... and the memory of the last one, small enough to be kept for another like it, given up."""
+    X = np.zeros((3000, 2))
+    model = RAE(16, objective="unfold", init="normal", max_iter=0, random_state=0, max_memory=0).fit(X[:2])
+
+    def taken():
+        tracemalloc.start()
+        model.loss_and_grad(X)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    first, again = taken(), taken()
+    assert again < 20_000 < first
+    model.max_memory = 2**30
+    assert taken() > first + 700_000  # 3000 rows of 16 states, twice
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_lies_in_fresh_memory_changes_no_bit(dtype):
+    """glibc fills new memory with bytes of our choice: huge numbers, NaN, tiny ones."""
+    code = f"""
+        import hashlib
+        import numpy as np
+        from rae_fast import RAE, _kernels
+        rng, found = np.random.default_rng(0), hashlib.sha256()
+        for isa in _kernels.usable_isas():
+            _kernels.use_isa(isa)
+            for H in (4, 60, 64, 128):
+                for objective in ("stepwise", "unfold"):
+                    X = rng.standard_normal((6, 15, 8)).astype("{dtype}")
+                    model = RAE(H, objective=objective, init="normal", max_iter=3, random_state=0, solver="sgd",
+                                relative_rates=False, learning_rate=1e-3, batch_size=6).fit(X)
+                    model.partial_fit(X).partial_fit(X[:1])
+                    for array in (model.theta_, model.transform(X), model.reconstruct(X)):
+                        found.update(np.ascontiguousarray(array).tobytes())
+        print(found.hexdigest())
+    """
+    results = {subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, capture_output=True, text=True,
+                              env={**os.environ, "MALLOC_PERTURB_": str(byte)}).stdout for byte in (0, 1, 128, 200)}
+    assert len(results) == 1
+
+
+def test_a_handler_may_replace_the_solvers_state_during_an_update():
+    code = """
+        import signal
+        import numpy as np
+        from rae_fast import RAE
+        X = np.random.default_rng(0).standard_normal((40, 200, 100))
+        model = RAE(200, init="normal", max_iter=0, solver="adam", relative_rates=False, random_state=0).fit(X[:1])
+        model.partial_fit(X)
+        calls = []
+        def replace(*_):
+            calls.append(1)
+            model.solver_state_.update({k: v.copy() for k, v in model.solver_state_.items()})
+        signal.signal(signal.SIGALRM, replace)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        for _ in range(5):
+            model.partial_fit(X)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert calls and model.n_updates_ == 6 and np.isfinite(model.theta_).all()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_an_exception_of_a_handler_leaves_theta_and_the_record_together(as_list):
+    model, X = fitted(FORMS[0], "float64", solver="sgd", relative_rates=False, learning_rate=1e-6)
+    X = list(np.tile(X, (4, 20, 1))) if as_list else np.tile(X, (4, 20, 1))
+    model.partial_fit(X)
+    raised = 0
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGALRM, stop)
+    try:
+        for i in range(300):
+            before, done = model.theta_.copy(), model.n_updates_
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-5 * (i % 30 + 1))
+                model.partial_fit(X)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                raised += 1
+            assert model.n_updates_ == len(model.loss_curve_) == model.n_iter_
+            assert (model.n_updates_ > done) == (model.theta_ != before).any()
+    except KeyboardInterrupt:
+        pass  # it came between two updates
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert raised
+
+
+def test_solver_state_in_another_kind_of_mapping():
+    model, X = fitted(FORMS[0], "float64", solver="adam", relative_rates=False)
+    twin = copy.deepcopy(model)
+    for _ in range(3):
+        model.solver_state_ = collections.OrderedDict(reversed(list(model.solver_state_.items())))
+        same(model.partial_fit(X).theta_, twin.partial_fit(X).theta_)
+
+
+def test_a_missing_record_is_noticed_before_the_update():
+    for name in ("n_steps_", "loss_curve_", "n_iter_"):
+        model, X = fitted(FORMS[0], "float64", solver="sgd", relative_rates=False)
+        model.partial_fit(X)
+        delattr(model, name)
+        before = model.theta_.copy()
+        with pytest.raises(AttributeError, match=name):
+            model.partial_fit(X)
+        same(model.theta_, before)
