@@ -813,6 +813,11 @@ cdef Gradient borrow(form, Py_ssize_t item, Py_ssize_t longest, Py_ssize_t rows,
     return work
 
 
+def spare_isa():
+    """The instruction set that the memory at hand was set up for; None if there is none."""
+    return None if _spare is None else _spare.isa.name.decode()
+
+
 cdef void give_back(Gradient work):
     global _spare
     if work.team == NULL and work.space.size <= SPARE_BYTES:

@@ -5,6 +5,7 @@ A list of sequences always goes the long way.
 
 import collections
 import copy
+import itertools
 import os
 import pickle
 import signal
@@ -190,31 +191,36 @@ def test_a_scale_that_is_replaced_or_grows_is_seen():
     model.rate_scale_ *= np.float32(4)
     slow.rate_scale_ *= np.float32(4)
     same(model.partial_fit(X).theta_, slow.partial_fit(list(X)).theta_)
+
+    X = np.random.default_rng(0).standard_normal((3, 6, 4)).astype("float32")
+    model = RAE(5, init="normal", max_iter=0, random_state=0, relative_rates=True, solver="sgd", learning_rate=1.0).fit(X)
+    model.partial_fit(X)
     model.rate_scale_ *= np.float32(1e25)
     before = model.theta_.copy()
-    with pytest.raises(FloatingPointError):
-        model.partial_fit(X)
-    same(model.theta_, before)
+    for way in (X, list(X)):
+        with pytest.raises(FloatingPointError):
+            model.partial_fit(way)
+        same(model.theta_, before)
 
 
-def test_a_switch_of_kernels_between_two_calls_is_seen():
-    """The memory of the last call serves only its like."""
-    model, X = fitted(FORMS[0], "float64", objective="unfold")
-    X = np.tile(X, (1, 5, 1))
-    for name in _kernels.usable_isas():
-        now = _kernels.isa()
-        _kernels.use_isa(name)
-        try:
-            fresh = copy.deepcopy(model)
-            _sequence.loss_and_grad(model.theta_, X[0, :1], np.array([0, 1]), None, model._form,
-                                    np.empty_like(model.theta_))  # of another shape: what is kept is replaced
-            first = fresh.loss_and_grad(X)[1]["W_hh"]
-            _kernels.use_isa(now)
-            model.loss_and_grad(X)
-            _kernels.use_isa(name)
-            same(model.loss_and_grad(X)[1]["W_hh"], first)
-        finally:
-            _kernels.use_isa(now)
+@pytest.mark.parametrize("kept, wanted", itertools.permutations(_kernels.usable_isas(), 2))
+def test_memory_kept_by_other_kernels_is_not_used(kept, wanted):
+    """Their vectors have another length."""
+    model, X = fitted(FORMS[0], "float32", solver="adam")
+    now = _kernels.isa()
+    try:
+        _kernels.use_isa(wanted)
+        model.loss_and_grad(X[:1])  # another shape, so that this one sets up its own
+        expected = model.loss_and_grad(X)[1]
+        _kernels.use_isa(kept)
+        model.loss_and_grad(X)
+        work = _sequence.spare_isa()
+        _kernels.use_isa(wanted)
+        for name, grad in model.loss_and_grad(X)[1].items():
+            same(grad, expected[name])
+        assert (work, _sequence.spare_isa()) == (kept, wanted)
+    finally:
+        _kernels.use_isa(now)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
