@@ -193,7 +193,8 @@ def test_a_scale_that_is_replaced_or_grows_is_seen():
     same(model.partial_fit(X).theta_, slow.partial_fit(list(X)).theta_)
 
     X = np.random.default_rng(0).standard_normal((3, 6, 4)).astype("float32")
-    model = RAE(5, init="normal", max_iter=0, random_state=0, relative_rates=True, solver="sgd", learning_rate=1.0).fit(X)
+    params = {"init": "normal", "max_iter": 0, "random_state": 0, "solver": "sgd", "learning_rate": 1.0}
+    model = RAE(5, relative_rates=True, **params).fit(X)
     model.partial_fit(X)
     model.rate_scale_ *= np.float32(1e25)
     before = model.theta_.copy()
@@ -203,7 +204,7 @@ def test_a_scale_that_is_replaced_or_grows_is_seen():
         same(model.theta_, before)
 
 
-@pytest.mark.parametrize("kept, wanted", itertools.permutations(_kernels.usable_isas(), 2))
+@pytest.mark.parametrize(("kept", "wanted"), list(itertools.permutations(_kernels.usable_isas(), 2)))
 def test_memory_kept_by_other_kernels_is_not_used(kept, wanted):
     """Their vectors have another length."""
     model, X = fitted(FORMS[0], "float32", solver="adam")
