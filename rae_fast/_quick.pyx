@@ -287,7 +287,7 @@ cdef class Updates:
     cdef bint is_state(self, object x, const Sizes *sizes) noexcept:
         return plain(x, 1, self.kind) and cnp.PyArray_DIM(<cnp.ndarray>x, 0) == sizes.theta
 
-    def fit(self, fitted, settings, scale, double unit):
+    def serves(self, fitted, settings, scale, double unit):
         """Whether they are for that."""
         return self.fitted is fitted and self.settings is settings and self.scale is scale and self.unit == unit
 

@@ -412,7 +412,7 @@ class RAE(Estimator):
         settings = self._settings(one_update=True)
         updates = self.__dict__.get("_updates")
         if (updates is not None and sample_weight is None
-                and updates.fit(self._form, settings, self.rate_scale_, self._loss_unit)
+                and updates.serves(self._form, settings, self.rate_scale_, self._loss_unit)
                 and updates.make(self.__dict__, X)):
             return self
         if settings.solver.name == "lbfgs":

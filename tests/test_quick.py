@@ -88,7 +88,7 @@ def test_same_updates(form, solver, relative_rates, dtype):
 def short_way(model):
     """Whether partial_fit would take it now."""
     kept = model.__dict__.get("_updates")
-    return kept is not None and kept.fit(model._form, model._settings(one_update=True), model.rate_scale_,
+    return kept is not None and kept.serves(model._form, model._settings(one_update=True), model.rate_scale_,
                                          model._loss_unit)
 
 
