@@ -431,23 +431,50 @@ static int K(rows_within)(size_t rows, size_t n, REAL limit, const REAL *x, size
     return K(all_lanes)(within);
 }
 
+/* nv vectors of columns: all rows of a cache line or two at a time. With `partial`, only `tail` lanes of the last. */
+INLINE void K(sum_columns)(const int nv, const int partial, size_t rows, size_t tail, const REAL *x, size_t ldx,
+                           REAL factor, int accumulate, REAL *out)
+{
+    VEC sums[2][4] = {{{0}}};
+#define OF(p) (partial && v == nv - 1 ? K(load_part)((p) + v * LANES, tail) : K(load)((p) + v * LANES))
+    size_t i = 0;
+    for (; i + 2 <= rows; i += 2, x += 2 * ldx)
+        for (int v = 0; v < nv; ++v) {
+            sums[0][v] += OF(x);
+            sums[1][v] += OF(x + ldx);
+        }
+    for (int v = 0; v < nv; ++v) {
+        if (i < rows)
+            sums[0][v] += OF(x);
+        sums[0][v] = (sums[0][v] + sums[1][v]) * factor;
+        if (accumulate)
+            sums[0][v] += OF(out);
+    }
+#undef OF
+    for (int v = 0; v < nv; ++v) {
+        if (partial && v == nv - 1)
+            K(store_part)(out + v * LANES, sums[0][v], tail);
+        else
+            K(store)(out + v * LANES, sums[0][v]);
+    }
+}
+
 static void K(column_sums)(size_t rows, size_t n, const REAL *x, size_t ldx, REAL factor, int accumulate,
                            REAL *out)
 {
-    for (size_t j = 0; j < n; j += LANES) {
-        const size_t some = n - j < LANES ? n - j : LANES;
-        const int whole = some == LANES;
-        VEC sums[2] = {{0}, {0}};
-        for (size_t i = 0; i < rows; ++i)
-            sums[i & 1] += whole ? K(load)(x + i * ldx + j) : K(load_part)(x + i * ldx + j, some);
-        sums[0] = (sums[0] + sums[1]) * factor;
-        if (accumulate)
-            sums[0] += whole ? K(load)(out + j) : K(load_part)(out + j, some);
-        if (whole)
-            K(store)(out + j, sums[0]);
-        else
-            K(store_part)(out + j, sums[0], some);
+    size_t j = 0;
+    for (; j + 4 * LANES <= n; j += 4 * LANES)
+        K(sum_columns)(4, 0, rows, 0, x + j, ldx, factor, accumulate, out + j);
+    if (j + 2 * LANES <= n) {
+        K(sum_columns)(2, 0, rows, 0, x + j, ldx, factor, accumulate, out + j);
+        j += 2 * LANES;
     }
+    if (j + LANES <= n) {
+        K(sum_columns)(1, 0, rows, 0, x + j, ldx, factor, accumulate, out + j);
+        j += LANES;
+    }
+    if (j < n)
+        K(sum_columns)(1, 1, rows, n - j, x + j, ldx, factor, accumulate, out + j);
 }
 
 #include "product_body.h"
