@@ -166,16 +166,175 @@ INLINE size_t K(width_at)(size_t j, size_t n)
 INLINE const REAL *K(panel_at)(const rae_operand *operand, size_t j, size_t n, size_t *ldb)
 {
     const REAL *b = operand->b;
-    *ldb = operand->ld ? operand->ld : K(width_at)(j, n);
-    return (operand->ld ? b + j : b + j * operand->rows) + operand->row * *ldb;
+    const int panels = operand->layout == RAE_PANELS;
+    *ldb = panels ? K(width_at)(j, n) : operand->ld;
+    return (panels ? b + j * operand->rows : b + j) + operand->row * *ldb;
 }
 
-/* Columns j0 to j1 (n at most; both multiples of WIDTH, except for n) of a product of n columns; the panels from the
- * last to the first with `backwards`. */
+/* ---- a row times a matrix as it lies ---------------------------------------------------------------------- */
+
+/* y[j] = init[j] + sum_i a[i] b[i, j] for a few rows of b; `tail` lanes of a last vector besides n whole ones. */
+INLINE void K(sweep)(const int rows, size_t n, size_t tail, const REAL *a, const REAL *b, size_t ldb, const REAL *init,
+                     REAL *y)
+{
+    VEC a_i[4];
+    for (int i = 0; i < rows; ++i)
+        a_i[i] = K(splat)(a[i]);
+    for (size_t j = 0; j < n; j += LANES) {
+        VEC s = init ? K(load)(init + j) : (VEC){0};
+        for (int i = 0; i < rows; ++i)
+            s += a_i[i] * K(load)(b + i * ldb + j);
+        K(store)(y + j, s);
+    }
+    if (tail) {
+        VEC s = init ? K(load_part)(init + n, tail) : (VEC){0};
+        for (int i = 0; i < rows; ++i)
+            s += a_i[i] * K(load_part)(b + i * ldb + n, tail);
+        K(store_part)(y + n, s, tail);
+    }
+}
+
+static __attribute__((noinline)) void K(sweep_4)(size_t n, size_t tail, const REAL *a, const REAL *b, size_t ldb,
+                                                 const REAL *init, REAL *y)
+{
+    K(sweep)(4, n, tail, a, b, ldb, init, y);
+}
+
+static __attribute__((noinline)) void K(sweep_1)(size_t n, size_t tail, const REAL *a, const REAL *b, size_t ldb,
+                                                 const REAL *init, REAL *y)
+{
+    K(sweep)(1, n, tail, a, b, ldb, init, y);
+}
+
+/* Columns [j0, j1) of y = init + a b for a bare b (k, n): four rows of b at a time through all of y, which L1 holds,
+ * so that b is read from its start to its end; or, backwards, from its end to its start. */
+static void K(row_times_bare)(size_t j0, size_t j1, int backwards, size_t k, const REAL *a, const REAL *b, size_t ldb,
+                              const REAL *init, REAL *y)
+{
+    const size_t n = (j1 - j0) / LANES * LANES, tail = j1 - j0 - n, fours = k / 4;
+    b += j0;
+    y += j0;
+    init = init ? init + j0 : NULL;
+    if (k == 0)
+        K(sweep)(0, n, tail, a, b, ldb, init, y);
+    for (size_t i = 4 * fours; i < k; ++i, init = y)
+        K(sweep_1)(n, tail, a + i, b + i * ldb, ldb, init, y);
+    for (size_t q = 0; q < fours; ++q, init = y) {
+        const size_t i = 4 * (backwards ? fours - 1 - q : q);
+        K(sweep_4)(n, tail, a + i, b + i * ldb, ldb, init, y);
+    }
+}
+
+/* Lane r: sum_p a[p] b[r, p] for LANES rows of b; if there are only `rows`, the last one takes the others' places. */
+INLINE VEC K(dots)(const int whole, size_t rows, size_t k, const REAL *a, const REAL *b, size_t ldb)
+{
+#define ROW(r) (b + (whole || (r) < rows ? (r) : rows - 1) * ldb)
+    VEC s[CHAINS(LANES)][LANES];
+    for (int q = 0; q < (int)CHAINS(LANES); ++q)
+        for (size_t r = 0; r < LANES; ++r)
+            s[q][r] = (VEC){0};
+    size_t p = 0;
+    for (; p + CHAINS(LANES) * LANES <= k; p += CHAINS(LANES) * LANES)
+        for (int q = 0; q < (int)CHAINS(LANES); ++q) {
+            const VEC a_p = K(load)(a + p + q * LANES);
+            for (size_t r = 0; r < LANES; ++r)
+                s[q][r] += a_p * K(load)(ROW(r) + p + q * LANES);
+        }
+    for (; p + LANES <= k; p += LANES) {
+        const VEC a_p = K(load)(a + p);
+        for (size_t r = 0; r < LANES; ++r)
+            s[0][r] += a_p * K(load)(ROW(r) + p);
+    }
+    if (p < k) {
+        const VEC a_p = K(load_part)(a + p, k - p);
+        for (size_t r = 0; r < LANES; ++r)
+            s[0][r] += a_p * K(load_part)(ROW(r) + p, k - p);
+    }
+#undef ROW
+#define FOLD(half)                                                                                           \
+    if (CHAINS(LANES) >= 2 * (half))                                                                         \
+        for (int q = 0; q < (half); ++q)                                                                     \
+            for (size_t r = 0; r < LANES; ++r)                                                               \
+                s[q][r] += s[(q + (half)) % CHAINS(LANES)][r];
+    FOLD(4)
+    FOLD(2)
+    FOLD(1)
+#undef FOLD
+    /* The rounds of transpose_square, but for the sums of both halves. */
+#define ROUND(half)                                                                                          \
+    if ((half) < LANES) {                                                                                    \
+        const IVEC lane = K(lane_numbers)();                                                                 \
+        const IVEC low = lane + ((IVEC)((lane & (INT)(half)) != 0) & ((INT)LANES - (INT)(half)));            \
+        const IVEC high = low + (INT)(half);                                                                 \
+        for (size_t r = 0; r < LANES; r += 2 * (half)) {                                                     \
+            const VEC x = s[0][r], y = s[0][(r + (half)) % LANES];                                           \
+            s[0][r] = K(shuffle)(x, y, low) + K(shuffle)(x, y, high);                                        \
+        }                                                                                                    \
+    }
+    ROUND(1)
+    ROUND(2)
+    ROUND(4)
+    ROUND(8)
+#undef ROUND
+    return s[0][0];
+}
+
+static __attribute__((noinline)) VEC K(dots_whole)(size_t k, const REAL *a, const REAL *b, size_t ldb)
+{
+    return K(dots)(1, LANES, k, a, b, ldb);
+}
+
+static __attribute__((noinline)) VEC K(dots_part)(size_t rows, size_t k, const REAL *a, const REAL *b, size_t ldb)
+{
+    const IVEC there = (IVEC)(K(lane_numbers)() < K(isplat)((INT)rows));
+    return K(select)(there, K(dots)(0, rows, k, a, b, ldb), (VEC){0});
+}
+
+/* Lanes j, j + 1, ... of a times a turned operand; 0 beyond its columns. a has k elements. */
+INLINE VEC K(turned_lanes)(size_t j, size_t k, const REAL *a, const rae_operand *w)
+{
+    const REAL *b = (const REAL *)w->b + j * w->ld + w->row;
+    if (j + LANES <= w->columns)
+        return K(dots_whole)(k, a, b, w->ld);
+    return j < w->columns ? K(dots_part)(w->columns - j, k, a, b, w->ld) : (VEC){0};
+}
+
+/* Columns [j0, j1) of a product with an operand as it lies; beyond those it has, init or 0. */
+static void K(product_as_it_lies)(size_t j0, size_t j1, int backwards, size_t m, size_t k, const REAL *a, size_t a_row,
+                                  const rae_operand *w, const REAL *init, size_t ld_init, REAL *c, size_t ldc)
+{
+    const size_t end = j1 < w->columns ? j1 : w->columns;
+    for (size_t i = 0; i < m; ++i, a += a_row, c += ldc, init = init ? init + ld_init : NULL) {
+        if (w->layout == RAE_TURNED)
+            for (size_t j = j0; j < end; j += LANES) {
+                const size_t some = end - j < LANES ? end - j : LANES;
+                VEC s = K(turned_lanes)(j, k, a, w);
+                if (init)
+                    s += some < LANES ? K(load_part)(init + j, some) : K(load)(init + j);
+                if (some < LANES)
+                    K(store_part)(c + j, s, some);
+                else
+                    K(store)(c + j, s);
+            }
+        else if (j0 < end)
+            K(row_times_bare)(j0, end, backwards, k, a, (const REAL *)w->b + w->row * w->ld, w->ld, init, c);
+        for (size_t j = j0 > end ? j0 : end; j < j1; ++j)
+            c[j] = init ? init[j] : 0;
+    }
+}
+
+/* ---- products ---------------------------------------------------------------------------------------------- */
+
+/* Columns j0 to j1 (n at most; both multiples of WIDTH, except for n) of a product of n columns; with `backwards` the
+ * panels, or the rows of a bare operand, from the last to the first. `late`, factor: not for one as it lies. */
 INLINE void K(product_columns)(size_t j0, size_t j1, int backwards, int late, REAL factor, size_t m, size_t n, size_t k,
                                const REAL *a, size_t a_row, size_t a_col, const rae_operand *operand,
                                const REAL *init, size_t ld_init, REAL *c, size_t ldc)
 {
+    if (operand->layout >= RAE_BARE) {
+        K(product_as_it_lies)(j0, j1 < n ? j1 : n, backwards, m, k, a, a_row, operand, init, ld_init, c, ldc);
+        return;
+    }
     const size_t panels = (j1 - j0 + K(WIDTH) - 1) / K(WIDTH);
     for (size_t i = 0; i < panels; ++i) {
         const size_t j = j0 + (backwards ? panels - 1 - i : i) * K(WIDTH);
@@ -254,24 +413,33 @@ static void K(pack)(size_t k, size_t n, const REAL *b, size_t ldb, REAL *out)
     }
 }
 
+/* The transpose of one square of b, of `rows` rows and `some` columns; the lanes without a row become 0. */
+INLINE void K(pack_square)(size_t rows, size_t some, const REAL *b, size_t ldb, size_t width, REAL *out)
+{
+    VEC v[LANES];
+    for (size_t i = 0; i < LANES; ++i)
+        v[i] = i >= rows ? (VEC){0} : some < LANES ? K(load_part)(b + i * ldb, some) : K(load)(b + i * ldb);
+    K(transpose_square)(v);
+    for (size_t i = 0; i < LANES; ++i)
+        if (i < some)
+            K(store)(out + i * width, v[i]);
+}
+
 /* The transpose of b (n, k) into panels. */
 static void K(pack_transposed)(size_t k, size_t n, const REAL *b, size_t ldb, REAL *out)
 {
     for (size_t j = 0; j < n; j += K(WIDTH)) {
         const size_t columns = n - j < K(WIDTH) ? n - j : K(WIDTH), width = K(width_at)(j, n);
-        for (size_t l = 0; l < columns; l += LANES)
-            for (size_t p = 0; p < k; p += LANES) {
-                const size_t rows = columns - l < LANES ? columns - l : LANES, some = k - p < LANES ? k - p : LANES;
-                const REAL *from = b + (j + l) * ldb + p;
-                VEC v[LANES];
-                for (size_t i = 0; i < LANES; ++i)
-                    v[i] = i >= rows ? (VEC){0} : some < LANES ? K(load_part)(from + i * ldb, some)
-                                                               : K(load)(from + i * ldb);
-                K(transpose_square)(v);
-                for (size_t i = 0; i < LANES; ++i)
-                    if (i < some)
-                        K(store)(out + (p + i) * width + l, v[i]);
-            }
+        for (size_t l = 0; l < columns; l += LANES) {
+            const size_t rows = columns - l < LANES ? columns - l : LANES;
+            const REAL *from = b + (j + l) * ldb;
+            size_t p = 0;
+            if (rows == LANES)
+                for (; p + LANES <= k; p += LANES)
+                    K(pack_square)(LANES, LANES, from + p, ldb, width, out + p * width + l);
+            for (; p < k; p += LANES)
+                K(pack_square)(rows, k - p < LANES ? k - p : LANES, from + p, ldb, width, out + p * width + l);
+        }
         out += k * width;
     }
 }
@@ -311,7 +479,7 @@ static void K(outer_share)(void *argument, size_t member, size_t members)
     size_t m0, m1;
     rae_share(x->m, TILE_ROWS, member, members, &m0, &m1);
     if (!K(sum_packs)(x->m, n, k)) {
-        const rae_operand operand = {x->b, x->ldb, 0, 0};
+        const rae_operand operand = {.layout = RAE_ROWS, .b = x->b, .ld = x->ldb};
         REAL *c = x->c + m0 * ldc;
         K(product_columns)(0, n, 0, 1, x->factor, m1 - m0, n, k, x->a + m0, 1, lda, &operand,
                            x->accumulate ? c : NULL, ldc, c, ldc);

@@ -16,11 +16,19 @@
 
 #include "team.h"
 
-/* The right factor of a product: rows row, row + 1, ... of a matrix that has `rows` of them in panels (ld = 0), or
- * row-major with ld elements from row to row, each row readable up to a full vector. */
+/* The right factor of a product, a matrix of which rows row, row + 1, ... are in use. As it lies:
+ * RAE_PANELS   in panels of all its `rows` (product_body.h)
+ * RAE_ROWS     row-major with ld elements from row to row, each row readable up to a full vector
+ * RAE_BARE     row-major, `columns` elements in a row and none of them to be read beyond
+ * RAE_TURNED   the transpose of such a matrix: what is called a row here is a column of b, b has `columns` rows
+ * The last two are for few rows at a time on the left: a product reads them once for each. */
+typedef enum { RAE_PANELS, RAE_ROWS, RAE_BARE, RAE_TURNED } rae_layout;
+
 typedef struct {
+    rae_layout layout;
     const void *b;
-    size_t ld, rows, row;
+    size_t row, rows;        /* rows: RAE_PANELS only */
+    size_t ld, columns;
 } rae_operand;
 
 #define RAE_DECLARE_TABLE(T, NAME)                                                                 \

@@ -5,8 +5,8 @@
  *
  * Rows are packed: step t has active[t] of them, one step after the other, each `ld` elements from the next, readable
  * and writable up to a full vector. A later step's rows belong to the first sequences of the earlier one. Every other
- * step goes through the panels of the operand backwards: what the nearer cache still holds of it is used again
- * (docs/performance.md, "Serpentine"). A team's members each take some panels, and meet after every step. */
+ * step goes through the operand backwards: what the nearer cache still holds of it is used again (docs/performance.md,
+ * "Serpentine"). A team's members each take some columns, and meet after every step. */
 
 /* A step of one row, in one panel of nv vectors: the sum goes on to tanh, or to its derivative, in registers. */
 INLINE void K(forward_panel)(const int nv, size_t k, const REAL *before, const REAL *b, size_t ldb, const REAL *init,
@@ -20,6 +20,18 @@ INLINE void K(forward_panel)(const int nv, size_t k, const REAL *before, const R
         K(store)(h + v * LANES, squash ? K(tanh_vec)(s[0][v]) : s[0][v]);
 }
 
+/* Back through tanh: (d - pull) (1 - h^2). */
+INLINE VEC K(backward_lanes)(VEC d, const REAL *pull, const REAL *h)
+{
+    if (pull)
+        d -= K(load)(pull);
+    if (h) {
+        const VEC h_j = K(load)(h);
+        d *= (REAL)1 - h_j * h_j;
+    }
+    return d;
+}
+
 INLINE void K(backward_panel)(const int nv, size_t k, const REAL *d_next, const REAL *b, size_t ldb, const REAL *pull,
                               const REAL *h, REAL *d)
 {
@@ -27,15 +39,8 @@ INLINE void K(backward_panel)(const int nv, size_t k, const REAL *d_next, const 
     for (int v = 0; v < nv; ++v)
         s[0][v] = K(load)(d + v * LANES);
     K(tile_sum)(1, nv, CHAINS(nv), k, d_next, 0, 1, b, ldb, s);
-    for (int v = 0; v < nv; ++v) {
-        if (pull)
-            s[0][v] -= K(load)(pull + v * LANES);
-        if (h) {
-            const VEC h_v = K(load)(h + v * LANES);
-            s[0][v] *= (REAL)1 - h_v * h_v;
-        }
-        K(store)(d + v * LANES, s[0][v]);
-    }
+    for (int v = 0; v < nv; ++v)
+        K(store)(d + v * LANES, K(backward_lanes)(s[0][v], pull ? pull + v * LANES : NULL, h ? h + v * LANES : NULL));
 }
 
 /* A function of its own for each width, as in product_body.h. */
@@ -94,6 +99,18 @@ static void K(backward_row)(size_t j0, size_t j1, int backwards, size_t n, size_
     }
 }
 
+/* The same through a turned operand. */
+static void K(backward_row_turned)(size_t j0, size_t j1, int backwards, size_t k, const REAL *d_next,
+                                   const rae_operand *w, const REAL *pull, const REAL *h, REAL *d)
+{
+    const size_t vectors = (j1 - j0 + LANES - 1) / LANES;
+    for (size_t i = 0; i < vectors; ++i) {
+        const size_t j = j0 + (backwards ? vectors - 1 - i : i) * LANES;
+        K(store)(d + j, K(backward_lanes)(K(load)(d + j) + K(turned_lanes)(j, k, d_next, w), pull ? pull + j : NULL,
+                                          h ? h + j : NULL));
+    }
+}
+
 typedef struct {
     size_t steps;
     const size_t *active;
@@ -126,7 +143,7 @@ static void K(forward_share)(void *argument, size_t member, size_t members)
     REAL *h = x->h;
     for (size_t t = 0; t < x->steps; ++t) {
         const size_t rows = x->active[t];
-        const int one = before && rows == 1;
+        const int one = before && rows == 1 && x->w->layout < RAE_BARE;
         if (one)
             K(forward_row)(j0, j1, t & 1, n, x->n, before, x->w, x->bias ? x->bias : h, x->squash, h);
         else if (before)
@@ -183,8 +200,10 @@ static void K(backward_share)(void *argument, size_t member, size_t members)
             for (size_t r = later; r < rows; ++r)
                 for (size_t j = j0; j < j1; j += LANES)
                     K(store)(d + r * ld + j, K(load)(x->ending + r * ld + j));
-        const int one = later == 1 && rows == 1 && !x->ending;
-        if (one)
+        const int one = later == 1 && rows == 1 && !x->ending && x->w->layout != RAE_BARE;
+        if (one && x->w->layout == RAE_TURNED)
+            K(backward_row_turned)(j0, j1, t & 1, x->n, d_next, x->w, pull_next, h, d);
+        else if (one)
             K(backward_row)(j0, j1, t & 1, n, x->n, d_next, x->w, pull_next, h, d);
         else if (later)
             K(product_columns)(j0, j1, t & 1, 0, 1, later, n, x->n, d_next, ld, 1, x->w, x->ending ? NULL : d, ld, d,
@@ -192,16 +211,9 @@ static void K(backward_share)(void *argument, size_t member, size_t members)
         if ((h || pull_next) && !one)
             for (size_t r = 0; r < rows; ++r) {
                 const REAL *pull = pull_next && r < later ? pull_next + r * ld_pull_next : NULL;
-                for (size_t j = j0; j < j1; j += LANES) {
-                    VEC d_j = K(load)(d + r * ld + j);
-                    if (pull)
-                        d_j -= K(load)(pull + j);
-                    if (h) {
-                        const VEC h_j = K(load)(h + r * ld + j);
-                        d_j *= (REAL)1 - h_j * h_j;
-                    }
-                    K(store)(d + r * ld + j, d_j);
-                }
+                for (size_t j = j0; j < j1; j += LANES)
+                    K(store)(d + r * ld + j, K(backward_lanes)(K(load)(d + r * ld + j), pull ? pull + j : NULL,
+                                                               h ? h + r * ld + j : NULL));
             }
         d_next = d;
         later = rows;

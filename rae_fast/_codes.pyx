@@ -9,9 +9,9 @@ from libc.string cimport memcpy
 from rae_fast._blas cimport real
 from rae_fast._blocks cimport (Block, LengthAt, Workspace, block_members, cut_into_spans, fill_block, longest_and_rows,
                                sort_by_length, take_block)
-from rae_fast._kernels cimport (copy_rows, end_team, lanes, rae_operand, rae_team, start_team, tanh_, team_members,
-                                together)
-from rae_fast._products cimport Factor, multiply, rows_of, set_factor, take_factor
+from rae_fast._kernels cimport (RAE_ROWS, copy_rows, end_team, lanes, rae_operand, rae_team, start_team, tanh_,
+                                team_members, together)
+from rae_fast._products cimport Factor, multiply, recurs_bare, rows_of, set_bare, set_factor, take_factor
 from rae_fast._pulse cimport Pulse, beat, new_pulse
 from rae_fast._sequence cimport (TEAM_MIN_HIDDEN, TEAM_WORK, Extent, Plan, Weights, check_data, check_theta, count,
                                  encode_span, make_plan, measure, set_encoder, set_unroller, take_weights, theta_size)
@@ -265,12 +265,15 @@ cdef int step_streams(const Plan *p, const real *theta, Py_ssize_t B, const real
     cdef Pulse pulse = new_pulse(0)
     cdef const real *bias = theta + p.K * H
     # A vector that begins in the last row of W must end within theta.
-    if p.own and B < FEW_STREAMS and theta_size(p) - p.K * H >= <Py_ssize_t>lanes(sizeof(real)):
+    if p.own and recurs_bare(B, H, sizeof(real)):
+        W.own = True
+        set_bare(&W, H, theta, H, False)
+    elif p.own and B < FEW_STREAMS and theta_size(p) - p.K * H >= <Py_ssize_t>lanes(sizeof(real)):
         W.own = True
         W.transposed = False
         W.raw = theta
         W.ld = H
-        W.packed = rae_operand(theta, H, p.K, 0)
+        W.packed = rae_operand(RAE_ROWS, theta, 0, 0, H, 0)
     else:
         space = Workspace(0)
         take_factor(space, p.K, H, sizeof(real), p.own, &W)

@@ -71,7 +71,8 @@ def config() -> dict[str, Any]:
                     else os.cpu_count()},
         "kernels": {"isa": _kernels.isa(), "usable": _kernels.usable_isas(),
                     "RAE_FAST_ISA": os.environ.get("RAE_FAST_ISA"),
-                    "RAE_FAST_GEMM": os.environ.get("RAE_FAST_GEMM")},
+                    "RAE_FAST_GEMM": os.environ.get("RAE_FAST_GEMM"),
+                    "RAE_FAST_WEIGHTS": os.environ.get("RAE_FAST_WEIGHTS")},
         "blas": pools,
         "hint": _hint(pools),
     }
@@ -108,6 +109,8 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     print(f"kernels: {kernels['isa']}{forced}; this CPU can run {', '.join(kernels['usable'])}")
     if kernels["RAE_FAST_GEMM"]:
         print(f"matrix products forced by RAE_FAST_GEMM={kernels['RAE_FAST_GEMM']}")
+    if kernels["RAE_FAST_WEIGHTS"]:
+        print(f"weights of single sequences read as RAE_FAST_WEIGHTS={kernels['RAE_FAST_WEIGHTS']} says")
     if content["blas"] is None:
         print("BLAS: SciPy's (install threadpoolctl to see its core type and threads)")
     for pool in content["blas"] or []:

@@ -6,11 +6,19 @@ cdef extern from "rae_kernels.h":
     ctypedef struct rae_team:
         pass
 
+    ctypedef enum rae_layout:
+        RAE_PANELS
+        RAE_ROWS
+        RAE_BARE
+        RAE_TURNED
+
     ctypedef struct rae_operand:
+        rae_layout layout
         const void *b
-        size_t ld
-        size_t rows
         size_t row
+        size_t rows
+        size_t ld
+        size_t columns
 
     ctypedef struct rae_table_f32:
         void (*copy_rows)(size_t, size_t, const float *, size_t, float *, size_t) noexcept nogil

@@ -148,7 +148,8 @@ def column_sums_(const real[:, ::1] x, real[::1] out, bint accumulate=False, dou
 
 
 def product_(const real[:, :] a, const real[:, :] b, real[:, ::1] c, init=None, layout="packed", size_t threads=1):
-    """c = init + a b through a packed operand (layout "packed", or "transposed": from b's transpose) or "rows".
+    """c = init + a b with b in panels (layout "packed", or "transposed": from b's transpose), in "rows", or as it lies:
+    "bare", or "turned" with b the transpose of an array in C order.
 
     a may have any positive strides. init: None, an array like c, or one row for all.
     """
@@ -173,10 +174,18 @@ def product_(const real[:, :] a, const real[:, :] b, real[:, ::1] c, init=None, 
         ld = (n + lanes(size) - 1) // lanes(size) * lanes(size)
         rows = np.full((max(k, 1), ld), np.nan, dtype)
         np.asarray(rows)[:k, :n] = b
-        operand = rae_operand(&rows[0, 0], ld, 0, 0)
+        operand = rae_operand(RAE_ROWS, &rows[0, 0], 0, 0, ld, 0)
+    elif layout in ("bare", "turned"):
+        a = np.ascontiguousarray(a)
+        if b.shape[0 if layout == "turned" else 1] > 1 and b.strides[0 if layout == "turned" else 1] != size:
+            raise ValueError("b does not lie as the layout says")
+        operand = rae_operand(RAE_TURNED if layout == "turned" else RAE_BARE, NULL, 0, 0,
+                              b.strides[1 if layout == "turned" else 0] // size, n)
+        if k > 0:
+            operand.b = &b[0, 0]
     else:
         packed = np.full(max(packed_size(k, n, size), 1), np.nan, dtype)
-        operand = rae_operand(&packed[0], 0, k, 0)
+        operand = rae_operand(RAE_PANELS, &packed[0], 0, k, 0, 0)
         rows = np.ascontiguousarray(np.asarray(b).T if layout == "transposed" else b)
         if k == 0:
             pass

@@ -17,6 +17,8 @@ cdef bint choose_own(Py_ssize_t I, Py_ssize_t H, Py_ssize_t itemsize) noexcept n
 cdef int take_factor(Workspace space, Py_ssize_t k, Py_ssize_t n, size_t itemsize, bint own, Factor *factor) except -1
 cdef void set_factor(Factor *factor, Py_ssize_t k, Py_ssize_t n, const real *raw, Py_ssize_t ld,
                      bint transposed) noexcept nogil
+cdef bint recurs_bare(Py_ssize_t sequences, Py_ssize_t H, size_t itemsize) noexcept nogil
+cdef void set_bare(Factor *factor, Py_ssize_t n, const real *raw, Py_ssize_t ld, bint transposed) noexcept nogil
 cdef Factor rows_of(const Factor *factor, Py_ssize_t first, const real *raw) noexcept nogil
 cdef void multiply(rae_team *team, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const real *A, Py_ssize_t lda,
                    const Factor *B, const real *init, Py_ssize_t ld_init, real *C, Py_ssize_t ldc) noexcept nogil

@@ -2,6 +2,8 @@
 
 Both read the same arrays. The C kernels want weights in panels, which set_factor makes once per update; BLAS packs
 what it wants at every call. Which of the two: docs/performance.md, "Own or BLAS". RAE_FAST_GEMM=own|blas forces one.
+The recurrences of a single sequence read large weights as they lie: "One sequence" there. RAE_FAST_WEIGHTS=panels|bare
+forces either.
 """
 
 import os
@@ -9,8 +11,8 @@ import os
 from libc.string cimport memcpy
 
 from rae_fast._blas cimport gemm_rm
-from rae_fast._kernels cimport (in_use, backward_steps, forward_steps, lanes, outer, pack, pack_transposed, packed_size,
-                                product, tanh_)
+from rae_fast._kernels cimport (RAE_BARE, RAE_PANELS, RAE_ROWS, RAE_TURNED, backward_steps, forward_steps, in_use, lanes,
+                                outer, pack, pack_transposed, packed_size, product, rae_operand, tanh_)
 from rae_fast._pulse cimport beat
 
 # Without AVX2 BLAS is faster where the weights (W and V together) are larger: docs/performance.md.
@@ -22,8 +24,14 @@ cdef enum:
     OWN = 1
     BLAS = 2
 
+cdef enum:
+    PANELS = 1
+    BARE = 2
+
 cdef int _choice = AUTO
+cdef int _weights = AUTO
 _CHOICES = {"auto": AUTO, "own": OWN, "blas": BLAS}
+_WEIGHTS = {"auto": AUTO, "panels": PANELS, "bare": BARE}
 
 
 def use_gemm(str choice):
@@ -36,11 +44,23 @@ def use_gemm(str choice):
     return previous
 
 
-if os.environ.get("RAE_FAST_GEMM"):
-    try:
-        use_gemm(os.environ["RAE_FAST_GEMM"])
-    except ValueError as error:
-        raise ImportError(f"RAE_FAST_GEMM: {error}") from None
+def use_weights(str choice):
+    """How the C kernels read a single sequence's recurrent weights: copied into 'panels', 'bare' as they lie, or 'auto'
+    by size. Returns the previous."""
+    global _weights
+    if choice not in _WEIGHTS:
+        raise ValueError(f"the weights of a recurrence can be read 'auto', in 'panels' or 'bare', not {choice!r}")
+    previous = [name for name, value in _WEIGHTS.items() if value == _weights][0]
+    _weights = _WEIGHTS[choice]
+    return previous
+
+
+for _name, _use in (("RAE_FAST_GEMM", use_gemm), ("RAE_FAST_WEIGHTS", use_weights)):
+    if os.environ.get(_name):
+        try:
+            _use(os.environ[_name])
+        except ValueError as error:
+            raise ImportError(f"{_name}: {error}") from None
 
 
 cdef bint choose_own(Py_ssize_t I, Py_ssize_t H, Py_ssize_t itemsize) noexcept nogil:
@@ -57,7 +77,6 @@ cdef int take_factor(Workspace space, Py_ssize_t k, Py_ssize_t n, size_t itemsiz
     factor.own = own
     factor.memory = space.take(packed_size(k, n, itemsize) if own else 0, itemsize)
     factor.packed.rows = k
-    factor.packed.row = 0
     return 0
 
 
@@ -74,16 +93,32 @@ cdef void set_factor(Factor *factor, Py_ssize_t k, Py_ssize_t n, const real *raw
     factor.transposed = transposed
     if not factor.own:
         return
-    factor.packed.ld = 0
+    factor.packed = rae_operand(RAE_PANELS, factor.memory, 0, k, 0, 0)
     if not transposed and n % lanes(sizeof(real)) == 0 and k * ld * sizeof(real) <= IN_PLACE_BYTES:
-        factor.packed.b = raw
-        factor.packed.ld = ld
+        factor.packed = rae_operand(RAE_ROWS, raw, 0, 0, ld, 0)
     elif transposed:
-        factor.packed.b = factor.memory
         pack_transposed(k, n, raw, ld, <real *>factor.memory)
     else:
-        factor.packed.b = factor.memory
         pack(k, n, raw, ld, <real *>factor.memory)
+
+
+# A recurrent matrix of that size is read as it lies where its steps have a single row: to copy it costs more than
+# panels gain from what then lies beyond the nearest caches. docs/performance.md, "One sequence".
+cdef enum:
+    BARE_BYTES = 262144
+
+
+cdef bint recurs_bare(Py_ssize_t sequences, Py_ssize_t H, size_t itemsize) noexcept nogil:
+    """Whether a recurrence of so many sequences reads its weights (H, H) as they lie."""
+    if _weights != AUTO:
+        return _weights == BARE and sequences == 1
+    return sequences == 1 and H * H * itemsize >= BARE_BYTES
+
+
+cdef void set_bare(Factor *factor, Py_ssize_t n, const real *raw, Py_ssize_t ld, bint transposed) noexcept nogil:
+    """The factor becomes the matrix raw with n columns, or the transpose of raw with n rows, as it lies."""
+    factor.raw, factor.ld, factor.transposed = raw, ld, transposed
+    factor.packed = rae_operand(RAE_TURNED if transposed else RAE_BARE, raw, 0, 0, ld, n)
 
 
 cdef Factor rows_of(const Factor *factor, Py_ssize_t first, const real *raw) noexcept nogil:

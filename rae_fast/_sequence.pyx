@@ -23,8 +23,8 @@ from rae_fast._blocks cimport (Block, LengthAt, block_members, cut_into_spans, f
 from rae_fast._kernels cimport (column_sums, copy_rows, cross_entropy, end_team, gather, in_use, lanes, residual,
                                 rows_within, sgd_update, start_team, sum_scratch, tanh_, tanh_backward, team_members,
                                 together)
-from rae_fast._products cimport (backward, choose_own, forward, multiply, rows_of, set_factor, sum_over_rows,
-                                 take_factor)
+from rae_fast._products cimport (backward, choose_own, forward, multiply, recurs_bare, rows_of, set_bare, set_factor,
+                                 sum_over_rows, take_factor)
 from rae_fast._pulse cimport beat, new_pulse
 
 # ---- the plan of a call ------------------------------------------------------------------------
@@ -143,10 +143,25 @@ cdef enum:
     FEW_SEQUENCES = 8
 
 
+cdef bint lie_bare(const Plan *p, Py_ssize_t sequences, size_t item) noexcept nogil:
+    """Whether the recurrences use their weights as they lie; tied ones serve in other products too."""
+    return p.own and not p.tied and recurs_bare(sequences, p.H, item)
+
+
+cdef void set_factor_of_w(const Plan *p, const real *theta, Py_ssize_t sequences, Weights *w) noexcept nogil:
+    """W in one piece, or W_hh as it lies, and W_xh in its memory."""
+    if lie_bare(p, sequences, sizeof(real)):
+        set_bare(&w.W_hh, p.H, theta, p.H, False)
+        w.W_xh = w.W_hh
+        set_factor(&w.W_xh, p.I, p.H, theta + p.H * p.H, p.H, False)
+    else:
+        set_factor(&w.W_hh, p.K, p.H, theta, p.H, False)
+        w.W_xh = rows_of(&w.W_hh, p.H, theta)
+
+
 cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, Weights *w) noexcept nogil:
     """What encoding blocks of up to so many sequences needs."""
-    set_factor(&w.W_hh, p.K, p.H, theta, p.H, False)
-    w.W_xh = rows_of(&w.W_hh, p.H, theta)
+    set_factor_of_w(p, theta, sequences, w)
     padded_copy(p, b_of(theta, p), <real *>w.bias)
     if sequences < FEW_SEQUENCES:
         return
@@ -161,14 +176,23 @@ cdef void set_unroller(const Plan *p, const real *theta, Weights *w) noexcept no
         set_factor(&w.V, p.H, p.K, V_of(theta, p), p.K, False)
 
 
-cdef void set_decoder(const Plan *p, const real *theta, Weights *w) noexcept nogil:
+cdef void set_decoder(const Plan *p, const real *theta, Py_ssize_t sequences, Weights *w) noexcept nogil:
     """What gradients need besides."""
     cdef const real *V = V_of(theta, p)
-    set_factor(&w.W_hh_T, p.H, p.H, theta, p.H, True)
+    cdef bint lying = lie_bare(p, sequences, sizeof(real))
+    if lying:
+        set_bare(&w.W_hh_T, p.H, theta, p.H, True)
+    else:
+        set_factor(&w.W_hh_T, p.H, p.H, theta, p.H, True)
     if p.tied:
         w.V_hh_T = w.W_hh
         w.V_hx_T = w.W_xh
         w.V_hh = w.W_hh_T
+    elif lying and p.unfold:
+        set_bare(&w.V_hh, p.H, V, p.K, False)
+        set_bare(&w.V_hh_T, p.H, V, p.K, True)
+        w.V_hx_T = w.V_hh_T
+        set_factor(&w.V_hx_T, p.I, p.H, V + p.H, p.K, True)
     else:
         set_factor(&w.V_hh_T, p.K, p.H, V, p.K, True)
         w.V_hx_T = rows_of(&w.V_hh_T, p.H, V)
@@ -457,19 +481,43 @@ cdef int add_encoder_gradient(Task *task, Py_ssize_t rows, const real *da, doubl
     return 0
 
 
+# Beyond this weight a residual could be large in the gradient though its square is too small for a number.
+cdef enum:
+    MOST_WEIGHT = 1000000000000000
+
+
+cdef bint residuals_within(const Plan *p, Py_ssize_t sequences, const real *w, double loss, double most) noexcept nogil:
+    """Whether the gradient g = 2 w d of every residual d lies within most, for w d^2 is one of the loss's terms."""
+    cdef double widest = 0
+    cdef Py_ssize_t n
+    for n in range(sequences):
+        widest = max(widest, <double>w[n])
+    widest *= max(1.0, p.hidden_weight)
+    return widest <= MOST_WEIGHT and 4.4 * widest * loss <= most * most  # 4, and a tenth for the loss's rounding
+
+
 cdef bint may_descend(const Task *task, Py_ssize_t rows, const real *da, const real *y, double loss) noexcept nogil:
     """Whether no element of the gradient can be beyond the limit.
 
     Each but h0's, which is in h0_sum, is a sum over the rows of products of two numbers of z, da, g and y (the
-    unrolled codes, NULL for stepwise: h lies within 1).
+    unrolled codes, NULL for stepwise). Of these h and a tanh decoder's y lie within 1 and need no look.
     """
     cdef const Plan *p = task.plan
     cdef const Buffers *b = &task.buffers
+    cdef const real *z = <const real *>b.z
+    cdef const real *g = <const real *>b.g
     cdef double most = sqrt(task.descent.limit / rows)
-    return (isfinite(loss) and most > 1 and rows_within(rows, p.K, most, <const real *>b.z, p.ld_k)
-            and rows_within(rows, p.K, most, <const real *>b.g, p.ld_k) and rows_within(rows, p.H, most, da, p.ld_h)
-            and (y == NULL or rows_within(rows, p.H, most, y, p.ld_h))
-            and rows_within(1, p.H, task.descent.limit, <const real *>b.h0_sum, p.H))
+    if not (isfinite(loss) and most > 1 and rows_within(1, p.H, most, z, p.ld_k)
+            and rows_within(rows, p.I, most, z + p.H, p.ld_k) and rows_within(rows, p.H, most, da, p.ld_h)
+            and rows_within(1, p.H, task.descent.limit, <const real *>b.h0_sum, p.H)):
+        return False
+    if p.softmax:
+        return (rows_within(rows, p.K, most, g, p.ld_k)
+                and (y == NULL or p.tanh_decoder or rows_within(rows, p.H, most, y, p.ld_h)))
+    if y != NULL and not (rows_within(rows, p.H, most, g, p.ld_k)
+                          and (p.tanh_decoder or rows_within(rows, p.H, most, y, p.ld_h))):
+        return False
+    return residuals_within(p, task.block.n, <const real *>b.w, loss, most)
 
 
 cdef int unroll_span(Task *task, const real *c_h, Py_ssize_t s) except -1 nogil:
@@ -863,7 +911,7 @@ cdef int batch_gradient(Gradient work, const real *theta, const real *data, cons
     job.single = sizeof(real) == sizeof(float)
     job.descent = descent
     set_encoder(plan, theta, n, <Weights *>work.weights)
-    set_decoder(plan, theta, <Weights *>work.weights)
+    set_decoder(plan, theta, n, <Weights *>work.weights)
     sort_by_length(n, order, offsets, <LengthAt *>work.lengths)
     job.parts = cut_into_parts(plan, n, order, offsets, sizeof(real), job.shares)
     for p in range(job.parts):

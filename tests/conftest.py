@@ -1,8 +1,14 @@
 """Fixtures that force an implementation, and put it back."""
 
+import signal
+
 import pytest
 
 from rae_fast import _kernels, _products
+
+# A shell's background job ignores Ctrl-C, and would wait for ever in the tests that press it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=_kernels.known_isas())
@@ -16,9 +22,11 @@ def isa(request):
     _kernels.use_isa(before)
 
 
-@pytest.fixture(params=["own", "blas"])
+@pytest.fixture(params=["panels", "bare", "blas"])
 def gemm(request):
-    """Both ways of multiplying matrices."""
-    before = _products.use_gemm(request.param)
+    """Every way of multiplying matrices: C kernels with a single sequence's weights in panels or as they lie, BLAS."""
+    own = request.param != "blas"
+    before = _products.use_gemm("own" if own else "blas"), _products.use_weights(request.param if own else "auto")
     yield request.param
-    _products.use_gemm(before)
+    _products.use_gemm(before[0])
+    _products.use_weights(before[1])

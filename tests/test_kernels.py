@@ -217,7 +217,7 @@ PRODUCT_SIZES = [1, 2, 3, 4, 5, 8, 12, 15, 16, 17, 24, 31, 47, 48, 63, 64, 65, 9
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("layout", ["packed", "transposed", "rows"])
+@pytest.mark.parametrize("layout", ["packed", "transposed", "rows", "bare", "turned"])
 @pytest.mark.parametrize("n", PRODUCT_SIZES)
 def test_product(dtype, layout, n):
     """Every height and width of a tile, sums of every length modulo the chains, every kind of start."""
@@ -226,6 +226,7 @@ def test_product(dtype, layout, n):
         for k in (0, 1, 3, 4, 5, 7, 33):
             a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
             c, row = rng.standard_normal((m, n)).astype(dtype), rng.standard_normal(n).astype(dtype)
+            b = b.T.copy().T if layout == "turned" else b
             exact = a.astype(np.float64) @ b
             for init in (None, c, row):
                 for a_ in (a, np.asfortranarray(a)):
@@ -328,6 +329,8 @@ def test_no_kernel_reads_past_an_array(dtype, n):
         for layout in (guard(a), guard(a.T.copy()).T):
             _kernels.product_(layout, guard(b), guard(np.ones((m, n), dtype)), guard(ones))
             _kernels.product_(layout, guard(b.T.copy()).T, guard(np.ones((m, n), dtype)), layout="transposed")
+            _kernels.product_(guard(a), guard(b), guard(np.ones((m, n), dtype)), guard(ones), layout="bare")
+            _kernels.product_(guard(a), guard(b.T.copy()).T, guard(np.ones((m, n), dtype)), layout="turned")
             lanes = _kernels.vector_lanes(np.dtype(dtype).name)
             rows = guard(np.ones((5, -(-n // lanes) * lanes), dtype))
             _kernels.outer_(guard(np.ones((5, m), dtype)), rows, guard(np.ones((m, n), dtype)), True)
@@ -335,7 +338,7 @@ def test_no_kernel_reads_past_an_array(dtype, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("objective", ["stepwise", "unfold"])
-def test_no_driver_reads_or_writes_past_a_user_s_array(isa, dtype, objective):
+def test_no_driver_reads_or_writes_past_a_user_s_array(isa, gemm, dtype, objective):
     """theta, data, gradient, codes and outputs each end where the next page may not be touched."""
     for I, H, T, B in [(1, 1, 3, 2), (3, 5, 4, 9), (8, 24, 8, 1), (7, 31, 5, 17), (16, 48, 3, 8), (5, 130, 4, 3)]:
         for options in ({}, {"tied": True, "decoder": "tanh"}):

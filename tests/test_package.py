@@ -32,6 +32,7 @@ def test_an_isa_can_be_forced(name):
 
 @pytest.mark.parametrize("variable, value, choices", [
     ("RAE_FAST_ISA", "neon9", _kernels.usable_isas()), ("RAE_FAST_GEMM", "mkl", ["own", "blas"]),
+    ("RAE_FAST_WEIGHTS", "rows", ["panels", "bare"]),
 ])
 def test_an_unusable_choice_is_an_import_error_that_names_the_choices(variable, value, choices):
     result = run("import rae_fast", **{variable: value})

@@ -211,6 +211,25 @@ def test_every_solver_matches_the_reference(isa, dtype, solver, objective, scale
             assert relative_error(array, exact_state[name]) <= allowed, name
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_batch_of_one_sequence_between_larger_ones(isa, gemm, dtype):
+    """It may read its weights as they lie; those after it want their panels again, from the same memory."""
+    I, H, T, B = 3, 21, 4, 5
+    for options in FORMS:
+        form = Form(I, H, **options)
+        theta, data, offsets, weights = problem(form, T, B, ragged=True)
+        exact, found = theta.astype(np.float64), theta.astype(dtype)
+        run, losses = _training.Training(offsets, 2), np.empty(2)
+        solver = Solver("sgd", 1e-3)
+        _training.train(found, data.astype(dtype), offsets, weights.astype(dtype), form, solver, [], None, 1.0, 0, None,
+                        2, 0.0, 10, run, losses, 1e9)
+        curve = reference.train(exact, data.astype(np.float64), offsets, weights.astype(np.float64), form, solver, [],
+                                None, 1.0, 2, None, 2, 0.0, 10)
+        allowed = 8 * run.n_updates * tolerance(dtype, I, H, T, B)
+        np.testing.assert_allclose(losses, curve, rtol=allowed, err_msg=str(options))
+        assert relative_error(found, exact) <= allowed, options
+
+
 @pytest.mark.parametrize("name", [name for name in STATE if name != "lbfgs"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_solver_on_every_form(dtype, name):
