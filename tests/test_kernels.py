@@ -264,9 +264,11 @@ def test_a_team_changes_no_bit(dtype, threads):
     for m, n, k in [(1, 130, 20), (9, 24, 5), (13, 301, 33), (64, 512, 300)]:
         a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
         alone, shared = np.empty((2, m, n), dtype)
-        _kernels.product_(a, b, alone)
-        _kernels.product_(a, b, shared, threads=threads)
-        np.testing.assert_array_equal(shared, alone)
+        for layout in ("packed", "bare", "turned"):
+            lying = b.T.copy().T if layout == "turned" else b
+            _kernels.product_(a, lying, alone, layout=layout)
+            _kernels.product_(a, lying, shared, layout=layout, threads=threads)
+            np.testing.assert_array_equal(shared, alone)
         b = np.zeros((k, -(-n // 16) * 16), dtype)
         b[:] = rng.standard_normal(b.shape)
         _kernels.outer_(np.ascontiguousarray(a.T), b, alone)

@@ -44,8 +44,8 @@ def test_threads_change_no_bit_of_a_gradient(isa, dtype, ragged, shape):
 
 @pytest.mark.parametrize("options", FORMS, ids=form_id)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_threads_change_no_bit_of_any_form(dtype, options):
-    for shape in [(3, 7, 50, 40), (3, 193, 9, 2)]:
+def test_threads_change_no_bit_of_any_form(gemm, dtype, options):
+    for shape in [(3, 7, 50, 40), (3, 193, 9, 2), (3, 193, 9, 1)]:
         form = Form(shape[0], shape[1], **options)
         np.testing.assert_array_equal(gradient(form, shape, dtype, True, 3), gradient(form, shape, dtype, True, 1))
 
