@@ -56,6 +56,36 @@ static const int64_t rae_masks_64[8] = {-1, -1, -1, -1};
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 #endif
+/* The first n lanes, piece by piece: AMD's masked stores take dozens of steps (docs/performance.md, "AVX2"). */
+static inline __attribute__((always_inline)) void rae_store_some_ps(float *p, size_t n, __m256 v)
+{
+    __m128 x = _mm256_castps256_ps128(v);
+    if (n & 4) {
+        _mm_storeu_ps(p, x);
+        x = _mm256_extractf128_ps(v, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)p, x);
+        x = _mm_movehl_ps(x, x);
+        p += 2;
+    }
+    if (n & 1)
+        _mm_store_ss(p, x);
+}
+
+static inline __attribute__((always_inline)) void rae_store_some_pd(double *p, size_t n, __m256d v)
+{
+    __m128d x = _mm256_castpd256_pd128(v);
+    if (n & 2) {
+        _mm_storeu_pd(p, x);
+        x = _mm256_extractf128_pd(v, 1);
+        p += 2;
+    }
+    if (n & 1)
+        _mm_store_sd(p, x);
+}
+
 #define ISA avx2
 #define VECTOR_BYTES 32
 #define MASKS 256

@@ -11,8 +11,7 @@
 #define MASK_STORE(p, n, v) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (n)) - 1), (__m512)(v))
 #elif MASKS == 256
 #define MASK_LOAD(p, n) _mm256_maskload_ps(p, _mm256_loadu_si256((const __m256i *)(rae_masks_32 + 8 - (n))))
-#define MASK_STORE(p, n, v)                                                                                  \
-    _mm256_maskstore_ps(p, _mm256_loadu_si256((const __m256i *)(rae_masks_32 + 8 - (n))), (__m256)(v))
+#define MASK_STORE(p, n, v) rae_store_some_ps(p, n, (__m256)(v))
 #endif
 #include "kernels_body.h"
 #undef REAL
@@ -35,8 +34,7 @@
 #define MASK_STORE(p, n, v) _mm512_mask_storeu_pd(p, (__mmask8)((1u << (n)) - 1), (__m512d)(v))
 #elif MASKS == 256
 #define MASK_LOAD(p, n) _mm256_maskload_pd(p, _mm256_loadu_si256((const __m256i *)(rae_masks_64 + 4 - (n))))
-#define MASK_STORE(p, n, v)                                                                                  \
-    _mm256_maskstore_pd(p, _mm256_loadu_si256((const __m256i *)(rae_masks_64 + 4 - (n))), (__m256d)(v))
+#define MASK_STORE(p, n, v) rae_store_some_pd(p, n, (__m256d)(v))
 #endif
 #include "kernels_body.h"
 #undef REAL
