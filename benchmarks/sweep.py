@@ -27,21 +27,24 @@ CLIFF = 0.7
 SAMPLE = 0.02  # seconds of one timing
 
 
-def measure(engine, case, rounds):
-    """Seconds per update of every choice, one entry a round."""
-    counts = {}
-    for choice in CHOICES:
-        engine.update(choice, 1, 1e-6)
-        start = time.perf_counter()
-        engine.update(choice, 1, 1e-6)
-        counts[choice] = max(1, int(SAMPLE / (time.perf_counter() - start)))
-    seconds = {choice: [] for choice in CHOICES}
-    for _ in range(rounds):
+class Size:
+    """One size of the sweep: an engine, and the seconds per update of every choice, one entry a round."""
+
+    def __init__(self, engine, case, dtype):
+        self.engine, self.counts = engine, {}
+        self.record = {"dtype": dtype, "B": case.B, "H": case.H, "I": case.I, "flops": case.flops,
+                       "seconds": {choice: [] for choice in CHOICES}}
         for choice in CHOICES:
+            engine.update(choice, 1, 1e-6)
             start = time.perf_counter()
-            engine.update(choice, counts[choice], 1e-6)
-            seconds[choice].append((time.perf_counter() - start) / counts[choice])
-    return seconds
+            engine.update(choice, 1, 1e-6)
+            self.counts[choice] = max(1, int(SAMPLE / (time.perf_counter() - start)))
+
+    def measure(self):
+        for choice, count in self.counts.items():
+            start = time.perf_counter()
+            self.engine.update(choice, count, 1e-6)
+            self.record["seconds"][choice].append((time.perf_counter() - start) / count)
 
 
 def gflops(record, choice="auto"):
@@ -108,12 +111,15 @@ def sweep(options):
               f"{'dtype':9}{'B':>4}{'H':>6}{'us (auto)':>13}{'auto':>10}{'own':>10}{'BLAS':>10}{'own/BLAS':>10}"
               f"{'auto/best':>11}{'of peak':>9}")
         for B in options.batch:
-            records = []
+            sizes = []
             for H in options.hidden:
                 case = Case("sweep", max(1, H // 2), H, STEPS, B, "")
                 theta, X, _ = case.data(dtype)
-                seconds = measure(Engine(theta, X, H, options.threads), case, options.rounds)
-                records.append({"dtype": dtype, "B": B, "H": H, "I": case.I, "flops": case.flops, "seconds": seconds})
+                sizes.append(Size(Engine(theta, X, H, options.threads), case, dtype))
+            for _ in range(options.rounds):  # of all sizes: a slow moment of the machine is no cliff
+                for size in sizes:
+                    size.measure()
+            records = [size.record for size in sizes]
             results["results"] += records
             print_series(records, limit)
             sys.stdout.flush()
