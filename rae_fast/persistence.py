@@ -89,7 +89,10 @@ def read(path: FilePath) -> tuple[Arrays, dict[str, str]]:
         end = 0
         for name, entry in header.items():
             dtype, shape, end = _checked_entry(path, name, entry, end, size - 8 - length)
-            arrays[name] = np.fromfile(file, dtype, math.prod(shape)).reshape(shape).astype(dtype.newbyteorder("="))
+            values = np.empty(shape, dtype)  # np.fromfile turns a Ctrl-C that comes in the midst of it into a TypeError
+            if file.readinto(values.reshape(-1).view(np.uint8).data) < values.nbytes:
+                raise bad(path, "it became shorter while it was read")
+            arrays[name] = values.astype(dtype.newbyteorder("="))
         if end != size - 8 - length:
             raise bad(path, f"{size - 8 - length - end} bytes follow the last array")
     return arrays, metadata

@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import struct
+import time
 import tracemalloc
 
 import numpy as np
@@ -42,6 +44,31 @@ def refused(tmp_path, data):
     text = str(caught.value)
     assert text.startswith(f"{path} is not a whole rae_fast model file: ") and "\n" not in text
     return text
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_while_loading_is_nothing_else(whole, tmp_path):
+    path = tmp_path / "model"
+    path.write_bytes(whole)
+    rng = np.random.default_rng(0)
+    RAE.load(path)
+    start = time.perf_counter()
+    RAE.load(path)
+    whole_time = time.perf_counter() - start
+    heard = 0
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for _ in range(1500):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, whole_time))
+                RAE.load(path)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                heard += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert heard > 100
 
 
 @pytest.mark.parametrize("options", FORMS, ids=form_id)
