@@ -207,7 +207,8 @@ static __attribute__((noinline)) void K(sweep_1)(size_t n, size_t tail, const RE
 }
 
 /* Columns [j0, j1) of y = init + a b for a bare b (k, n): four rows of b at a time through all of y, which L1 holds,
- * so that b is read from its start to its end; or, backwards, from its end to its start. */
+ * so that b is read from its start to its end; or, backwards, from its end to its start. The k % 4 rows that are
+ * left come first either way. */
 static void K(row_times_bare)(size_t j0, size_t j1, int backwards, size_t k, const REAL *a, const REAL *b, size_t ldb,
                               const REAL *init, REAL *y)
 {

@@ -264,10 +264,10 @@ cdef int step_streams(const Plan *p, const real *theta, Py_ssize_t B, const real
     cdef Factor W_xh
     cdef Pulse pulse = new_pulse(0)
     cdef const real *bias = theta + p.K * H
-    # A vector that begins in the last row of W must end within theta.
     if p.own and recurs_bare(B, H, sizeof(real)):
         W.own = True
         set_bare(&W, H, theta, H, False)
+    # A vector that begins in the last row of W must end within theta.
     elif p.own and B < FEW_STREAMS and theta_size(p) - p.K * H >= <Py_ssize_t>lanes(sizeof(real)):
         W.own = True
         W.transposed = False

@@ -110,7 +110,8 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     if kernels["RAE_FAST_GEMM"]:
         print(f"matrix products forced by RAE_FAST_GEMM={kernels['RAE_FAST_GEMM']}")
     if kernels["RAE_FAST_WEIGHTS"]:
-        print(f"weights of single sequences read as RAE_FAST_WEIGHTS={kernels['RAE_FAST_WEIGHTS']} says")
+        print(f"a single sequence's recurrent weights, if not tied, are read as RAE_FAST_WEIGHTS="
+              f"{kernels['RAE_FAST_WEIGHTS']}")
     if content["blas"] is None:
         print("BLAS: SciPy's (install threadpoolctl to see its core type and threads)")
     for pool in content["blas"] or []:

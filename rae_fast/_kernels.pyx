@@ -149,13 +149,15 @@ def column_sums_(const real[:, ::1] x, real[::1] out, bint accumulate=False, dou
 
 def product_(const real[:, :] a, const real[:, :] b, real[:, ::1] c, init=None, layout="packed", size_t threads=1):
     """c = init + a b with b in panels (layout "packed", or "transposed": from b's transpose), in "rows", or as it lies:
-    "bare", or "turned" with b the transpose of an array in C order.
+    "bare", or "turned" with b the transpose of an array in C order. These two may have fewer columns than c, which then
+    are those of init, or 0.
 
     a may have any positive strides. init: None, an array like c, or one row for all.
     """
     _same(a.shape[1], b.shape[0], "columns of a and rows of b")
     _same(a.shape[0], c.shape[0], "rows of a and of c")
-    _same(b.shape[1], c.shape[1], "columns of b and of c")
+    if layout not in ("bare", "turned") or b.shape[1] > c.shape[1]:
+        _same(b.shape[1], c.shape[1], "columns of b and of c")
     cdef Py_ssize_t size = sizeof(real), m = c.shape[0], n = c.shape[1], k = a.shape[1], ld
     if m == 0 or n == 0:
         return
@@ -180,7 +182,7 @@ def product_(const real[:, :] a, const real[:, :] b, real[:, ::1] c, init=None, 
         if b.shape[0 if layout == "turned" else 1] > 1 and b.strides[0 if layout == "turned" else 1] != size:
             raise ValueError("b does not lie as the layout says")
         operand = rae_operand(RAE_TURNED if layout == "turned" else RAE_BARE, NULL, 0, 0,
-                              b.strides[1 if layout == "turned" else 0] // size, n)
+                              b.strides[1 if layout == "turned" else 0] // size, b.shape[1])
         if k > 0:
             operand.b = &b[0, 0]
     else:

@@ -76,7 +76,6 @@ cdef int take_factor(Workspace space, Py_ssize_t k, Py_ssize_t n, size_t itemsiz
     """Memory for the panels of a (k, n) matrix, if the C kernels are to use it."""
     factor.own = own
     factor.memory = space.take(packed_size(k, n, itemsize) if own else 0, itemsize)
-    factor.packed.rows = k
     return 0
 
 

@@ -237,6 +237,23 @@ def test_product(dtype, layout, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["bare", "turned"])
+def test_columns_beyond_an_operand_as_it_lies_are_those_of_init(isa, dtype, layout):
+    """Rows of a recurrence are padded to whole vectors."""
+    rng = np.random.default_rng(0)
+    for n in (1, 7, 8, 9, 24, 33):
+        a, b = rng.standard_normal((2, 5)).astype(dtype), rng.standard_normal((5, n)).astype(dtype)
+        init = rng.standard_normal((2, n + 11)).astype(dtype)
+        b = b.T.copy().T if layout == "turned" else b
+        for start in (None, init):
+            found = np.full_like(init, np.nan)
+            _kernels.product_(a, b, found, start, layout)
+            expected = np.zeros((2, n + 11)) if start is None else init.astype(np.float64)
+            expected[:, :n] += a.astype(np.float64) @ b
+            np.testing.assert_allclose(found, expected, rtol=0, atol=64 * np.finfo(dtype).eps, err_msg=f"n={n}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 7, 24, 65, 130, 500])
 def test_sums_over_rows(dtype, n):
     """Small ones as they lie, large ones (700 rows of 130 and 500) copied block by block."""
@@ -332,7 +349,8 @@ def test_no_kernel_reads_past_an_array(dtype, n):
             _kernels.product_(layout, guard(b), guard(np.ones((m, n), dtype)), guard(ones))
             _kernels.product_(layout, guard(b.T.copy()).T, guard(np.ones((m, n), dtype)), layout="transposed")
             _kernels.product_(guard(a), guard(b), guard(np.ones((m, n), dtype)), guard(ones), layout="bare")
-            _kernels.product_(guard(a), guard(b.T.copy()).T, guard(np.ones((m, n), dtype)), layout="turned")
+            _kernels.product_(guard(a), guard(b.T.copy()).T, guard(np.ones((m, n), dtype)), guard(ones),
+                              layout="turned")
             lanes = _kernels.vector_lanes(np.dtype(dtype).name)
             rows = guard(np.ones((5, -(-n // lanes) * lanes), dtype))
             _kernels.outer_(guard(np.ones((5, m), dtype)), rows, guard(np.ones((m, n), dtype)), True)

@@ -200,6 +200,42 @@ def test_a_gradient_that_overflows_alone_is_caught():
     np.testing.assert_array_equal(model.theta_, theta)
 
 
+# Finite parameters whose next update is not, each for a reason of its own: the data, the rate, the parameters.
+BEYOND = {
+    "dA": ([[1e10]], 1e16, {"c_x": 0.9e10, "V_hx": 1e5}, {}),
+    "X": ([[1e30, 1]], 1e-3, {"c_x": [1e30, 0], "V_hx": [[0, 1e10]]}, {}),
+    "h0": ([[1]], 1e-3, {"h0": 1e30, "V_hx": 1e10}, {}),
+    "residuals": ([[1]], 1e30, {"c_x": 1e10}, {}),
+    "a sequence's weight": ([[1e-25]], 1e38, {"b_h": 30}, {"sample_weight": [1e30]}),
+    "hidden_weight": ([[0], [0]], 1e31, {"b_h": 30, "c_h": 0.99}, {"hidden_weight": 1e10}),
+    "softmax: the loss": ([[0, 1]], 1.0, {"c_x": [3e38, -3e38]}, {"output": "softmax"}),
+    "softmax: G": ([[0.5, 0.5]] * 2, 1e30, {"b_h": 30, "c_h": 1e10}, {"output": "softmax"}),
+    "softmax: unrolled codes": ([[1, 0]] * 10, 0.1, {"c_h": 1e38, "c_x": [0, 3]},
+                                {"output": "softmax", "objective": "unfold"}),
+    "unfold: G": ([[1], [1]], 1e30, {"b_h": 30, "V_hx": 1e10, "c_x": -1e10, "c_h": 1}, {"objective": "unfold"}),
+    "unfold: unrolled codes": ([[100]] * 2, 0.1, {"c_h": 1e38}, {"objective": "unfold", "n_hidden": 4}),
+}
+
+
+@pytest.mark.parametrize("what", BEYOND)
+def test_plain_sgd_refuses_what_would_not_stay_finite(isa, what):
+    """It adds its sums to theta without a gradient to look at: whatever those are made of is bounded before."""
+    X, rate, parameters, options = BEYOND[what]
+    X = np.array([X], np.float32)
+    options = dict(options)
+    sample_weight = options.pop("sample_weight", None)
+    start = np.full_like(X, 1 / X.shape[2]) if options.get("output") == "softmax" else np.ones_like(X)
+    options = {"n_hidden": 1, **PLAIN, "learning_rate": rate, "max_iter": 0, "random_state": 0, **options}
+    model = RAE(**options).fit(start)
+    model.theta_[:] = 0
+    for name, values in parameters.items():
+        model.parameters_[name][...] = values
+    before = model.theta_.copy()
+    with pytest.raises(FloatingPointError):
+        model.partial_fit(X, sample_weight=sample_weight)
+    np.testing.assert_array_equal(model.theta_, before)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_original_experiment_recalls_all_eight(seed):
     """np.eye(8), 24 hidden units, N(0, 0.1), SGD 1e-4, the same order every time."""
