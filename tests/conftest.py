@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from rae_fast import _kernels, _products
 
@@ -24,9 +25,13 @@ def isa(request):
 
 @pytest.fixture(params=["panels", "bare", "blas"])
 def gemm(request):
-    """Every way of multiplying matrices: C kernels with a single sequence's weights in panels or as they lie, BLAS."""
+    """Every way of multiplying matrices: C kernels with a single sequence's weights in panels or as they lie, BLAS.
+
+    BLAS gets one thread: where others use the cores, each of its thousands of small calls would wait for a second one.
+    """
     own = request.param != "blas"
     before = _products.use_gemm("own" if own else "blas"), _products.use_weights(request.param if own else "auto")
-    yield request.param
+    with threadpool_limits(1, "blas"):
+        yield request.param
     _products.use_gemm(before[0])
     _products.use_weights(before[1])
