@@ -402,15 +402,28 @@ static size_t K(packed_size)(size_t k, size_t n)
     return k * ((n + LANES - 1) / LANES * LANES);
 }
 
-/* b (k, n) into panels. */
+/* b (k, n) into panels, PACK_ROWS rows through all of them at a time: rows that lie pages apart are not walked down
+ * once for every panel. */
+enum { K(PACK_ROWS) = 8 };
+
 static void K(pack)(size_t k, size_t n, const REAL *b, size_t ldb, REAL *out)
 {
-    for (size_t j = 0; j < n; j += K(WIDTH)) {
-        const size_t width = n - j < K(WIDTH) ? n - j : K(WIDTH);
-        for (size_t p = 0; p < k; ++p)
-            for (size_t l = 0; l < width; l += LANES, out += LANES)
-                K(store)(out, width - l < LANES ? K(load_part)(b + p * ldb + j + l, width - l)
-                                                : K(load)(b + p * ldb + j + l));
+    for (size_t p0 = 0; p0 < k; p0 += K(PACK_ROWS)) {
+        const size_t rows = k - p0 < K(PACK_ROWS) ? k - p0 : K(PACK_ROWS);
+        for (size_t j = 0; j < n; j += K(WIDTH)) {
+            const size_t columns = n - j, width = K(width_at)(j, n);
+            const REAL *from = b + p0 * ldb + j;
+            REAL *to = out + j * k + p0 * width;
+            if (columns >= K(WIDTH))
+                for (size_t p = 0; p < rows; ++p, from += ldb, to += K(WIDTH))
+                    for (size_t l = 0; l < K(WIDTH); l += LANES)
+                        K(store)(to + l, K(load)(from + l));
+            else
+                for (size_t p = 0; p < rows; ++p, from += ldb, to += width)
+                    for (size_t l = 0; l < width; l += LANES)
+                        K(store)(to + l, columns - l < LANES ? K(load_part)(from + l, columns - l)
+                                                             : K(load)(from + l));
+        }
     }
 }
 
