@@ -226,6 +226,31 @@ static void K(row_times_bare)(size_t j0, size_t j1, int backwards, size_t k, con
     }
 }
 
+/* Lane l: the sum over the lanes of s[l % n], n a power of 2. */
+INLINE VEC K(sum_lanes_of)(const size_t n, VEC s[])
+{
+    /* The rounds of transpose_square, but for the sums of both halves. */
+#define ROUND(half)                                                                                          \
+    if ((half) < n) {                                                                                        \
+        const IVEC lane = K(lane_numbers)();                                                                 \
+        const IVEC low = lane + ((IVEC)((lane & (INT)(half)) != 0) & ((INT)LANES - (INT)(half)));            \
+        const IVEC high = low + (INT)(half);                                                                 \
+        _Pragma("GCC unroll 16") for (size_t r = 0; r < n; r += 2 * (half)) {                                \
+            const VEC x = s[r], y = s[(r + (half)) % n];                                                     \
+            s[r] = K(shuffle)(x, y, low) + K(shuffle)(x, y, high);                                           \
+        }                                                                                                    \
+    }
+    ROUND(1)
+    ROUND(2)
+    ROUND(4)
+    ROUND(8)
+#undef ROUND
+    VEC sum = s[0];
+    for (size_t half = n; half < LANES; half *= 2)
+        sum += K(turned)(sum, half);
+    return sum;
+}
+
 /* Lane r: sum_p a[p] b[r, p] for LANES rows of b; if there are only `rows`, the last one takes the others' places. */
 INLINE VEC K(dots)(const int whole, size_t rows, size_t k, const REAL *a, const REAL *b, size_t ldb)
 {
@@ -261,23 +286,7 @@ INLINE VEC K(dots)(const int whole, size_t rows, size_t k, const REAL *a, const 
     FOLD(2)
     FOLD(1)
 #undef FOLD
-    /* The rounds of transpose_square, but for the sums of both halves. */
-#define ROUND(half)                                                                                          \
-    if ((half) < LANES) {                                                                                    \
-        const IVEC lane = K(lane_numbers)();                                                                 \
-        const IVEC low = lane + ((IVEC)((lane & (INT)(half)) != 0) & ((INT)LANES - (INT)(half)));            \
-        const IVEC high = low + (INT)(half);                                                                 \
-        for (size_t r = 0; r < LANES; r += 2 * (half)) {                                                     \
-            const VEC x = s[0][r], y = s[0][(r + (half)) % LANES];                                           \
-            s[0][r] = K(shuffle)(x, y, low) + K(shuffle)(x, y, high);                                        \
-        }                                                                                                    \
-    }
-    ROUND(1)
-    ROUND(2)
-    ROUND(4)
-    ROUND(8)
-#undef ROUND
-    return s[0][0];
+    return K(sum_lanes_of)(LANES, s[0]);
 }
 
 static __attribute__((noinline)) VEC K(dots_whole)(size_t k, const REAL *a, const REAL *b, size_t ldb)
@@ -300,24 +309,127 @@ INLINE VEC K(turned_lanes)(size_t j, size_t k, const REAL *a, const rae_operand 
     return j < w->columns ? K(dots_part)(w->columns - j, k, a, b, w->ld) : (VEC){0};
 }
 
+/* Several rows at a time: a tile of dot products, as many as a tile of panels has vectors, for DOT_COLUMNS rows of b.
+ * They are summed over DOT_SPAN bytes of both factors at once, which L1 holds. */
+enum {
+    K(DOT_COLUMNS) = LANES < 4 ? LANES : 4,
+    K(DOT_ROWS) = TILE_ROWS * PANEL / K(DOT_COLUMNS),
+    K(DOT_SPAN) = 3072 / sizeof(REAL),
+};
+
+/* Else gcc 12 keeps the sums in memory until the loops that add their lanes are unrolled, and fills that first. */
+#define UNROLLED _Pragma("GCC unroll 8")
+
+/* c (mr, columns) = init + a b'; a DOT_COLUMNS columns wide result if `whole`. */
+INLINE void K(dots_tile)(const int mr, const int whole, size_t columns, size_t k, const REAL *a, size_t a_row,
+                         const REAL *b, size_t ldb, const REAL *init, size_t ld_init, REAL *c, size_t ldc)
+{
+#define COLUMN(j) (b + (whole || (size_t)(j) < columns ? (size_t)(j) : columns - 1) * ldb)
+#define ADD(load)                                                                                            \
+    VEC a_p[K(DOT_ROWS)];                                                                                    \
+    UNROLLED for (int i = 0; i < mr; ++i)                                                                    \
+        a_p[i] = load(a + i * a_row + p);                                                                    \
+    UNROLLED for (int j = 0; j < K(DOT_COLUMNS); ++j) {                                                      \
+        const VEC b_p = load(COLUMN(j) + p);                                                                 \
+        UNROLLED for (int i = 0; i < mr; ++i)                                                                \
+            s[i][j] += a_p[i] * b_p;                                                                         \
+    }
+#define PART(from) K(load_part)(from, k - p)
+    VEC s[K(DOT_ROWS)][K(DOT_COLUMNS)];
+    UNROLLED for (int i = 0; i < mr; ++i)
+        UNROLLED for (int j = 0; j < K(DOT_COLUMNS); ++j)
+            s[i][j] = (VEC){0};
+    size_t p = 0;
+    for (; p + LANES <= k; p += LANES) {
+        ADD(K(load))
+    }
+    if (p < k) {
+        ADD(PART)
+    }
+#undef PART
+#undef ADD
+#undef COLUMN
+    const int full = whole && K(DOT_COLUMNS) == LANES;
+    const size_t some = whole ? K(DOT_COLUMNS) : columns;
+    UNROLLED for (int i = 0; i < mr; ++i) {
+        VEC v = K(sum_lanes_of)(K(DOT_COLUMNS), s[i]);
+        if (init)
+            v += full ? K(load)(init + i * ld_init) : K(load_part)(init + i * ld_init, some);
+        if (full)
+            K(store)(c + i * ldc, v);
+        else
+            K(store_part)(c + i * ldc, v, some);
+    }
+}
+
+#define TILE_FUNCTION(name, mr, whole)                                                                       \
+    static __attribute__((noinline)) void K(name)(size_t columns, size_t k, const REAL *a, size_t a_row,     \
+                                                  const REAL *b, size_t ldb, const REAL *init, size_t ld_init, \
+                                                  REAL *c, size_t ldc)                                       \
+    {                                                                                                        \
+        K(dots_tile)(mr, whole, columns, k, a, a_row, b, ldb, init, ld_init, c, ldc);                        \
+    }
+TILE_FUNCTION(dots_rows, K(DOT_ROWS), 1)
+TILE_FUNCTION(dots_row, 1, 1)
+TILE_FUNCTION(dots_row_part, 1, 0)
+#undef TILE_FUNCTION
+
+/* Columns [j0, end) of a product of several rows with a turned operand. */
+static void K(rows_times_turned)(size_t j0, size_t end, size_t m, size_t k, const REAL *a, size_t a_row,
+                                 const rae_operand *w, const REAL *init, size_t ld_init, REAL *c, size_t ldc)
+{
+    size_t p = 0;
+    do {
+        const size_t some = k - p < K(DOT_SPAN) ? k - p : K(DOT_SPAN);
+        for (size_t j = j0; j < end; j += K(DOT_COLUMNS)) {
+            const size_t columns = end - j;
+            const REAL *b = (const REAL *)w->b + j * w->ld + w->row + p;
+            size_t i = 0;
+#define ROWS(tile)                                                                                           \
+    K(tile)(columns, some, a + i * a_row + p, a_row, b, w->ld, init ? init + i * ld_init + j : NULL, ld_init, \
+            c + i * ldc + j, ldc)
+            if (columns < K(DOT_COLUMNS))
+                for (; i < m; ++i)
+                    ROWS(dots_row_part);
+            for (; i + K(DOT_ROWS) <= m; i += K(DOT_ROWS))
+                ROWS(dots_rows);
+            for (; i < m; ++i)
+                ROWS(dots_row);
+#undef ROWS
+        }
+        init = c;
+        ld_init = ldc;
+        p += K(DOT_SPAN);
+    } while (p < k);
+}
+
+/* Columns [j0, end) of one row with a turned operand. */
+static void K(row_times_turned)(size_t j0, size_t end, size_t k, const REAL *a, const rae_operand *w, const REAL *init,
+                                REAL *c)
+{
+    for (size_t j = j0; j < end; j += LANES) {
+        const size_t some = end - j < LANES ? end - j : LANES;
+        VEC s = K(turned_lanes)(j, k, a, w);
+        if (init)
+            s += some < LANES ? K(load_part)(init + j, some) : K(load)(init + j);
+        if (some < LANES)
+            K(store_part)(c + j, s, some);
+        else
+            K(store)(c + j, s);
+    }
+}
+
 /* Columns [j0, j1) of a product with an operand as it lies; beyond those it has, init or 0. */
 static void K(product_as_it_lies)(size_t j0, size_t j1, int backwards, size_t m, size_t k, const REAL *a, size_t a_row,
                                   const rae_operand *w, const REAL *init, size_t ld_init, REAL *c, size_t ldc)
 {
     const size_t end = j1 < w->columns ? j1 : w->columns;
+    if (w->layout == RAE_TURNED && m > 1)
+        K(rows_times_turned)(j0, end, m, k, a, a_row, w, init, ld_init, c, ldc);
+    else if (w->layout == RAE_TURNED && m == 1)
+        K(row_times_turned)(j0, end, k, a, w, init, c);
     for (size_t i = 0; i < m; ++i, a += a_row, c += ldc, init = init ? init + ld_init : NULL) {
-        if (w->layout == RAE_TURNED)
-            for (size_t j = j0; j < end; j += LANES) {
-                const size_t some = end - j < LANES ? end - j : LANES;
-                VEC s = K(turned_lanes)(j, k, a, w);
-                if (init)
-                    s += some < LANES ? K(load_part)(init + j, some) : K(load)(init + j);
-                if (some < LANES)
-                    K(store_part)(c + j, s, some);
-                else
-                    K(store)(c + j, s);
-            }
-        else if (j0 < end)
+        if (w->layout == RAE_BARE && j0 < end)
             K(row_times_bare)(j0, end, backwards, k, a, (const REAL *)w->b + w->row * w->ld, w->ld, init, c);
         for (size_t j = j0 > end ? j0 : end; j < j1; ++j)
             c[j] = init ? init[j] : 0;

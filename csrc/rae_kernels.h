@@ -21,7 +21,7 @@
  * RAE_ROWS     row-major with ld elements from row to row, each row readable up to a full vector
  * RAE_BARE     row-major, `columns` elements in a row and none of them to be read beyond
  * RAE_TURNED   the transpose of such a matrix: what is called a row here is a column of b, b has `columns` rows
- * The last two are for few rows at a time on the left: a product reads them once for each. */
+ * RAE_BARE is for few rows on the left: a product reads it once for each. */
 typedef enum { RAE_PANELS, RAE_ROWS, RAE_BARE, RAE_TURNED } rae_layout;
 
 typedef struct {

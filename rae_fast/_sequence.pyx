@@ -188,11 +188,13 @@ cdef void set_decoder(const Plan *p, const real *theta, Py_ssize_t sequences, We
         w.V_hh_T = w.W_hh
         w.V_hx_T = w.W_xh
         w.V_hh = w.W_hh_T
-    elif lying and p.unfold:
-        set_bare(&w.V_hh, p.H, V, p.K, False)
+    elif lying:
         set_bare(&w.V_hh_T, p.H, V, p.K, True)
-        w.V_hx_T = w.V_hh_T
-        set_factor(&w.V_hx_T, p.I, p.H, V + p.H, p.K, True)
+        w.V_hx_T = rows_of(&w.V_hh_T, p.H, V)
+        if p.unfold:
+            set_bare(&w.V_hh, p.H, V, p.K, False)
+        elif halves(p):
+            set_factor(&w.V_hh, p.H, p.H, V, p.K, False)
     else:
         set_factor(&w.V_hh_T, p.K, p.H, V, p.K, True)
         w.V_hx_T = rows_of(&w.V_hh_T, p.H, V)

@@ -237,6 +237,23 @@ def test_product(dtype, layout, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["packed", "transposed", "bare", "turned"])
+def test_product_of_long_sums(isa, dtype, layout):
+    """Around and beyond what a tile of dot products sums up at once, 384 (float64) and 768 (float32)."""
+    rng = np.random.default_rng(0)
+    for k in (383, 384, 385, 767, 768, 771, 1600):
+        for m, n in [(1, 5), (2, 4), (7, 9), (13, 3)]:
+            a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+            b = b.T.copy().T if layout == "turned" else b
+            for init in (None, rng.standard_normal((m, n)).astype(dtype), rng.standard_normal(n).astype(dtype)):
+                found = np.full((m, n), np.nan, dtype)
+                _kernels.product_(a, b, found, init, layout)
+                expected = a.astype(np.float64) @ b + (0 if init is None else init)
+                np.testing.assert_allclose(found, expected, rtol=0, atol=8 * k * np.finfo(dtype).eps,
+                                           err_msg=f"m={m} k={k}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["bare", "turned"])
 def test_columns_beyond_an_operand_as_it_lies_are_those_of_init(isa, dtype, layout):
     """Rows of a recurrence are padded to whole vectors."""
