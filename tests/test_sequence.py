@@ -109,7 +109,7 @@ def encoded(form, T, B, ragged, dtype):
 @pytest.mark.parametrize("ragged", [False, True])
 @pytest.mark.parametrize("decoder, tied", [("linear", False), ("tanh", False), ("linear", True), ("tanh", True)])
 def test_encode_unroll_and_step(isa, gemm, dtype, ragged, decoder, tied):
-    for sizes in [*PAIRS, (5, 257, 6, 1)]:  # a single sequence of 256 units reads W_hh as it lies
+    for sizes in [*PAIRS, (5, 257, 6, 1)]:  # from 256 units on a single sequence reads W_hh as it lies
         I, H, T, B = sizes
         if T > 33:  # a linear unroll of random weights grows without bound
             continue
