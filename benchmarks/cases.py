@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from peers import layout
 
 from rae_fast import parameters
 from rae_fast.parameters import Form
@@ -33,12 +34,13 @@ class Case:
         return f"({self.I},{self.H},{self.T},{self.B})"
 
     def data(self, dtype):
-        """theta, X (B, T, I) and offsets; small numbers, so that no run overflows."""
+        """theta (peers/layout.py), X (B, T, I) and offsets; small numbers, so that no run overflows."""
         rng = np.random.default_rng([self.I, self.H, self.T, self.B])
         theta = parameters.initialise(self.form, 0.5 / np.sqrt(self.I + self.H), rng, np.dtype(dtype))
         X = 0.3 * rng.standard_normal((self.B, self.T, self.I)).astype(dtype)
         if self.name == "A":
             X = np.eye(8, dtype=dtype)[None]
+        theta = layout.from_names(parameters.views(theta, self.form))
         return theta, X, np.arange(0, self.B * self.T + 1, self.T, dtype=np.intp)
 
 

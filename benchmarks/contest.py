@@ -10,6 +10,7 @@ from pathlib import Path
 import environment
 import peers
 
+OTHER = "other"
 CLOSE = 1.1         # forms this much slower than a contestant's fastest still take part in the rounds
 TOO_MANY = 1.15     # cores in use per thread allowed; beyond, the table says so
 SPINNING = 0.05     # share of the others' turns that an idle contestant may compute
@@ -20,10 +21,15 @@ class Died(RuntimeError):
 
 
 class Worker:
-    def __init__(self, name, threads, keep_env):
+    """A contestant's process; of this checkout and interpreter, or of another checkout with a .venv of its own."""
+
+    def __init__(self, name, threads, keep_env, checkout=None):
         self.name, self.log = name, tempfile.TemporaryFile("w+")
+        self.folder = tempfile.TemporaryDirectory(prefix="rae_fast_bench_") if checkout else None
+        python = str(Path(checkout, ".venv", "bin", "python")) if checkout else sys.executable
+        script = Path(checkout, "benchmarks") if checkout else Path(__file__).parent
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / "worker.py"), name, str(threads)],
+            [python, str(script / "worker.py"), peers.US if checkout else name, str(threads)],
             env=environment.timed(threads, keep_env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
             text=True)
         self.missing = self._answer().get("missing")
@@ -49,16 +55,19 @@ class Worker:
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+        if self.folder:
+            self.folder.cleanup()
 
 
 class Contest:
     """Everyone at one number of threads."""
 
-    def __init__(self, names, threads, keep_env):
+    def __init__(self, names, threads, keep_env, against=None):
+        """against: another checkout, whose rae_fast takes part as "other"."""
         self.threads, self.folder = threads, tempfile.TemporaryDirectory(prefix="rae_fast_bench_")
         self.workers, self.missing = {}, {}
-        for name in names:
-            worker = Worker(name, threads, keep_env)
+        for name in [*names, *[OTHER] * bool(against)]:
+            worker = Worker(name, threads, keep_env, against if name == OTHER else None)
             if worker.missing:
                 self.missing[name] = worker.missing
             else:
@@ -95,7 +104,9 @@ class Contest:
         samples = {}  # (contestant, form): seconds per update
         for name, worker in list(self.workers.items()):
             try:
-                prepared = worker.ask("prepare", case=case.name, dtype=dtype, folder=self.folder.name)
+                # Another checkout has its own way of writing down what everyone must compute.
+                folder = (worker.folder or self.folder).name
+                prepared = worker.ask("prepare", case=case.name, dtype=dtype, folder=folder)
             except Died as reason:
                 self._leave_out(name, reason, record)
                 continue

@@ -33,6 +33,8 @@ def parse(arguments):
     parser.add_argument("--peers", action="store_true", help="against NumPy, JAX, Numba, PyTensor and PyTorch")
     parser.add_argument("--only", nargs="+", choices=[name for name in peers.MODULES if name != peers.US],
                         help="against these only")
+    parser.add_argument("--against", metavar="CHECKOUT",
+                        help="against the rae_fast of another checkout, which has a .venv as make test makes it")
     parser.add_argument("--quick", action="store_true", help="cases A to C, fewer rounds, one thread")
     parser.add_argument("--case", nargs="+", choices=CASES, help="only these cases")
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
@@ -45,7 +47,8 @@ def parse(arguments):
     parser.add_argument("--sweep", metavar="JSON", help="results of sweep.py to draw it from, instead of a sweep now")
     parser.add_argument("--keep-env", action="store_true", help=f"keep {' and '.join(environment.PRESETS)} as they are")
     options = parser.parse_args(arguments)
-    options.contestants = [peers.US, *(options.only or (peers.RIVALS if options.peers else peers.BASIC))]
+    rivals = options.only or (peers.RIVALS if options.peers else () if options.against else peers.BASIC)
+    options.contestants = [peers.US, *rivals]
     options.case = options.case or (["A", "B", "C"] if options.quick else list(CASES))
     options.threads = options.threads or ([1] if options.quick else sorted({1, environment.cores()}))
     options.rounds = options.rounds or (3 if options.quick else 5 if options.peers else 9)
@@ -65,7 +68,7 @@ def save(results, path):
 def benchmark(options, results):
     """Rows of the table as they come, into `results` and the file."""
     for threads in options.threads:
-        with Contest(options.contestants, threads, options.keep_env) as contest:
+        with Contest(options.contestants, threads, options.keep_env, options.against) as contest:
             described = contest.describe()
             if results["config"] is None:
                 config = described[peers.US]["config"]

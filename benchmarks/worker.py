@@ -24,6 +24,8 @@ os.dup2(2, 1)
 import numpy as np  # noqa: E402
 import peers  # noqa: E402
 from cases import CASES  # noqa: E402
+from peers import layout  # noqa: E402
+from peers.engine_peer import as_ours  # noqa: E402
 
 from rae_fast import _config, parameters, reference  # noqa: E402
 
@@ -44,14 +46,15 @@ def expected(case, dtype, folder):
     path = Path(folder) / f"{case.name}-{dtype}.npz"
     if not path.exists():
         theta, X, offsets = case.data(dtype)
-        theta, data = theta.astype(np.float64), X.reshape(-1, case.I).astype(np.float64)
+        theta, data = as_ours(theta.astype(np.float64), case.form), X.reshape(-1, case.I).astype(np.float64)
         loss, grad = reference.loss_and_grad(theta, data, offsets, None, case.form)
         rate = 0.02 * np.abs(theta).max() / np.abs(grad).max()  # changes every parameter block, and stays stable
         moved, g = theta - rate * grad, grad
         for _ in range(CHECKED_UPDATES - 1):
             g = reference.loss_and_grad(moved, data, offsets, None, case.form)[1]
             moved = moved - rate * g
-        np.savez(path, loss=loss, grad=grad, rate=rate, moved=moved - theta)
+        grad, moved = (layout.from_names(parameters.views(x, case.form)) for x in (grad, moved - theta))
+        np.savez(path, loss=loss, grad=grad, rate=rate, moved=moved)
     return np.load(path)
 
 
@@ -61,8 +64,8 @@ def check(peer, form, case, dtype, theta, truth):
     allowed = 64 * np.finfo(dtype).eps * (np.sqrt(case.T * (case.H + case.I)) + np.sqrt(case.T * case.B))
     loss, grad = peer.loss_and_grad(form)
     errors = {"loss": abs(loss - truth["loss"]) / abs(truth["loss"])}
-    grads, scale = parameters.views(truth["grad"], case.form), np.abs(truth["grad"]).max()
-    for name, view in parameters.views(np.asarray(grad), case.form).items():
+    grads, scale = layout.named(truth["grad"], case.I, case.H), np.abs(truth["grad"]).max()
+    for name, view in layout.named(np.asarray(grad), case.I, case.H).items():
         errors[f"gradient of {name}"] = np.abs(view - grads[name]).max() / scale
     peer.update(form, CHECKED_UPDATES, float(truth["rate"]))
     moved = np.asarray(peer.parameters(form), np.float64) - theta

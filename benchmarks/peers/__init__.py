@@ -3,7 +3,7 @@
 The work is one update of all eight parameters: forward, loss, exact gradient, plain SGD; stepwise objective,
 linear decoder, B sequences of equal length, mean over the batch. Every contestant is a class with
 
-    __init__(theta, X, n_hidden, threads)   theta as in rae_fast.parameters, X (B, T, I)
+    __init__(theta, X, n_hidden, threads)   theta as in layout.py, X (B, T, I)
     forms()                                 names of its ways to do the work; the fastest counts
     loss_and_grad(form)                     loss and gradient, flat like theta, at the theta it was given
     update(form, n, rate)                   n updates; each form goes on from where its last call ended

@@ -4,8 +4,9 @@ import sys
 
 import numpy as np
 
+from peers import layout
 from rae_fast import _config, _products, _sequence, _training
-from rae_fast.parameters import Form, empty
+from rae_fast.parameters import Form, empty, views
 from rae_fast.solvers import Solver
 
 
@@ -18,11 +19,19 @@ def with_threads(threads):
     return {"n_jobs": threads}
 
 
+def as_ours(theta, form):
+    """Parameters in the contestants' order (layout.py) as the package stores them."""
+    ours = empty(form, theta.dtype)
+    for name, values in layout.named(theta, form.n_inputs, form.n_hidden).items():
+        views(ours, form)[name][...] = values
+    return ours
+
+
 class Engine:
     def __init__(self, theta, X, n_hidden, threads):
         B, T, I = X.shape
         self.form, self.B, self.threads = Form(I, n_hidden), B, with_threads(threads)
-        self.theta, self.data = theta, np.ascontiguousarray(X).reshape(-1, I)
+        self.theta, self.data = as_ours(theta, self.form), np.ascontiguousarray(X).reshape(-1, I)
         self.offsets = np.arange(0, B * T + 1, T, dtype=np.intp)
         self.choice = _products.use_gemm("auto")
         _products.use_gemm(self.choice)
@@ -35,7 +44,8 @@ class Engine:
     def loss_and_grad(self, form):
         _products.use_gemm(form)
         grad = np.empty_like(self.theta)
-        return _sequence.loss_and_grad(self.theta, self.data, self.offsets, None, self.form, grad, **self.threads), grad
+        loss = _sequence.loss_and_grad(self.theta, self.data, self.offsets, None, self.form, grad, **self.threads)
+        return loss, layout.from_names(views(grad, self.form))
 
     def update(self, form, n, rate):
         _products.use_gemm(form)
@@ -50,4 +60,4 @@ class Engine:
         assert run.n_updates - before == n, f"{n} updates were asked for, {run.n_updates - before} made"
 
     def parameters(self, form):
-        return self.moved[form][0]
+        return layout.from_names(views(self.moved[form][0], self.form))

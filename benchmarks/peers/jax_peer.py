@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rae_fast.parameters import Form, stacked
+from peers.layout import stacked
 
 jax.config.update("jax_enable_x64", True)
 
@@ -99,7 +99,7 @@ def flat(parts):
 class JaxPeer:
     def __init__(self, theta, X, n_hidden, threads):
         B, T, I = X.shape
-        W, b, h0, V, c = stacked(theta, Form(I, n_hidden))
+        W, b, h0, V, c = stacked(theta, I, n_hidden)
         self.start = (W[:n_hidden], W[n_hidden:], b, h0, V, c)
         self.x = jnp.asarray(np.ascontiguousarray(X.transpose(1, 0, 2)))
         self.dtype, self.moved, self.loops = theta.dtype, {}, {}

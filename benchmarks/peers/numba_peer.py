@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numba import njit
 
-from rae_fast.parameters import Form, stacked
+from peers.layout import stacked
 
 loops = njit(fastmath=True, error_model="numpy")
 
@@ -195,7 +195,7 @@ def training_loop(loss_and_grad):
 class NumbaPeer:
     def __init__(self, theta, X, n_hidden, threads):
         B, T, I = X.shape
-        self.theta, self.T, self.B, self.model = theta, T, B, Form(I, n_hidden)
+        self.theta, self.T, self.B, self.sizes = theta, T, B, (I, n_hidden)
         self.x = np.ascontiguousarray(X.transpose(1, 0, 2)).reshape(T * B, I)
         self.made = {}
 
@@ -205,11 +205,11 @@ class NumbaPeer:
     def _make(self, form):
         """The compiled functions of a form, with parameters, gradient and buffers of its own."""
         if form not in self.made:
-            function, buffers = make_loss_and_grad(self.model.n_inputs, self.model.n_hidden, self.T, self.B,
+            function, buffers = make_loss_and_grad(*self.sizes, self.T, self.B,
                                                    self.theta.dtype.type, form == "BLAS, loops in time")
             theta, grad = self.theta.copy(), np.zeros_like(self.theta)
-            self.made[form] = (function, training_loop(function), theta, stacked(theta, self.model), grad,
-                               stacked(grad, self.model), buffers())
+            self.made[form] = (function, training_loop(function), theta, stacked(theta, *self.sizes), grad,
+                               stacked(grad, *self.sizes), buffers())
         return self.made[form]
 
     def loss_and_grad(self, form):

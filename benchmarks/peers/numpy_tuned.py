@@ -7,7 +7,7 @@ made beforehand, and views are taken once instead of in each update.
 
 import numpy as np
 
-from rae_fast.parameters import Form, stacked
+from peers.layout import stacked
 
 
 def about():
@@ -21,11 +21,11 @@ class TunedNumPy:
         dtype = theta.dtype
         self.theta = theta = theta.copy()
         self.B, self.H = B, H
-        W, self.b, self.h0, self.V, self.c = stacked(theta, Form(I, H))
+        W, self.b, self.h0, self.V, self.c = stacked(theta, I, H)
         self.W_hh, self.W_xh = W[:H], W[H:]
         self.W_hh_T, self.V_T = self.W_hh.T, self.V.T
         self.grad = np.empty_like(theta)
-        dW, self.db, self.dh0, self.dV, self.dc = stacked(self.grad, Form(I, H))
+        dW, self.db, self.dh0, self.dV, self.dc = stacked(self.grad, I, H)
         self.dW_hh, self.dW_xh = dW[:H], dW[H:]
         self.scratch = np.empty_like(theta)
 

@@ -33,7 +33,7 @@ os.environ.setdefault("PYTENSOR_FLAGS", flags())
 import pytensor  # noqa: E402
 import pytensor.tensor as pt  # noqa: E402
 
-from rae_fast.parameters import Form, stacked  # noqa: E402
+from peers.layout import stacked  # noqa: E402
 
 
 def about():
@@ -85,7 +85,7 @@ def loss_and_grads(weights, x, T, B, unrolled):
 class PyTensorPeer:
     def __init__(self, theta, X, n_hidden, threads):
         self.B, self.T, I = X.shape
-        W, b, h0, V, c = stacked(theta, Form(I, n_hidden))
+        W, b, h0, V, c = stacked(theta, I, n_hidden)
         self.start = (W[:n_hidden], W[n_hidden:], b, h0, V, c)
         self.x = pytensor.shared(np.ascontiguousarray(X.transpose(1, 0, 2)).reshape(-1, I))
         self.rate = pytensor.shared(np.asarray(0, theta.dtype))

@@ -1,7 +1,9 @@
 """The readable specification in NumPy: no rival, but it shows the scale."""
 
+from peers import layout
+from peers.engine_peer import as_ours
 from rae_fast import reference
-from rae_fast.parameters import Form
+from rae_fast.parameters import Form, views
 
 
 def about():
@@ -11,18 +13,23 @@ def about():
 class Reference:
     def __init__(self, theta, X, n_hidden, threads):
         B, T, I = X.shape
-        self.form, self.theta, self.data = Form(I, n_hidden), theta.copy(), X.reshape(-1, I)
+        self.form, self.data = Form(I, n_hidden), X.reshape(-1, I)
+        self.theta = as_ours(theta, self.form)
         self.offsets = range(0, B * T + 1, T)
 
     def forms(self):
         return ["as specified"]
 
     def loss_and_grad(self, form):
+        loss, grad = self._loss_and_grad()
+        return loss, layout.from_names(views(grad, self.form))
+
+    def _loss_and_grad(self):
         return reference.loss_and_grad(self.theta, self.data, self.offsets, None, self.form)
 
     def update(self, form, n, rate):
         for _ in range(n):
-            self.theta -= rate * self.loss_and_grad(form)[1]
+            self.theta -= rate * self._loss_and_grad()[1]
 
     def parameters(self, form):
-        return self.theta
+        return layout.from_names(views(self.theta, self.form))

@@ -11,7 +11,7 @@ import environment
 import numpy as np
 import torch
 
-from rae_fast.parameters import Form, stacked
+from peers.layout import stacked
 
 COMPILE_UP_TO = 100  # steps
 
@@ -27,10 +27,9 @@ class ByHand:
     def __init__(self, theta, x, B, n_hidden):
         R, I = x.shape
         H, K, T = n_hidden, n_hidden + I, R // B
-        model = Form(I, H)
         self.theta, self.grad = torch.tensor(theta), torch.zeros(theta.size, dtype=x.dtype)
-        W, self.b, self.h0, self.V, self.c = map(torch.from_numpy, stacked(self.theta.numpy(), model))
-        dW, self.db, self.dh0, self.dV, self.dc = map(torch.from_numpy, stacked(self.grad.numpy(), model))
+        W, self.b, self.h0, self.V, self.c = map(torch.from_numpy, stacked(self.theta.numpy(), I, H))
+        dW, self.db, self.dh0, self.dV, self.dc = map(torch.from_numpy, stacked(self.grad.numpy(), I, H))
         self.W_hh, self.W_xh, self.dW_hh, self.dW_xh = W[:H], W[H:], dW[:H], dW[H:]
         self.W_T, self.V_T, self.B, self.x, self.H = self.W_hh.T, self.V.T, B, x, H
 
@@ -117,7 +116,7 @@ class Compiled:
         import torch._inductor.config as inductor
 
         inductor.compile_threads = 1
-        W, b, h0, V, c = stacked(theta, Form(x.shape[1], n_hidden))
+        W, b, h0, V, c = stacked(theta, x.shape[1], n_hidden)
         self.weights = [torch.tensor(part) for part in (W[:n_hidden], W[n_hidden:], b, h0, V, c)]
 
         def update(rate, *weights):
@@ -147,7 +146,7 @@ class Autograd:
 
     def __init__(self, theta, x, B, n_hidden):
         I, H = x.shape[1], n_hidden
-        W, b, h0, V, c = stacked(theta, Form(I, H))
+        W, b, h0, V, c = stacked(theta, I, H)
         self.rnn = torch.nn.RNN(I, H, bias=True, dtype=x.dtype)
         self.rnn.bias_hh_l0.requires_grad_(False).zero_()
         with torch.no_grad():
