@@ -210,11 +210,11 @@ cdef cnp.ndarray view(cnp.ndarray whole, Py_ssize_t start, int ndim, cnp.npy_int
 cdef dict named_views(cnp.ndarray theta, const Sizes *sizes, bint tied):
     """parameters.views"""
     cdef Py_ssize_t H = sizes.hidden, n = sizes.inputs, K = H + n, end = K * H
-    cdef Py_ssize_t V = 0 if tied else end + 2 * H, row = 1 if tied else K, column = H if tied else 1
+    cdef Py_ssize_t V = 0 if tied else end + 2 * H
     cdef Py_ssize_t c = sizes.theta - K
     return {"W_xh": view(theta, H * H, 2, n, H, H, 1), "W_hh": view(theta, 0, 2, H, H, H, 1),
             "b_h": view(theta, end, 1, H, 0, 1, 0), "h0": view(theta, end + H, 1, H, 0, 1, 0),
-            "V_hh": view(theta, V, 2, H, H, row, column), "V_hx": view(theta, V + H * column, 2, H, n, row, column),
+            "V_hh": view(theta, V, 2, H, H, 1, H), "V_hx": view(theta, V + H * H, 2, H, n, 1, H),
             "c_h": view(theta, c, 1, H, 0, 1, 0), "c_x": view(theta, c + H, 1, n, 0, 1, 0)}
 
 

@@ -91,8 +91,8 @@ cdef Py_ssize_t part_count(const Plan *plan, Py_ssize_t n, Py_ssize_t rows, size
 
 
 # ---- views into theta --------------------------------------------------------------------------
-# theta = [ W (H+I, H) | b_h (H) | h0 (H) | V (H, H+I) | c_h (H) | c_x (I) ],  W = [W_hh; W_xh]
-# Tied: V's block is absent, V = W'.
+# theta = [ W (H+I, H) | b_h (H) | h0 (H) | V' (H+I, H) | c_h (H) | c_x (I) ],  W = [W_hh; W_xh],  V = [V_hh, V_hx]
+# Tied: V's block is absent, V' = W.
 
 cdef inline const real *b_of(const real *theta, const Plan *p) noexcept nogil:
     return theta + p.K * p.H
@@ -101,7 +101,8 @@ cdef inline const real *h0_of(const real *theta, const Plan *p) noexcept nogil:
     return theta + p.K * p.H + p.H
 
 cdef inline const real *V_of(const real *theta, const Plan *p) noexcept nogil:
-    return theta + p.K * p.H + 2 * p.H
+    """V', (H+I, H)"""
+    return theta if p.tied else theta + p.K * p.H + 2 * p.H
 
 cdef inline const real *c_of(const real *theta, const Plan *p) noexcept nogil:
     return theta + (1 if p.tied else 2) * p.K * p.H + 2 * p.H
@@ -148,20 +149,28 @@ cdef bint lie_bare(const Plan *p, Py_ssize_t sequences, size_t item) noexcept no
     return p.own and not p.tied and recurs_bare(sequences, p.H, item)
 
 
-cdef void set_factor_of_w(const Plan *p, const real *theta, Py_ssize_t sequences, Weights *w) noexcept nogil:
-    """W in one piece, or W_hh as it lies, and W_xh in its memory."""
-    if lie_bare(p, sequences, sizeof(real)):
-        set_bare(&w.W_hh, p.H, theta, p.H, False)
-        w.W_xh = w.W_hh
-        set_factor(&w.W_xh, p.I, p.H, theta + p.H * p.H, p.H, False)
+cdef void set_stacked(const Plan *p, const real *matrix, bint lying, Factor *codes, Factor *inputs) noexcept nogil:
+    """W or V' (H+I, H) in one piece; or the rows of codes as they lie, and those of inputs in the memory of both."""
+    if lying:
+        set_bare(codes, p.H, matrix, p.H, False)
+        inputs[0] = codes[0]
+        set_factor(inputs, p.I, p.H, matrix + p.H * p.H, p.H, False)
     else:
-        set_factor(&w.W_hh, p.K, p.H, theta, p.H, False)
-        w.W_xh = rows_of(&w.W_hh, p.H, theta)
+        set_factor(codes, p.K, p.H, matrix, p.H, False)
+        inputs[0] = rows_of(codes, p.H, matrix)
+
+
+cdef void set_turned(const real *matrix, Py_ssize_t n, Py_ssize_t H, bint lying, Factor *factor) noexcept nogil:
+    """The transpose of n rows of W or V': as it lies, or in panels."""
+    if lying:
+        set_bare(factor, n, matrix, H, True)
+    else:
+        set_factor(factor, H, n, matrix, H, True)
 
 
 cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, Weights *w) noexcept nogil:
     """What encoding blocks of up to so many sequences needs."""
-    set_factor_of_w(p, theta, sequences, w)
+    set_stacked(p, theta, lie_bare(p, sequences, sizeof(real)), &w.W_hh, &w.W_xh)
     padded_copy(p, b_of(theta, p), <real *>w.bias)
     if sequences < FEW_SEQUENCES:
         return
@@ -170,42 +179,27 @@ cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, We
 
 cdef void set_unroller(const Plan *p, const real *theta, Weights *w) noexcept nogil:
     """V in one piece."""
-    if p.tied:
-        set_factor(&w.V, p.H, p.K, theta, p.H, True)
-    else:
-        set_factor(&w.V, p.H, p.K, V_of(theta, p), p.K, False)
+    set_turned(V_of(theta, p), p.K, p.H, False, &w.V)
 
 
 cdef void set_decoder(const Plan *p, const real *theta, Py_ssize_t sequences, Weights *w) noexcept nogil:
     """What gradients need besides."""
     cdef const real *V = V_of(theta, p)
     cdef bint lying = lie_bare(p, sequences, sizeof(real))
-    if lying:
-        set_bare(&w.W_hh_T, p.H, theta, p.H, True)
-    else:
-        set_factor(&w.W_hh_T, p.H, p.H, theta, p.H, True)
+    set_turned(theta, p.H, p.H, lying, &w.W_hh_T)
     if p.tied:
         w.V_hh_T = w.W_hh
         w.V_hx_T = w.W_xh
         w.V_hh = w.W_hh_T
-    elif lying:
-        set_bare(&w.V_hh_T, p.H, V, p.K, True)
-        w.V_hx_T = rows_of(&w.V_hh_T, p.H, V)
-        if p.unfold:
-            set_bare(&w.V_hh, p.H, V, p.K, False)
-        elif halves(p):
-            set_factor(&w.V_hh, p.H, p.H, V, p.K, False)
     else:
-        set_factor(&w.V_hh_T, p.K, p.H, V, p.K, True)
-        w.V_hx_T = rows_of(&w.V_hh_T, p.H, V)
+        # Only unfolding is a recurrence through V'; else its product has many rows.
+        set_stacked(p, V, lying and p.unfold, &w.V_hh_T, &w.V_hx_T)
         if halves(p):
-            set_factor(&w.V_hh, p.H, p.H, V, p.K, False)
-    if not halves(p):
-        set_unroller(p, theta, w)
-    elif p.tied:
-        set_factor(&w.V_hx, p.H, p.I, theta + p.H * p.H, p.H, True)
+            set_turned(V, p.H, p.H, lying, &w.V_hh)
+    if halves(p):
+        set_turned(V + p.H * p.H, p.I, p.H, lying, &w.V_hx)
     else:
-        set_factor(&w.V_hx, p.H, p.I, V + p.H, p.K, False)
+        set_turned(V, p.K, p.H, lying, &w.V)
     padded_copy(p, c_of(theta, p), <real *>w.c_h)
     memset(w.zeros, 0, p.H * sizeof(real))
 
@@ -453,16 +447,12 @@ cdef int decode_span(Task *task, const real *theta, Py_ssize_t rows, const real 
 
 cdef int add_decoder_gradient(Task *task, Py_ssize_t rows, const real *y, double factor, bint accumulate,
                               bint tied_to_sum, real *grad) except -1 nogil:
-    """dV (+)= Y' G, dc (+)= column sums of G, times factor; tied: dW (+)= G' Y."""
+    """dV' (+)= G' Y, dc (+)= column sums of G, times factor; tied: dW (+)= G' Y."""
     cdef const Plan *p = task.plan
     cdef const Buffers *b = &task.buffers
     cdef const real *g = <const real *>b.g
-    if p.tied:
-        sum_over_rows(task.team, p.own, p.K, p.H, rows, g, p.ld_k, y, p.ld_h, factor, tied_to_sum, <real *>b.scratch, grad,
-                      p.H)
-    else:
-        sum_over_rows(task.team, p.own, p.H, p.K, rows, y, p.ld_h, g, p.ld_k, factor, accumulate, <real *>b.scratch,
-                      <real *>V_of(<const real *>grad, p), p.K)
+    sum_over_rows(task.team, p.own, p.K, p.H, rows, g, p.ld_k, y, p.ld_h, factor, tied_to_sum if p.tied else accumulate,
+                  <real *>b.scratch, <real *>V_of(<const real *>grad, p), p.H)
     column_sums(rows, p.K, g, p.ld_k, factor, accumulate, <real *>c_of(<const real *>grad, p))
     if task.descent == NULL:  # else theta may be half updated
         beat(&task.pulse, 2.0 * rows * p.H * p.K)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound="RAE")
 
-_FORMAT, _VERSION = "rae_fast.RAE", "1"
+# 2: V is stored transposed, which moves the elements of flat arrays such as the solver's state.
+_FORMAT, _VERSION = "rae_fast.RAE", "2"
 # Hyper-parameters of where and how a fit runs, not of what is learned: not in files, where a stranger could
 # have put them, and free to change when a fit is resumed.
 NOT_SAVED = ("callbacks", "report_every", "checkpoint", "checkpoint_seconds", "n_jobs", "max_memory", "verbose")

@@ -2,8 +2,10 @@
 
 Storage order, frozen because files and reductions depend on it (H hidden units, I inputs)::
 
-    theta = [ W (H+I, H) | b_h (H) | h0 (H) | V (H, H+I) | c_h (H) | c_x (I) ]
-    W = [W_hh; W_xh]      V = [V_hh, V_hx]      tied: V's block is absent, V = W^T
+    theta = [ W (H+I, H) | b_h (H) | h0 (H) | V^T (H+I, H) | c_h (H) | c_x (I) ]
+    W = [W_hh; W_xh]      V = [V_hh, V_hx]      tied: V's block is absent, V^T = W
+
+A row of W belongs to an input and a row of V^T to an output, so each can be touched without the others.
 """
 
 from __future__ import annotations
@@ -70,12 +72,12 @@ def empty(form: Form, dtype: np.dtype[Any]) -> Floats:
 def stacked(theta: Floats, form: Form) -> tuple[Floats, ...]:
     """Views W (H+I, H), b_h (H,), h0 (H,), V (H, H+I), c (H+I,) of theta, as the kernels use them.
 
-    For tied parameters V is the transposed view of W.
+    V is a transposed view: of its block, or for tied parameters of W.
     """
     H, K = form.n_hidden, form.n_hidden + form.n_inputs
     end = K * H
     W = theta[:end].reshape(K, H)
-    V = W.T if form.tied else theta[end + 2 * H:2 * end + 2 * H].reshape(H, K)
+    V = W.T if form.tied else theta[end + 2 * H:2 * end + 2 * H].reshape(K, H).T
     return W, theta[end:end + H], theta[end + H:end + 2 * H], V, theta[len(theta) - K:]
 
 

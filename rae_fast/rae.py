@@ -44,7 +44,7 @@ from rae_fast.solvers import new_state
 Floats = NDArray[Any]
 
 # Version of the pickled state.
-_STATE_FORMAT = 2
+_STATE_FORMAT = 3
 
 # What a model keeps for its next call, and is no part of it.
 _PASSING = ("_checked", "_updates")

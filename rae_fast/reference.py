@@ -171,7 +171,7 @@ def sequence_grad(theta: Floats, X: Floats, form: Form) -> Floats:
     dW, db, dh0, dV, dc = Z.T @ dA, dA.sum(0), later, y.T @ G, G.sum(0)
     if form.tied:
         return np.concatenate([(dW + dV.T).ravel(), db, dh0, dc])
-    return np.concatenate([dW.ravel(), db, dh0, dV.ravel(), dc])
+    return np.concatenate([dW.ravel(), db, dh0, dV.T.ravel(), dc])
 
 
 def loss_and_grad(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None,

@@ -223,8 +223,8 @@ def test_a_stranger_cannot_make_a_fit_write_files(whole, tmp_path):
 
 def test_another_format_version_is_named(whole, tmp_path):
     header, arrays = parts(whole)
-    header["__metadata__"]["format_version"] = "2"
-    assert "format version '2'" in refused(tmp_path, joined(header, arrays))
+    header["__metadata__"]["format_version"] = "1"
+    assert "format version '1'" in refused(tmp_path, joined(header, arrays))
 
 
 def test_numbers_that_are_none_are_refused(whole, tmp_path):

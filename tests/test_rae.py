@@ -50,7 +50,7 @@ def test_initial_values_come_in_the_documented_order(dtype):
         np.testing.assert_array_equal(model.parameters_[name], expected)
     p = model.parameters_
     stacked = [np.vstack([p["W_hh"], p["W_xh"]]).ravel(), p["b_h"], p["h0"],
-               np.hstack([p["V_hh"], p["V_hx"]]).ravel(), p["c_h"], p["c_x"]]
+               np.hstack([p["V_hh"], p["V_hx"]]).T.ravel(), p["c_h"], p["c_x"]]
     np.testing.assert_array_equal(model.theta_, np.concatenate(stacked))
     assert model.loss_curve_ == [] and model.n_iter_ == 0
 
