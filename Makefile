@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := setup.py pyproject.toml $(wildcard rae_fast/*.py rae_fast/*.pyx rae_fast/*.pxd csrc/*.c csrc/*.h)
+SOURCES := setup.py pyproject.toml $(wildcard rae_fast/*.py rae_fast/*.pyx rae_fast/*.pxd csrc/*.c csrc/*.h csrc/*.py)
 
 .PHONY: demo test slow bench quality dist lint sanitize clean
 
@@ -60,4 +60,4 @@ $(VENV)/ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info rae_fast/*.so rae_fast/*.c rae_fast/_blas_int.pxi
+	rm -rf $(VENV) build dist demo *.egg-info rae_fast/*.so rae_fast/*.c rae_fast/*.pxi

@@ -4,6 +4,7 @@ RAE_FAST_SANITIZE=address,undefined builds with these sanitizers (see CONTRIBUTI
 """
 
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -23,6 +24,12 @@ def blas_int_line():
     return "ctypedef int blas_int\n"
 
 
+def write(path, text):
+    """Only where it has changed: what includes it is compiled again."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
 if sys.platform == "win32":
     raise SystemExit("rae_fast is not supported on Windows yet: its C code needs gcc or clang")
 
@@ -34,7 +41,8 @@ if sanitizers := os.environ.get("RAE_FAST_SANITIZE"):
     # -O1: gcc 12 checks the unrolled tiles in a minute and a half, at -O3 in ten.
     compile_args += [f"-fsanitize={sanitizers}", "-g", "-fno-omit-frame-pointer", "-O1"]
 
-(PACKAGE / "_blas_int.pxi").write_text(blas_int_line())
+write(PACKAGE / "_blas_int.pxi", blas_int_line())
+write(PACKAGE / "_kernels_table.pxi", runpy.run_path("csrc/bindings.py")["bindings"]())
 options = {"extra_compile_args": compile_args, "extra_link_args": link_args,
            "include_dirs": ["csrc", numpy.get_include()],
            "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]}

@@ -1,10 +1,10 @@
 /* One algorithm for every kernel, included once per instruction set and element type.
  *
- * Before inclusion: REAL, INT (signed, same size), TABLE (its type), K(name) (adds the suffix), TANH(name) (a
+ * Before inclusion: REAL, INT (signed, same size), TABLE and SOLVER (types of rae_kernels.h), K(name) (adds the suffix), TANH(name) (a
  * constant of tanh.h), SQRT, MASK_LOAD and MASK_STORE (of a part of a vector; undefined where there are none),
  * VECTOR_BYTES, TILE_ROWS and PANEL (rows, and vectors across, of a tile of a product: product_body.h). Vectors are
  * the GCC/Clang vector extension, of the width of the instruction set's registers: wider ones would be emulated
- * (measured 16x slower, DESIGN 5).
+ * (measured 16x slower).
  */
 
 #define LANES (VECTOR_BYTES / sizeof(REAL))
@@ -305,13 +305,13 @@ static double K(cross_entropy)(size_t rows, size_t n, const REAL *w, const REAL 
     return loss;
 }
 
-static void K(sgd_update)(size_t n, REAL rate, const REAL *grad, REAL *theta)
+static void K(axpy)(size_t n, REAL a, const REAL *x, REAL *y)
 {
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        K(store)(theta + i, K(load)(theta + i) - rate * K(load)(grad + i));
+        K(store)(y + i, K(load)(y + i) + a * K(load)(x + i));
     for (; i < n; ++i)
-        theta[i] -= rate * grad[i];
+        y[i] += a * x[i];
 }
 
 static double K(sum_squares)(size_t n, const REAL *x)
@@ -328,68 +328,6 @@ static double K(sum_squares)(size_t n, const REAL *x)
             sum += (double)x[i] * x[i];
     }
     return sum;
-}
-
-/* The solvers' loops are plain: the compiler vectorises them, square roots included. */
-static void K(momentum_update)(size_t n, REAL rate, REAL mu, int nesterov, const REAL *restrict grad,
-                               REAL *restrict velocity, REAL *restrict theta)
-{
-    if (nesterov)
-        for (size_t i = 0; i < n; ++i) {
-            velocity[i] = mu * velocity[i] - rate * grad[i];
-            theta[i] += mu * velocity[i] - rate * grad[i];
-        }
-    else
-        for (size_t i = 0; i < n; ++i) {
-            velocity[i] = mu * velocity[i] - rate * grad[i];
-            theta[i] += velocity[i];
-        }
-}
-
-static void K(rmsprop_update)(size_t n, REAL rate, REAL rho, REAL epsilon, const REAL *restrict grad,
-                              REAL *restrict square, REAL *restrict theta)
-{
-    for (size_t i = 0; i < n; ++i) {
-        square[i] = rho * square[i] + (1 - rho) * (grad[i] * grad[i]);
-        theta[i] -= rate * grad[i] / (SQRT(square[i]) + epsilon);
-    }
-}
-
-static void K(adadelta_update)(size_t n, REAL rate, REAL rho, REAL epsilon, const REAL *restrict grad,
-                               REAL *restrict square, REAL *restrict moved, REAL *restrict theta)
-{
-    for (size_t i = 0; i < n; ++i) {
-        square[i] = rho * square[i] + (1 - rho) * (grad[i] * grad[i]);
-        const REAL step = SQRT((moved[i] + epsilon) / (square[i] + epsilon)) * grad[i];
-        moved[i] = rho * moved[i] + (1 - rho) * (step * step);
-        theta[i] -= rate * step;
-    }
-}
-
-static void K(adam_update)(size_t n, REAL rate, REAL beta_1, REAL beta_2, REAL root_bias, REAL epsilon,
-                           const REAL *restrict grad, REAL *restrict mean, REAL *restrict square,
-                           REAL *restrict theta)
-{
-    for (size_t i = 0; i < n; ++i) {
-        mean[i] = beta_1 * mean[i] + (1 - beta_1) * grad[i];
-        square[i] = beta_2 * square[i] + (1 - beta_2) * (grad[i] * grad[i]);
-        theta[i] -= rate * mean[i] / (SQRT(square[i]) / root_bias + epsilon);
-    }
-}
-
-static void K(rprop_update)(size_t n, const REAL *restrict grad, REAL *restrict previous,
-                            REAL *restrict step, REAL *restrict theta)
-{
-    for (size_t i = 0; i < n; ++i) {
-        const REAL turn = grad[i] * previous[i];
-        REAL g = grad[i], size = step[i];
-        size *= turn > 0 ? (REAL)1.2 : turn < 0 ? (REAL)0.5 : 1;
-        size = size > 50 ? 50 : size < (REAL)1e-6 ? (REAL)1e-6 : size;
-        g = turn < 0 ? 0 : g;
-        step[i] = size;
-        previous[i] = g;
-        theta[i] -= g > 0 ? size : g < 0 ? -size : 0;
-    }
 }
 
 static size_t K(first_beyond)(size_t n, REAL limit, const REAL *x)
@@ -477,6 +415,7 @@ static void K(column_sums)(size_t rows, size_t n, const REAL *x, size_t ldx, REA
         K(sum_columns)(1, 1, rows, n - j, x + j, ldx, factor, accumulate, out + j);
 }
 
+#include "solvers_body.h"
 #include "product_body.h"
 #include "steps_body.h"
 
@@ -505,13 +444,9 @@ static const TABLE K(table) = {
     .tanh_backward = K(tanh_backward),
     .residual = K(residual),
     .cross_entropy = K(cross_entropy),
-    .sgd_update = K(sgd_update),
+    .axpy = K(axpy),
     .sum_squares = K(sum_squares),
-    .momentum_update = K(momentum_update),
-    .rmsprop_update = K(rmsprop_update),
-    .adadelta_update = K(adadelta_update),
-    .adam_update = K(adam_update),
-    .rprop_update = K(rprop_update),
+    .solvers = K(solvers),
     .first_beyond = K(first_beyond),
     .rows_within = K(rows_within),
     .column_sums = K(column_sums),

@@ -3,6 +3,7 @@
 #define REAL float
 #define INT int32_t
 #define TABLE rae_table_f32
+#define SOLVER rae_solver_f32
 #define K(name) VERSION(name, ISA, f32)
 #define TANH(name) name##_F32
 #define SQRT sqrtf
@@ -17,6 +18,7 @@
 #undef REAL
 #undef INT
 #undef TABLE
+#undef SOLVER
 #undef K
 #undef TANH
 #undef SQRT
@@ -26,6 +28,7 @@
 #define REAL double
 #define INT int64_t
 #define TABLE rae_table_f64
+#define SOLVER rae_solver_f64
 #define K(name) VERSION(name, ISA, f64)
 #define TANH(name) name##_F64
 #define SQRT sqrt
@@ -40,6 +43,7 @@
 #undef REAL
 #undef INT
 #undef TABLE
+#undef SOLVER
 #undef K
 #undef TANH
 #undef SQRT

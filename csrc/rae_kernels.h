@@ -31,7 +31,19 @@ typedef struct {
     size_t ld, columns;
 } rae_operand;
 
-#define RAE_DECLARE_TABLE(T, NAME)                                                                 \
+/* An update by a solver, whose own settings are in the order of rae_fast/solvers.py. */
+typedef struct {
+    double rate;
+    size_t t;                /* the number of the update, from 1 */
+    const double *settings;
+} rae_step;
+
+#define RAE_DECLARE_TABLE(T, NAME, SOLVER)                                                         \
+    typedef struct {                                                                               \
+        const char *name;                                                                          \
+        void (*update)(const rae_step *step, size_t n, const T *grad, T *first, T *second, T *theta); \
+    } SOLVER;                                                                                      \
+                                                                                                   \
     typedef struct {                                                                               \
         /* Rows of n numbers from x (row distance ldx) to y; from rows row[0], row[1], ... of x (row distance n) to y. \
          * x and y must not overlap. */                                                            \
@@ -56,23 +68,14 @@ typedef struct {
         double (*cross_entropy)(size_t rows, size_t n, const T *w, const T *c, const T *x,         \
                                 size_t ldx, T *g, size_t ldg);                                     \
                                                                                                    \
-        /* theta[i] -= rate * grad[i] */                                                           \
-        void (*sgd_update)(size_t n, T rate, const T *grad, T *theta);                             \
+        /* y[i] += a x[i] */                                                                       \
+        void (*axpy)(size_t n, T a, const T *x, T *y);                                             \
                                                                                                    \
         /* sum_i x[i]^2 */                                                                         \
         double (*sum_squares)(size_t n, const T *x);                                               \
                                                                                                    \
-        /* One update of theta by a solver of rae_fast/solvers.py, which has the formulas; grad,   \
-         * state and theta must not overlap. */                                                    \
-        void (*momentum_update)(size_t n, T rate, T mu, int nesterov, const T *grad, T *velocity,  \
-                                T *theta);                                                         \
-        void (*rmsprop_update)(size_t n, T rate, T rho, T epsilon, const T *grad, T *square,       \
-                               T *theta);                                                          \
-        void (*adadelta_update)(size_t n, T rate, T rho, T epsilon, const T *grad, T *square,      \
-                                T *moved, T *theta);                                               \
-        void (*adam_update)(size_t n, T rate, T beta_1, T beta_2, T root_bias, T epsilon,          \
-                            const T *grad, T *mean, T *square, T *theta);                          \
-        void (*rprop_update)(size_t n, const T *grad, T *previous, T *step, T *theta);             \
+        /* Solvers by name; the last has none. */                                                  \
+        const SOLVER *solvers;                                                                     \
                                                                                                    \
         /* First i with !(|x[i]| <= limit), NaN included; n if there is none. */                   \
         size_t (*first_beyond)(size_t n, T limit, const T *x);                                     \
@@ -126,8 +129,8 @@ typedef struct {
         size_t lanes; /* elements in a vector */                                                   \
     } NAME;
 
-RAE_DECLARE_TABLE(float, rae_table_f32)
-RAE_DECLARE_TABLE(double, rae_table_f64)
+RAE_DECLARE_TABLE(float, rae_table_f32, rae_solver_f32)
+RAE_DECLARE_TABLE(double, rae_table_f64, rae_solver_f64)
 
 typedef struct {
     const char *name;

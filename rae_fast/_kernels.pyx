@@ -1,8 +1,8 @@
-"""The C kernels as Python sees them: the choice of the instruction set, and one shim per kernel.
+"""The C kernels as Python sees them: the choice of the instruction set, and shims of single kernels.
 
 RAE_FAST_ISA=base|avx2|avx512 forces a row of the dispatch table at import; without it the best
-row that the CPU has is taken. The shims exist for tests and benchmarks; drivers call the C
-functions through _kernels.pxd.
+row that the CPU has is taken. Compiled code calls the kernels through _kernels.pxd; the shims are for Python: the
+search for what is not finite (inputs.py), tests and benchmarks.
 """
 
 import os
@@ -33,6 +33,16 @@ cdef void together(rae_team *team, void (*job)(void *, size_t, size_t) noexcept 
 
 
 in_use = rae_find_isa(NULL)
+
+
+cdef Py_ssize_t find_solver(str name) except -1:
+    """The number of a solver of csrc/solvers_body.h, the same in every table."""
+    cdef Py_ssize_t i = 0
+    while in_use.f64.solvers[i].name != NULL:
+        if in_use.f64.solvers[i].name.decode() == name:
+            return i
+        i += 1
+    raise ValueError(f"{name!r} is not one of the solvers that go update by update")
 
 
 def known_isas():
@@ -116,11 +126,11 @@ def cross_entropy_(const real[::1] w, const real[::1] c, const real[:, ::1] z, r
     return cross_entropy(g.shape[0], g.shape[1], &w[0], &c[0], &z[0, 0], z.shape[1], &g[0, 0], g.shape[1])
 
 
-def sgd_update_(const real[::1] grad, real[::1] theta, double rate):
-    """theta -= rate * grad"""
-    _same(grad.shape[0], theta.shape[0], "grad and theta")
-    if grad.shape[0]:
-        sgd_update(grad.shape[0], rate, &grad[0], &theta[0])
+def axpy_(double a, const real[::1] x, real[::1] y):
+    """y += a * x"""
+    _same(x.shape[0], y.shape[0], "x and y")
+    if x.shape[0]:
+        axpy(x.shape[0], a, &x[0], &y[0])
 
 
 def first_beyond_(const real[::1] x, double limit):

@@ -17,8 +17,6 @@ cdef extern from *:
     #undef I  /* C's imaginary unit, which NumPy's headers bring, is the number of inputs in a Plan. */
     """
 
-from rae_fast.solvers import STATE
-
 from rae_fast._blas cimport real
 from rae_fast._blocks cimport Workspace
 from rae_fast._codes cimport decode, encode, step_one
@@ -256,7 +254,7 @@ cdef bint updated(Gradient work, const Rule *rule, Py_ssize_t t, const Sequences
     cdef bint made
     count(x.n, work.order)
     with nogil:
-        made = make_update(work, rule, rule.solver.learning_rate, t, <const real *>x.data, offsets, x.n, work.order,
+        made = make_update(work, rule, rule.learning_rate, t, <const real *>x.data, offsets, x.n, work.order,
                            <const real *>NULL, <real *>first, <real *>second, <const real *>scale, theta, loss)
     return made
 
@@ -275,7 +273,7 @@ cdef class Updates:
         cdef Sizes sizes
         cdef Plan plan
         self.fitted, self.form, self.settings, self.scale, self.unit = fitted, form, settings, scale, unit
-        self.names = STATE[settings.solver.name]
+        self.names = settings.solver.kind.state
         self.kind = model_of(theta, fitted, &sizes)
         if self.kind == 0 or (scale is not None and not self.is_state(scale, &sizes)):
             self.kind = 0

@@ -20,8 +20,8 @@ from libc.string cimport memcpy, memset
 
 from rae_fast._blocks cimport (Block, LengthAt, block_members, cut_into_spans, fill_block, longest_and_rows,
                                sort_by_length, take_block)
-from rae_fast._kernels cimport (column_sums, copy_rows, cross_entropy, end_team, gather, in_use, lanes, residual,
-                                rows_within, sgd_update, start_team, sum_scratch, tanh_, tanh_backward, team_members,
+from rae_fast._kernels cimport (axpy, column_sums, copy_rows, cross_entropy, end_team, gather, in_use, lanes, residual,
+                                rows_within, start_team, sum_scratch, tanh_, tanh_backward, team_members,
                                 together)
 from rae_fast._products cimport (backward, choose_own, forward, multiply, recurs_bare, rows_of, set_bare, set_factor,
                                  sum_over_rows, take_factor)
@@ -607,7 +607,7 @@ cdef void h0_gradient(Task *task, const real *da, const real *pull, Py_ssize_t l
     multiply(NULL, 1, H, H, <const real *>sums, H, &task.weights.W_hh_T, <const real *>NULL, 0, <real *>b.h0_sum, H)
     if p.reconstruct_h0 and not p.unfold:
         column_sums(n, H, pull, ld_pull, 1, False, sums)
-        sgd_update(H, 1.0, <const real *>sums, <real *>b.h0_sum)
+        axpy(H, -1.0, <const real *>sums, <real *>b.h0_sum)
 
 
 cdef int block_gradient(Task *task, const real *theta, const real *data, bint accumulate, real *grad,
@@ -674,7 +674,7 @@ cdef int block_gradient(Task *task, const real *theta, const real *data, bint ac
             memcpy(b.da_next, da, block.active[t0] * ld * sizeof(real))
             if pull != NULL:
                 copy_rows(block.active[t0], H, pull, ld_pull, <real *>b.pull_next, ld)
-    sgd_update(H, -factor, <const real *>b.h0_sum, <real *>h0_of(<const real *>grad, p))
+    axpy(H, factor, <const real *>b.h0_sum, <real *>h0_of(<const real *>grad, p))
     return 0
 
 
@@ -878,9 +878,9 @@ cdef void add_share(void *argument, size_t member, size_t members) noexcept nogi
     cdef size_t start = x.n * member // members, end = x.n * (member + 1) // members, p
     for p in range(x.parts):
         if x.single:
-            sgd_update(end - start, -1.0, <const float *>x.partial + p * x.n + start, <float *>x.total + start)
+            axpy(end - start, 1.0, <const float *>x.partial + p * x.n + start, <float *>x.total + start)
         else:
-            sgd_update(end - start, -1.0, <const double *>x.partial + p * x.n + start, <double *>x.total + start)
+            axpy(end - start, 1.0, <const double *>x.partial + p * x.n + start, <double *>x.total + start)
 
 
 cdef int batch_gradient(Gradient work, const real *theta, const real *data, const Py_ssize_t *offsets, Py_ssize_t n,

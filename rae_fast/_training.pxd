@@ -3,21 +3,16 @@
 from rae_fast._blas cimport real
 from rae_fast._sequence cimport Gradient, Plan
 
-cdef struct Settings:          # solvers.Solver
-    int name
+cdef enum:
+    MOST_SETTINGS = 8
+
+cdef struct Rule:              # how a model is updated: solvers.Solver
+    Py_ssize_t solver          # its number in the kernels' table
+    double settings[MOST_SETTINGS]  # its own
     int schedule
     double learning_rate
-    double momentum
-    bint sutskever
-    double rho
-    double beta_1
-    double beta_2
-    double epsilon
     double clip_norm
     double weight_decay
-
-cdef struct Rule:              # how a model is updated
-    Settings solver
     double unit                # of the loss, see `update`
     double limit               # no element of the gradient may be beyond it
     double limit_scaled        # nor, in the units of the scale, beyond this one

@@ -7,15 +7,12 @@ import numpy as np
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.float cimport DBL_MAX, FLT_MAX
-from libc.math cimport INFINITY, M_PI, cos, isfinite, pow, sqrt
+from libc.math cimport INFINITY, M_PI, cos, isfinite, sqrt
 from libc.stdint cimport uint64_t
-
-from rae_fast.solvers import STATE
 
 from rae_fast._blas cimport real
 from rae_fast._blocks cimport longest_and_rows
-from rae_fast._kernels cimport (adadelta_update, adam_update, first_beyond, momentum_update, rmsprop_update, rprop_update,
-                                sgd_update, sum_squares)
+from rae_fast._kernels cimport axpy, find_solver, first_beyond, rae_step, sum_squares, update_by
 from rae_fast._pulse cimport Pulse, new_pulse, rae_flush_subnormals, rae_set_fp_state
 from rae_fast._sequence cimport Descent, Gradient, Plan, batch_gradient, check_data, check_theta, make_plan, theta_size
 
@@ -56,44 +53,15 @@ cdef void shuffle(Py_ssize_t n, Py_ssize_t *order, rae_bitgen *bits) noexcept no
 
 
 cdef enum:
-    SGD = 0
-    MOMENTUM = 1
-    NESTEROV = 2
-    RMSPROP = 3
-    ADADELTA = 4
-    ADAM = 5
-    RPROP = 6
-
-cdef enum:
     CONSTANT = 0
     COSINE = 1
     STEP = 2
     INVERSE = 3
 
-_SOLVERS = {"sgd": SGD, "momentum": MOMENTUM, "nesterov": NESTEROV, "rmsprop": RMSPROP,
-            "adadelta": ADADELTA, "adam": ADAM, "rprop": RPROP}
 _SCHEDULES = {"constant": CONSTANT, "cosine": COSINE, "step": STEP, "inverse": INVERSE}
 
 
-cdef Settings settings_of(solver) except *:
-    cdef Settings s
-    if solver.name not in _SOLVERS:
-        raise ValueError(f"{solver.name!r} is not one of the solvers that go update by update")
-    s.name = _SOLVERS[solver.name]
-    s.schedule = _SCHEDULES[solver.schedule]
-    s.learning_rate = solver.learning_rate
-    s.momentum = solver.momentum
-    s.sutskever = solver.momentum_schedule == "sutskever"
-    s.rho = solver.rho
-    s.beta_1 = solver.beta_1
-    s.beta_2 = solver.beta_2
-    s.epsilon = solver.epsilon
-    s.clip_norm = INFINITY if solver.clip_norm is None else solver.clip_norm
-    s.weight_decay = solver.weight_decay
-    return s
-
-
-cdef double learning_rate_at(const Settings *s, double done) noexcept nogil:
+cdef double learning_rate_at(const Rule *s, double done) noexcept nogil:
     """The schedule; done is the fraction of the run's updates already made."""
     if s.schedule == COSINE:
         return s.learning_rate * (1 + cos(M_PI * done)) / 2
@@ -104,42 +72,31 @@ cdef double learning_rate_at(const Settings *s, double done) noexcept nogil:
     return s.learning_rate
 
 
-cdef void update(const Settings *s, double rate, Py_ssize_t t, Py_ssize_t n, real *grad, real *first,
-                 real *second, const real *scale, double unit, real *scratch, real *theta) noexcept nogil:
+cdef void update(const Rule *rule, double rate, Py_ssize_t t, Py_ssize_t n, real *grad, real *first, real *second,
+                 const real *scale, real *scratch, real *theta) noexcept nogil:
     """Update number t (from 1) of theta and of the state arrays; grad is overwritten if need be.
 
-    scale (n) or NULL: the solver works on theta / scale, and on the loss over `unit`; scratch (n) then holds
-    its step.
+    scale (n) or NULL: the solver works on theta / scale, and on the loss over its unit; scratch (n) then holds its
+    step.
     """
-    cdef double norm, mu
+    cdef double norm
     cdef Py_ssize_t i
     cdef real *moving = theta
-    if s.clip_norm < INFINITY:
+    cdef rae_step step
+    step.rate, step.t, step.settings = rate, t, &rule.settings[0]
+    if rule.clip_norm < INFINITY:
         norm = sqrt(sum_squares(n, grad))
-        if norm > s.clip_norm:
+        if norm > rule.clip_norm:
             for i in range(n):
-                grad[i] = <real>(grad[i] * (s.clip_norm / norm))
-    if s.weight_decay != 0:
-        sgd_update(n, -s.weight_decay, theta, grad)
+                grad[i] = <real>(grad[i] * (rule.clip_norm / norm))
+    if rule.weight_decay != 0:
+        axpy(n, rule.weight_decay, theta, grad)
     if scale != NULL:
         moving = scratch
         for i in range(n):
-            grad[i] *= <real>(scale[i] / unit)
+            grad[i] *= <real>(scale[i] / rule.unit)
             moving[i] = 0
-    if s.name == SGD:
-        sgd_update(n, rate, grad, moving)
-    elif s.name == MOMENTUM or s.name == NESTEROV:
-        mu = min(1 - 3.0 / (t + 4), s.momentum) if s.sutskever else s.momentum
-        momentum_update(n, rate, mu, s.name == NESTEROV, grad, first, moving)
-    elif s.name == RMSPROP:
-        rmsprop_update(n, rate, s.rho, s.epsilon, grad, first, moving)
-    elif s.name == ADADELTA:
-        adadelta_update(n, rate, s.rho, s.epsilon, grad, first, second, moving)
-    elif s.name == ADAM:
-        adam_update(n, rate / (1 - pow(s.beta_1, t)), s.beta_1, s.beta_2, sqrt(1 - pow(s.beta_2, t)),
-                    s.epsilon, grad, first, second, moving)
-    else:
-        rprop_update(n, grad, first, second, moving)
+    update_by(rule.solver, &step, n, grad, first, second, moving)
     if scale != NULL:
         for i in range(n):
             theta[i] += scale[i] * moving[i]
@@ -148,22 +105,28 @@ cdef void update(const Settings *s, double rate, Py_ssize_t t, Py_ssize_t n, rea
 cdef Rule rule_of(const Plan *plan, solver, bint single, double widest, double unit) except *:
     """How a model is updated. widest: the largest element of the scale; 0 without one."""
     cdef Rule rule
-    cdef Settings *s = &rule.solver
-    cdef Py_ssize_t size = theta_size(plan)
-    s[0] = settings_of(solver)
+    cdef Py_ssize_t size = theta_size(plan), i
+    rule.solver = find_solver(solver.name)
+    settings = solver.numbers
+    for i in range(len(settings)):
+        rule.settings[i] = settings[i]
+    rule.schedule = _SCHEDULES[solver.schedule]
+    rule.learning_rate = solver.learning_rate
+    rule.clip_norm = INFINITY if solver.clip_norm is None else solver.clip_norm
+    rule.weight_decay = solver.weight_decay
+    rule.unit = unit
     # Within this limit neither rate * gradient overflows nor, where it is squared, its sum of squares. With a
     # scale the solver squares the gradient in its own units, which must leave room for the step's way back.
     cdef double most = (FLT_MAX if single else DBL_MAX) / 2
-    cdef bint squares = s.name > NESTEROV, scaled = widest > 0
-    rule.unit = unit
+    cdef bint squares = solver.kind.squares, scaled = widest > 0
     rule.limit = most
-    rule.limit_scaled = (sqrt(most / size) if squares else most) / max(s.learning_rate, 1.0) / max(widest, 1.0)
-    if s.clip_norm < INFINITY or (squares and not scaled):
+    rule.limit_scaled = (sqrt(most / size) if squares else most) / max(rule.learning_rate, 1.0) / max(widest, 1.0)
+    if rule.clip_norm < INFINITY or (squares and not scaled):
         rule.limit = sqrt(most / size)
     if not scaled:
-        rule.limit /= max(s.learning_rate, 1.0)
+        rule.limit /= max(rule.learning_rate, 1.0)
     # Plain SGD needs no gradient to look at: theta can take the sums at once.
-    rule.plain = (s.name == SGD and s.clip_norm == INFINITY and s.weight_decay == 0 and not scaled
+    rule.plain = (solver.name == "sgd" and rule.clip_norm == INFINITY and rule.weight_decay == 0 and not scaled
                   and not plan.tied and not plan.reconstruct_h0)
     return rule
 
@@ -188,7 +151,7 @@ cdef bint make_update(Gradient work, const Rule *rule, double rate, Py_ssize_t t
             step[i] = <real>(grad[i] * (scale[i] / rule.unit))
         if first_beyond(size, <real>rule.limit_scaled, step) < <size_t>size:
             return False
-    update(&rule.solver, rate, t, size, grad, first, second, scale, rule.unit, step, theta)
+    update(rule, rate, t, size, grad, first, second, scale, step, theta)
     return True
 
 
@@ -285,8 +248,8 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
     cdef real[::1] first, second
     cdef real *first_ = NULL
     cdef real *second_ = NULL
-    if len(state) != len(STATE[solver.name]) or any(len(array) != size for array in state):
-        raise ValueError(f"solver {solver.name!r} keeps {len(STATE[solver.name])} arrays of {size} elements")
+    if len(state) != len(solver.kind.state) or any(len(array) != size for array in state):
+        raise ValueError(f"solver {solver.name!r} keeps {len(solver.kind.state)} arrays of {size} elements")
     if len(state) > 0:
         first = state[0]
         first_ = &first[0]
@@ -320,7 +283,7 @@ def train(real[::1] theta not None, const real[:, ::1] data not None,
                     run.pass_loss = 0
                     run.in_pass = True
                 n = min(batch_size, N - run.position)
-                rate = learning_rate_at(&rule.solver, run.n_updates / total)
+                rate = learning_rate_at(&rule, run.n_updates / total)
                 if not make_update(work, &rule, rate, t0 + run.n_updates + 1, &data[0, 0], &offsets[0], n,
                                    &run.order[run.position], w, first_, second_, scale_, &theta[0], &loss):
                     status = 3

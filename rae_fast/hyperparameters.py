@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from rae_fast.solvers import MOMENTUM_SCHEDULES, SCHEDULES, STATE, Solver
+from rae_fast.solvers import MOMENTUM_SCHEDULES, SCHEDULES, SOLVERS, Solver
 
 CHOICES = {"objective": ("stepwise", "unfold"), "decoder": ("linear", "tanh"), "output": ("linear", "softmax"),
-           "init": ("linear", "normal", "orthogonal"), "solver": tuple(STATE), "schedule": SCHEDULES,
+           "init": ("linear", "normal", "orthogonal"), "solver": tuple(SOLVERS), "schedule": SCHEDULES,
            "momentum_schedule": MOMENTUM_SCHEDULES}
 
 # A batch has at most 16 parts (_sequence.pyx), so more threads would have nothing to do.

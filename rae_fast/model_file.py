@@ -16,7 +16,7 @@ import numpy as np
 from rae_fast import _blas, hyperparameters, parameters
 from rae_fast.parameters import Form
 from rae_fast.persistence import Arrays, FilePath, bad, parse_json
-from rae_fast.solvers import STATE
+from rae_fast.solvers import SOLVERS
 
 if TYPE_CHECKING:
     from rae_fast.rae import RAE
@@ -113,7 +113,7 @@ def _take(model: RAE, form: dict[str, Any], record: dict[str, Any], arrays: Arra
         view[...] = arrays[name]
 
     model._solver_name = record["solver"]
-    flat = {f"solver.{name}": name for name in STATE[model._solver_name]}
+    flat = {f"solver.{name}": name for name in SOLVERS[model._solver_name].state}
     for name in (*flat, *(name for name in ("rate_scale",) if name in arrays)):
         check_array(arrays[name], name, model.theta_.shape, dtype)
     model.solver_state_ = {name: arrays[key] for key, name in flat.items()}

@@ -1,8 +1,8 @@
 """The solvers: their settings, their formulas, and the state they keep between updates.
 
-The updates themselves are C loops (csrc/kernels_body.h) on the flat parameter vector; their twins are
-in reference.update. With rate e, gradient g (clipped to clip_norm as a whole, then weight_decay * theta
-added), update number t from 1, all products elementwise:
+The updates themselves are C functions (csrc/solvers_body.h); their twins are in reference.update. A solver is one entry
+of SOLVERS here, one function there and its twin; its name is that of both. With rate e, gradient g (clipped to
+clip_norm as a whole, then weight_decay * theta added), update number t from 1, all products elementwise:
 
     sgd       theta -= e g
     momentum  v = mu v - e g;  theta += v                                         (Polyak 1964)
@@ -29,21 +29,29 @@ e (1 + cos(pi f)) / 2; "step" e, 0.1 e from f = 1/2, 0.01 e from f = 3/4; "inver
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Name of each solver and of its state arrays, in the order the kernels take them.
-STATE = {
-    "sgd": (),
-    "momentum": ("velocity",),
-    "nesterov": ("velocity",),
-    "rmsprop": ("square",),
-    "adadelta": ("square", "moved"),
-    "adam": ("mean", "square"),
-    "rprop": ("previous", "step"),
-    "lbfgs": (),
+
+class Kind(NamedTuple):
+    """What a solver is made of."""
+
+    state: tuple[str, ...] = ()      # the names of its state arrays, up to two, as its C function takes them
+    settings: tuple[str, ...] = ()   # its own attributes of Solver, likewise
+    squares: bool = False            # whether it squares gradients, which then must not overflow
+
+
+SOLVERS = {
+    "sgd": Kind(),
+    "momentum": Kind(("velocity",), ("momentum", "rising")),
+    "nesterov": Kind(("velocity",), ("momentum", "rising")),
+    "rmsprop": Kind(("square",), ("rho", "epsilon"), squares=True),
+    "adadelta": Kind(("square", "moved"), ("rho", "epsilon"), squares=True),
+    "adam": Kind(("mean", "square"), ("beta_1", "beta_2", "epsilon"), squares=True),
+    "rprop": Kind(("previous", "step"), squares=True),
+    "lbfgs": Kind(),
 }
 # Iterations of lbfgs between two places where a fit can be taken up again, and the pairs it remembers.
 LBFGS_ROUND = 100
@@ -68,10 +76,24 @@ class Solver:
     clip_norm: float | None = None
     weight_decay: float = 0.0
 
+    @property
+    def kind(self) -> Kind:
+        return SOLVERS[self.name]
+
+    @property
+    def rising(self) -> bool:
+        """Whether the momentum rises with the number of the update."""
+        return self.momentum_schedule == "sutskever"
+
+    @property
+    def numbers(self) -> list[float]:
+        """Its own settings as its C function takes them."""
+        return [float(getattr(self, name)) for name in self.kind.settings]
+
 
 def new_state(solver: Solver, size: int, dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
     """The named state arrays before the first update, flat like theta."""
-    state = {name: np.zeros(size, dtype=dtype) for name in STATE[solver.name]}
+    state = {name: np.zeros(size, dtype=dtype) for name in solver.kind.state}
     if solver.name == "rprop":
         state["step"][:] = solver.learning_rate
     return state

@@ -21,7 +21,7 @@ from rae_fast._progress import Progress
 from rae_fast.hyperparameters import Hyperparameters
 from rae_fast.parameters import Form
 from rae_fast.sequences import Batch
-from rae_fast.solvers import LBFGS_MEMORY, LBFGS_ROUND, STATE
+from rae_fast.solvers import LBFGS_MEMORY, LBFGS_ROUND
 
 if TYPE_CHECKING:
     from rae_fast.rae import RAE
@@ -345,7 +345,7 @@ def advance(model: RAE, run: _training.Training, batch: Batch, weights: Floats |
 
 def state_of(model: RAE, settings: Hyperparameters) -> list[Floats]:
     """The solver's arrays, in the order in which the compiled loop takes them."""
-    return [model.solver_state_[name] for name in STATE[settings.solver.name] if name in model.solver_state_]
+    return [model.solver_state_[name] for name in settings.solver.kind.state if name in model.solver_state_]
 
 
 def too_large(settings: Hyperparameters, update: int, dtype: np.dtype[Any]) -> FloatingPointError:

@@ -7,7 +7,7 @@ from problems import ragged_lengths
 from rae_fast import RAE, closed_form, parameters
 from rae_fast.parameters import Form
 from rae_fast.sequences import as_batch
-from rae_fast.solvers import STATE
+from rae_fast.solvers import SOLVERS
 
 RNG = np.random.default_rng(0)
 
@@ -205,7 +205,7 @@ def test_long_sequences_with_many_columns():
 
 def test_relative_scales_follow_the_units_of_data_and_code():
     """Data in other units give the same training in those units, with every solver."""
-    for solver in STATE:
+    for solver in SOLVERS:
         rate = {"adadelta": 1.0, "sgd": 1.0, "momentum": 0.1, "nesterov": 0.1, "rprop": 0.01}.get(solver, 0.3)
         unit = RAE(6, solver=solver, max_iter=20, random_state=0, learning_rate=rate).fit(EQUAL)
         for factor in (2.0**20, 2.0**-20):

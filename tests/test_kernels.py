@@ -162,11 +162,11 @@ def test_cross_entropy_extremes(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
-def test_sgd_update(dtype, n):
-    theta, grad = np.random.default_rng(n).standard_normal((2, n)).astype(dtype)
-    found = theta.copy()
-    _kernels.sgd_update_(grad, found, 0.25)
-    np.testing.assert_allclose(found, theta - dtype(0.25) * grad, rtol=0, atol=4 * np.finfo(dtype).eps)
+def test_axpy(dtype, n):
+    x, y = np.random.default_rng(n).standard_normal((2, n)).astype(dtype)
+    found = y.copy()
+    _kernels.axpy_(-0.25, x, found)
+    np.testing.assert_allclose(found, y - dtype(0.25) * x, rtol=0, atol=4 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -354,7 +354,7 @@ def test_no_kernel_reads_past_an_array(dtype, n):
     ones, rows = np.ones(n, dtype), np.ones((3, n), dtype)
     x, y = guard(ones), guard(ones)
     _kernels.tanh(x, y)
-    _kernels.sgd_update_(x, y, 0.5)
+    _kernels.axpy_(0.5, x, y)
     _kernels.first_beyond_(x, 2.0)
     _kernels.column_sums_(guard(rows), y)
     _kernels.tanh_backward_(x, guard(ones))

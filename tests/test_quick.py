@@ -18,7 +18,7 @@ import pytest
 from problems import FORMS, form_id
 
 from rae_fast import RAE, _kernels, _quick, _sequence
-from rae_fast.solvers import STATE
+from rae_fast.solvers import SOLVERS
 
 
 def fitted(form, dtype, **params):
@@ -67,7 +67,7 @@ def test_same_results(form, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("relative_rates", [False, True])
-@pytest.mark.parametrize("solver", [name for name in STATE if name != "lbfgs"])
+@pytest.mark.parametrize("solver", [name for name in SOLVERS if name != "lbfgs"])
 @pytest.mark.parametrize("form", FORMS[:3], ids=form_id)
 def test_same_updates(form, solver, relative_rates, dtype):
     params = {"solver": solver, "relative_rates": relative_rates, "learning_rate": 0.01, "clip_norm": 5.0,
@@ -104,7 +104,7 @@ def test_whatever_is_set_is_seen_by_the_next_update():
     np.testing.assert_allclose(model.theta_, before, rtol=0, atol=1e-9)
     model.solver = "adam"
     model.partial_fit(X)
-    assert model.n_updates_ == 1 and set(model.solver_state_) == set(STATE["adam"])
+    assert model.n_updates_ == 1 and set(model.solver_state_) == set(SOLVERS["adam"].state)
     model.fit(X)
     assert not short_way(model)
     model.partial_fit(X)

@@ -15,10 +15,10 @@ from problems import PLAIN, ragged_lengths
 
 from rae_fast import RAE, NotFittedError, parameters, reference
 from rae_fast.parameters import Form
-from rae_fast.solvers import STATE, Solver
+from rae_fast.solvers import SOLVERS, Solver
 
 RNG = np.random.default_rng(0)
-BY_UPDATE = [name for name in STATE if name != "lbfgs"]
+BY_UPDATE = [name for name in SOLVERS if name != "lbfgs"]
 X3 = RNG.standard_normal((6, 5, 3))
 RAGGED = [X3[i % 6, :n] for i, n in enumerate(ragged_lengths(5, 8))]
 
@@ -516,7 +516,7 @@ def test_a_copy_goes_on_with_the_same_bits(X, solver, keep):
     model = RAE(n_hidden=6, **{**PLAIN, "solver": solver, "learning_rate": 0.01}, random_state=0)
     for _ in range(3):
         model.partial_fit(X)
-    assert list(model.solver_state_) == list(STATE[solver]) and model.n_updates_ == 3
+    assert list(model.solver_state_) == list(SOLVERS[solver].state) and model.n_updates_ == 3
     copied = KEEPERS[keep](model)
     for _ in range(3):
         model.partial_fit(X)
@@ -525,7 +525,7 @@ def test_a_copy_goes_on_with_the_same_bits(X, solver, keep):
     assert copied.n_updates_ == 6
 
 
-@pytest.mark.parametrize("solver", STATE)
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("objective", ["stepwise", "unfold"])
 def test_every_solver_learns(X, solver, objective):
     rate = {"adadelta": 1.0, "sgd": 0.02, "momentum": 2e-3, "nesterov": 2e-3}.get(solver, 0.01)

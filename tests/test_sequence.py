@@ -10,7 +10,7 @@ from problems import EDGE, FORMS, MORE, form_id, pairwise, problem, relative_err
 from rae_fast import _codes, _kernels, _products, _sequence, _training, reference
 from rae_fast.parameters import Form
 from rae_fast.parameters import size as _size
-from rae_fast.solvers import STATE, Solver, new_state
+from rae_fast.solvers import SOLVERS, Solver, new_state
 
 DTYPES = [np.float32, np.float64]
 FULL = list(itertools.product(EDGE, EDGE, EDGE, EDGE))
@@ -187,14 +187,14 @@ def test_sgd_keeps_small_updates(isa, dtype):
     assert np.abs(found - expected).max() <= 2 * np.finfo(dtype).eps
 
 
-SOLVERS = [Solver(name=name, learning_rate=1.0 if name == "adadelta" else 1e-2, epsilon=1e-3) for name in STATE
+RULES = [Solver(name=name, learning_rate=1.0 if name == "adadelta" else 1e-2, epsilon=1e-3) for name in SOLVERS
            if name != "lbfgs"]  # which is scipy's: test_training.py
-SOLVERS += [Solver("momentum", 1e-3, momentum=0.999, momentum_schedule="sutskever"),
+RULES += [Solver("momentum", 1e-3, momentum=0.999, momentum_schedule="sutskever"),
             Solver("adam", 1e-2, "cosine", clip_norm=0.5, weight_decay=0.1), Solver("sgd", 1e-2, "step", clip_norm=2.0),
             Solver("nesterov", 1e-2, "inverse", weight_decay=0.01)]
 
 
-@pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: f"{s.name}-{s.schedule}-{s.momentum_schedule}")
+@pytest.mark.parametrize("solver", RULES, ids=lambda s: f"{s.name}-{s.schedule}-{s.momentum_schedule}")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("objective", ["stepwise", "unfold"])
 @pytest.mark.parametrize("scaled", [False, True])
@@ -240,7 +240,7 @@ def test_a_batch_of_one_sequence_between_larger_ones(isa, gemm, dtype):
         assert relative_error(found, exact) <= allowed, options
 
 
-@pytest.mark.parametrize("name", [name for name in STATE if name != "lbfgs"])
+@pytest.mark.parametrize("name", [name for name in SOLVERS if name != "lbfgs"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_solver_on_every_form(dtype, name):
     """Flat vectors know no form; that tied ones are shorter, and gradients in place, shows here."""

@@ -16,12 +16,12 @@ from problems import FORMS, PLAIN, form_id, ragged_lengths
 
 from rae_fast import RAE, closed_form, hyperparameters, parameters, reference, training
 from rae_fast.sequences import as_batch
-from rae_fast.solvers import STATE
+from rae_fast.solvers import SOLVERS
 
 RNG = np.random.default_rng(0)
 X3 = RNG.standard_normal((12, 5, 3))
 RAGGED = [X3[i % 12, :n] for i, n in enumerate(ragged_lengths(5, 14))]
-BY_UPDATE = [name for name in STATE if name != "lbfgs"]
+BY_UPDATE = [name for name in SOLVERS if name != "lbfgs"]
 
 
 def settings(solver, **params):
