@@ -43,19 +43,19 @@ if sanitizers := os.environ.get("RAE_FAST_SANITIZE"):
 
 write(PACKAGE / "_blas_int.pxi", blas_int_line())
 write(PACKAGE / "_kernels_table.pxi", runpy.run_path("csrc/bindings.py")["bindings"]())
-options = {"extra_compile_args": compile_args, "extra_link_args": link_args,
-           "include_dirs": ["csrc", numpy.get_include()],
-           "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]}
+flags = {"extra_compile_args": compile_args, "extra_link_args": link_args,
+         "include_dirs": ["csrc", numpy.get_include()],
+         "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]}
 kernel_files = ["csrc/dispatch.c", "csrc/team.c"]
 headers = sorted(str(p) for p in Path("csrc").glob("*.h"))
 setup(
     ext_modules=cythonize(
         [
-            Extension("rae_fast._kernels", ["rae_fast/_kernels.pyx", *kernel_files], depends=headers, **options),
-            *(Extension(f"rae_fast.{name}", [f"rae_fast/{name}.pyx"], depends=headers, **options)
-              for name in ("_blas", "_pulse", "_blocks", "_products", "_sequence", "_codes", "_quick", "_training")),
+            Extension("rae_fast._kernels", ["rae_fast/_kernels.pyx", *kernel_files], depends=headers, **flags),
+            *(Extension(f"rae_fast.{path.stem}", [f"rae_fast/{path.name}"], depends=headers, **flags)
+              for path in sorted(PACKAGE.glob("*.pyx")) if path.stem != "_kernels"),
         ],
         compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False,
                              "cdivision": True, "initializedcheck": False},
-    )
+    ),
 )

@@ -6,7 +6,7 @@ import numpy as np
 from peers import layout
 
 from rae_fast import parameters
-from rae_fast.parameters import Form
+from rae_fast._form import Form
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Case:
         X = 0.3 * rng.standard_normal((self.B, self.T, self.I)).astype(dtype)
         if self.name == "A":
             X = np.eye(8, dtype=dtype)[None]
-        theta = layout.from_names(parameters.views(theta, self.form))
+        theta = layout.from_names(self.form.views(theta))
         return theta, X, np.arange(0, self.B * self.T + 1, self.T, dtype=np.intp)
 
 

@@ -11,14 +11,14 @@ for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import argparse  # noqa: E402
+import copy  # noqa: E402
 import sys  # noqa: E402
-from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from rae_fast import RAE, _sequence, closed_form, hyperparameters, reference  # noqa: E402
-from rae_fast.sequences import as_batch  # noqa: E402
+from rae_fast import RAE, closed_form, hyperparameters, reference  # noqa: E402
+from rae_fast.solvers import Solver  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
 import datasets  # noqa: E402
@@ -50,27 +50,32 @@ SCALES = (0.0, 0.03, 0.3)
 SUMS = (0.01, 0.1, 1.0)
 
 
+def flat(form, named):
+    """Arrays by the names of parameters as one vector like theta."""
+    theta = form.empty(float)
+    for name, view in form.views(theta).items():
+        view[...] = named[name]
+    return theta
+
+
 def fit_sum(learn, n_hidden, weight):
     """The defaults on unfold + weight * stepwise, by the compiled gradients and the reference's Adam."""
     model = RAE(n_hidden, max_iter=1, learning_rate=1e-300, random_state=0).fit(learn)
-    settings = hyperparameters.check(RAE(max_iter=500).get_params())
-    unfold = model._objective(settings)
-    stepwise = replace(unfold, objective="stepwise")
-    theta, batch, rng = model.theta_, as_batch(learn), np.random.default_rng(0)
+    stepwise = copy.copy(model).set_params(objective="stepwise")  # the same parameters
+    settings = hyperparameters.check(RAE(max_iter=500))
+    solver, form, theta, rng = Solver.of(settings), model._learned.form, model.theta_, np.random.default_rng(0)
+    scale, unit = flat(form, model.rate_scale_), model._learned.solver.unit
     state = [np.zeros_like(theta), np.zeros_like(theta)]
-    grads = np.empty((2, theta.size))
     total = settings.max_iter * -(-len(learn) // settings.batch_size)
     t = 0
     for _ in range(settings.max_iter):
         order = rng.permutation(len(learn))
         for first in range(0, len(learn), settings.batch_size):
-            part = batch.select(order[first:first + settings.batch_size])
-            _sequence.loss_and_grad(theta, part.data, part.offsets, None, unfold, grads[0])
-            _sequence.loss_and_grad(theta, part.data, part.offsets, None, stepwise, grads[1])
-            rate = reference.learning_rate_at(settings.solver, t, total)
+            part = [learn[i] for i in order[first:first + settings.batch_size]]
+            grads = [flat(form, one.loss_and_grad(part)[1]) for one in (model, stepwise)]
+            rate = reference.learning_rate_at(solver, t, total)
             t += 1
-            reference.update(settings.solver, rate, grads[0] + weight * grads[1], state, model.rate_scale_,
-                             model._loss_unit, t, theta)
+            reference.update(solver, rate, grads[0] + weight * grads[1], state, scale, unit, t, theta)
     return model
 
 

@@ -27,7 +27,7 @@ from cases import CASES  # noqa: E402
 from peers import layout  # noqa: E402
 from peers.engine_peer import as_ours  # noqa: E402
 
-from rae_fast import _config, parameters, reference  # noqa: E402
+from rae_fast import _config, reference  # noqa: E402
 
 RATE = 1e-5            # of the updates that are timed: small, so that no run overflows
 SAMPLE = 0.05          # seconds that one timing should last
@@ -53,7 +53,7 @@ def expected(case, dtype, folder):
         for _ in range(CHECKED_UPDATES - 1):
             g = reference.loss_and_grad(moved, data, offsets, None, case.form)[1]
             moved = moved - rate * g
-        grad, moved = (layout.from_names(parameters.views(x, case.form)) for x in (grad, moved - theta))
+        grad, moved = (layout.from_names(case.form.views(x)) for x in (grad, moved - theta))
         np.savez(path, loss=loss, grad=grad, rate=rate, moved=moved)
     return np.load(path)
 

@@ -15,7 +15,8 @@
 #include "log.h"
 #include "tanh.h"
 
-/* Blocks of large sums over rows (product_body.h): rows of a panel of b in L1, columns of a in half a megabyte of L2. */
+/* Pieces of large sums over rows (product_body.h): rows of a panel of b in L1, columns of a in half a megabyte of
+ * L2. */
 #define RAE_SUM_ROWS 256
 #define RAE_SUM_COLUMNS 128
 #define RAE_SUM_PACK 786432

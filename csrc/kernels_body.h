@@ -1,9 +1,10 @@
 /* One algorithm for every kernel, included once per instruction set and element type.
  *
- * Before inclusion: REAL, INT (signed, same size), TABLE and SOLVER (types of rae_kernels.h), K(name) (adds the suffix), TANH(name) (a
- * constant of tanh.h), SQRT, MASK_LOAD and MASK_STORE (of a part of a vector; undefined where there are none),
- * VECTOR_BYTES, TILE_ROWS and PANEL (rows, and vectors across, of a tile of a product: product_body.h). Vectors are
- * the GCC/Clang vector extension, of the width of the instruction set's registers: wider ones would be emulated
+ * Before inclusion: REAL, INT (signed, same size), TABLE and SOLVER (types of rae_kernels.h), K(name) (adds the
+ * suffix), TANH(name) (a constant of tanh.h), SQRT, MASK_LOAD and MASK_STORE (of a part of a vector; undefined where
+ * there are none), VECTOR_BYTES, TILE_ROWS and PANEL (rows, and vectors across, of a tile of a product:
+ * product_body.h). Vectors are the GCC/Clang vector extension, of the width of the instruction set's registers: wider
+ * ones would be emulated
  * (measured 16x slower).
  */
 
@@ -75,7 +76,7 @@ INLINE IVEC K(lane_numbers)(void)
 }
 
 /* The lanes exchanged with those `distance` (a power of 2) away. */
-INLINE VEC K(turned)(VEC v, size_t distance)
+INLINE VEC K(exchanged)(VEC v, size_t distance)
 {
     return K(shuffle)(v, v, K(lane_numbers)() ^ (INT)distance);
 }
@@ -83,7 +84,7 @@ INLINE VEC K(turned)(VEC v, size_t distance)
 INLINE REAL K(lane_sum)(VEC v)
 {
     for (size_t half = LANES / 2; half > 0; half /= 2)
-        v += K(turned)(v, half);
+        v += K(exchanged)(v, half);
     return v[0];
 }
 
@@ -91,7 +92,7 @@ INLINE REAL K(lane_sum)(VEC v)
 INLINE REAL K(lane_max)(VEC v)
 {
     for (size_t half = LANES / 2; half > 0; half /= 2) {
-        const VEC other = K(turned)(v, half);
+        const VEC other = K(exchanged)(v, half);
         v = K(select)((IVEC)(other > v) | (IVEC)(other != other), other, v);
     }
     return v[0];
@@ -101,7 +102,7 @@ INLINE REAL K(lane_max)(VEC v)
 INLINE int K(all_lanes)(IVEC mask)
 {
     for (size_t half = LANES / 2; half > 0; half /= 2)
-        mask &= (IVEC)K(turned)((VEC)mask, half);
+        mask &= (IVEC)K(exchanged)((VEC)mask, half);
     return mask[0] != 0;
 }
 

@@ -247,7 +247,7 @@ INLINE VEC K(sum_lanes_of)(const size_t n, VEC s[])
 #undef ROUND
     VEC sum = s[0];
     for (size_t half = n; half < LANES; half *= 2)
-        sum += K(turned)(sum, half);
+        sum += K(exchanged)(sum, half);
     return sum;
 }
 
@@ -575,7 +575,7 @@ static void K(pack_transposed)(size_t k, size_t n, const REAL *b, size_t ldb, RE
 /* Blocks of a large a' b: SUM_ROWS rows of a panel of b stay in L1, SUM_COLUMNS columns of a in L2. */
 enum { K(SUM_ROWS) = RAE_SUM_ROWS, K(SUM_COLUMNS) = RAE_SUM_COLUMNS };
 
-/* Whether both factors of a sum over k rows are copied, block by block: docs/performance.md, "Sums over rows". */
+/* Whether both factors of a sum over k rows are copied, piece by piece: docs/performance.md, "Sums over rows". */
 INLINE int K(sum_packs)(size_t m, size_t n, size_t k)
 {
     return (m + n) * k * sizeof(REAL) > RAE_SUM_PACK;

@@ -31,11 +31,11 @@ typedef struct {
     size_t ld, columns;
 } rae_operand;
 
-/* An update by a solver, whose own settings are in the order of rae_fast/solvers.py. */
+/* An update by a solver; numbers: of its own settings, in the order of rae_fast/solvers.py. */
 typedef struct {
     double rate;
     size_t t;                /* the number of the update, from 1 */
-    const double *settings;
+    const double *numbers;
 } rae_step;
 
 #define RAE_DECLARE_TABLE(T, NAME, SOLVER)                                                         \

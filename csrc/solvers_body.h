@@ -1,9 +1,10 @@
 /* The solvers, one function each; included by kernels_body.h. Formulas: rae_fast/solvers.py, NumPy twins:
  * rae_fast/reference.py.
  *
- * A solver is a row of the list at the end, by its name there. It gets the rate and the number of the update, its own
- * settings in the order in which solvers.py names them, the gradient, up to two state arrays (NULL where it keeps fewer)
- * and theta; none of these overlap. The loops are plain: the compiler vectorises them, square roots included. */
+ * A solver is a row of the list at the end, by its name there. It gets the rate and the number of the update, the
+ * numbers of its own settings in the order in which solvers.py names them, the gradient, up to two state arrays (NULL
+ * where it keeps fewer) and theta; none of these overlap. The loops are plain: the compiler vectorises them, square
+ * roots included. */
 
 static void K(sgd)(const rae_step *step, size_t n, const REAL *restrict grad, REAL *restrict first,
                    REAL *restrict second, REAL *restrict theta)
@@ -12,11 +13,11 @@ static void K(sgd)(const rae_step *step, size_t n, const REAL *restrict grad, RE
     K(axpy)(n, (REAL)-step->rate, grad, theta);
 }
 
-/* settings: momentum, whether it rises as min(1 - 3 / (t + 4), momentum) */
+/* numbers: momentum, whether it rises as min(1 - 3 / (t + 4), momentum) */
 static REAL K(momentum_at)(const rae_step *step)
 {
-    const double most = step->settings[0], rising = 1 - 3.0 / ((double)step->t + 4);
-    return (REAL)(step->settings[1] != 0 && rising < most ? rising : most);
+    const double most = step->numbers[0], rising = 1 - 3.0 / ((double)step->t + 4);
+    return (REAL)(step->numbers[1] != 0 && rising < most ? rising : most);
 }
 
 static void K(momentum)(const rae_step *step, size_t n, const REAL *restrict grad, REAL *restrict velocity,
@@ -41,11 +42,11 @@ static void K(nesterov)(const rae_step *step, size_t n, const REAL *restrict gra
     }
 }
 
-/* settings: rho, epsilon */
+/* numbers: rho, epsilon */
 static void K(rmsprop)(const rae_step *step, size_t n, const REAL *restrict grad, REAL *restrict square,
                        REAL *restrict second, REAL *restrict theta)
 {
-    const REAL rate = (REAL)step->rate, rho = (REAL)step->settings[0], epsilon = (REAL)step->settings[1];
+    const REAL rate = (REAL)step->rate, rho = (REAL)step->numbers[0], epsilon = (REAL)step->numbers[1];
     (void)second;
     for (size_t i = 0; i < n; ++i) {
         square[i] = rho * square[i] + (1 - rho) * (grad[i] * grad[i]);
@@ -53,11 +54,11 @@ static void K(rmsprop)(const rae_step *step, size_t n, const REAL *restrict grad
     }
 }
 
-/* settings: rho, epsilon */
+/* numbers: rho, epsilon */
 static void K(adadelta)(const rae_step *step, size_t n, const REAL *restrict grad, REAL *restrict square,
                         REAL *restrict moved, REAL *restrict theta)
 {
-    const REAL rate = (REAL)step->rate, rho = (REAL)step->settings[0], epsilon = (REAL)step->settings[1];
+    const REAL rate = (REAL)step->rate, rho = (REAL)step->numbers[0], epsilon = (REAL)step->numbers[1];
     for (size_t i = 0; i < n; ++i) {
         square[i] = rho * square[i] + (1 - rho) * (grad[i] * grad[i]);
         const REAL move = SQRT((moved[i] + epsilon) / (square[i] + epsilon)) * grad[i];
@@ -66,14 +67,14 @@ static void K(adadelta)(const rae_step *step, size_t n, const REAL *restrict gra
     }
 }
 
-/* settings: beta_1, beta_2, epsilon */
+/* numbers: beta_1, beta_2, epsilon */
 static void K(adam)(const rae_step *step, size_t n, const REAL *restrict grad, REAL *restrict mean,
                     REAL *restrict square, REAL *restrict theta)
 {
-    const REAL beta_1 = (REAL)step->settings[0], beta_2 = (REAL)step->settings[1];
-    const REAL epsilon = (REAL)step->settings[2];
-    const REAL rate = (REAL)(step->rate / (1 - pow(step->settings[0], (double)step->t)));
-    const REAL root_bias = (REAL)sqrt(1 - pow(step->settings[1], (double)step->t));
+    const REAL beta_1 = (REAL)step->numbers[0], beta_2 = (REAL)step->numbers[1];
+    const REAL epsilon = (REAL)step->numbers[2];
+    const REAL rate = (REAL)(step->rate / (1 - pow(step->numbers[0], (double)step->t)));
+    const REAL root_bias = (REAL)sqrt(1 - pow(step->numbers[1], (double)step->t));
     for (size_t i = 0; i < n; ++i) {
         mean[i] = beta_1 * mean[i] + (1 - beta_1) * grad[i];
         square[i] = beta_2 * square[i] + (1 - beta_2) * (grad[i] * grad[i]);

@@ -1,97 +1,105 @@
 """Codes of sequences, sequences of codes, and single steps: what a trained model is used for.
 
-Shapes, blocks and the choice of products as in _sequence.pyx. Sequences (or codes) are cut into blocks by their shape
-alone; a team of threads shares the blocks, or the products of a single one, and changes no bit.
+Shapes, buckets and the choice of products as in _sequence.pyx. Sequences (or codes) are cut into buckets by their shape
+alone; a team of threads shares the buckets, or the products of a single one, and changes no bit.
 """
+
+import numpy as np
 
 from libc.string cimport memcpy
 
+from rae_fast._batch cimport Batch, Source, is_ready
 from rae_fast._blas cimport real
-from rae_fast._blocks cimport (Block, LengthAt, Workspace, block_members, cut_into_spans, fill_block, longest_and_rows,
-                               sort_by_length, take_block)
+from rae_fast._buckets cimport (Bucket, LengthAt, active_at, count, cut_into_spans, fill_bucket, most_rows, next_bucket,
+                                sort_by_length, take_bucket)
+from rae_fast._cell cimport (PRODUCT_LIMIT, TEAM_MIN_HIDDEN, TEAM_WORK, Encoder, Plan, block, make_plan, set_encoder,
+                             set_turned, take_encoder)
+from rae_fast._form cimport B_H, C_H, Form, V_HH, W_HH, data_of, is_array, is_single, length_of, new_array
 from rae_fast._kernels cimport (RAE_ROWS, copy_rows, end_team, lanes, rae_operand, rae_team, start_team, tanh_,
                                 team_members, together)
-from rae_fast._products cimport Factor, multiply, recurs_bare, rows_of, set_bare, set_factor, take_factor
+from rae_fast._products cimport Factor, choose_own, multiply, recurs_bare, rows_of, set_bare, set_factor, take_factor
 from rae_fast._pulse cimport Pulse, beat, new_pulse
-from rae_fast._sequence cimport (TEAM_MIN_HIDDEN, TEAM_WORK, Extent, Plan, Weights, check_data, check_theta, count,
-                                 encode_span, make_plan, measure, set_encoder, set_unroller, take_weights, theta_size)
+from rae_fast._sequence cimport Extent, encode_span, measure
+from rae_fast._workspace cimport Workspace
 
-# Sequences in a block: for more, a product gains nothing; with fewer, it would read the weights too often.
+# Sequences in a bucket: for more, a product gains nothing; with fewer, it would read the weights too often.
 cdef enum:
     MOST_SEQUENCES = 256
     FEWEST_SEQUENCES = 32
-    BLOCKS = 16               # that many sequences are cut into, if these limits allow it
+    BUCKETS = 16              # that many sequences are cut into, if these limits allow it
 
 
 cdef struct Reader:           # one thread's memory
-    Block block
+    Bucket bucket
     Pulse pulse
-    void *rows                # (rows of a span, I), or (members, ld_k) where codes are unrolled
-    void *h                   # (rows of a span, ld_h), or (members, ld_h)
-    void *h_before            # (members, ld_h)
+    void *rows                # (rows of a span, I), or (sequences, ld_k) where codes are unrolled
+    void *h                   # (rows of a span, ld_h), or (sequences, H)
+    void *h_before            # (sequences, ld_h)
     bint failed               # by an exception of a signal handler, which is set
 
 
 cdef struct Job:
     const Plan *plan
-    const Weights *weights
+    const Encoder *encoder
+    const Factor *V           # (H, H+I)
     Reader *readers
     rae_team *team            # that shares every product, or NULL
-    Py_ssize_t blocks
-    Py_ssize_t *first         # (blocks + 1) places in the order
+    Py_ssize_t buckets
+    Py_ssize_t *first         # (buckets + 1) places in the order
     const Py_ssize_t *order
     const Py_ssize_t *offsets
+    Py_ssize_t longest
     const void *theta
-    const void *source        # the data, or the codes
+    const Source *source      # of sequences to encode
+    const void *codes         # or codes to unroll, else NULL
     void *out
-    bint codes                # unroll codes; else encode
     bint last_only
     bint chronological
     bint single               # the element type: float
 
 
-cdef int encode_block(const Job *job, Reader *r, const real *theta) except -1 nogil:
+cdef int encode_bucket(const Job *job, Reader *r, const real *theta) except -1 nogil:
     cdef const Plan *p = job.plan
-    cdef const Block *block = &r.block
+    cdef const Bucket *bucket = &r.bucket
     cdef Py_ssize_t H = p.H, ld = p.ld_h, s, t, t0, t1, n, still
     cdef real *out = <real *>job.out
     cdef real *h_t
-    for s in range(block.spans):
-        t0, t1 = block.span[s], block.span[s + 1]
-        encode_span(p, job.team, &r.pulse, job.weights, theta, block, t0, t1, <const real *>job.source,
+    for s in range(bucket.spans):
+        t0, t1 = bucket.span[s], bucket.span[s + 1]
+        encode_span(p, job.team, &r.pulse, job.encoder, theta, bucket, t0, t1, job.source,
                     <const real *>r.h_before, <real *>r.rows, <real *>r.h)
         h_t = <real *>r.h
         for t in range(t0, t1):
-            still = block.active[t + 1] if t + 1 < block.steps else 0
+            still = active_at(bucket, t + 1)
             if job.last_only:
-                for n in range(still, block.active[t]):
-                    memcpy(out + block.member[n] * H, h_t + n * ld, H * sizeof(real))
+                for n in range(still, bucket.active[t]):
+                    memcpy(out + bucket.which[n] * H, h_t + n * ld, H * sizeof(real))
             else:
-                for n in range(block.active[t]):
-                    memcpy(out + (block.start[n] + t) * H, h_t + n * ld, H * sizeof(real))
+                for n in range(bucket.active[t]):
+                    memcpy(out + (bucket.start[n] + t) * H, h_t + n * ld, H * sizeof(real))
             if t + 1 == t1:
                 memcpy(r.h_before, h_t, still * ld * sizeof(real))
-            h_t += block.active[t] * ld
+            h_t += bucket.active[t] * ld
     return 0
 
 
-cdef int unroll_block(const Job *job, Reader *r, const real *theta) except -1 nogil:
+cdef int unroll_bucket(const Job *job, Reader *r, const real *theta) except -1 nogil:
     cdef const Plan *p = job.plan
-    cdef const Block *block = &r.block
+    cdef const Bucket *bucket = &r.bucket
     cdef Py_ssize_t I = p.I, H = p.H, K = p.K, ld = p.ld_k, k, n, active, row
     cdef real *y = <real *>r.h
     cdef real *z = <real *>r.rows
     cdef real *out = <real *>job.out
-    cdef const real *c = theta + (1 if p.tied else 2) * K * H + 2 * H
-    for n in range(block.n):
-        memcpy(y + n * H, <const real *>job.source + block.member[n] * H, H * sizeof(real))
-    for k in range(block.steps):
-        active = block.active[k]
+    cdef const real *c = block(theta, p.theta, C_H)
+    for n in range(bucket.n):
+        memcpy(y + n * H, <const real *>job.codes + bucket.which[n] * H, H * sizeof(real))
+    for k in range(bucket.steps):
+        active = bucket.active[k]
         # [y', x] = y V + c          (B,H+I) = (B,H)(H,H+I)
-        multiply(job.team, active, K, H, <const real *>y, H, &job.weights.V, c, 0, z, ld)
+        multiply(job.team, active, K, H, <const real *>y, H, job.V, c, 0, z, ld)
         copy_rows(active, H, <const real *>z, ld, y, H)
         for n in range(active):
-            row = block.start[n] + (block.length[n] - 1 - k if job.chronological else k)
+            row = bucket.start[n] + (bucket.length[n] - 1 - k if job.chronological else k)
             memcpy(out + row * I, z + n * ld + H, I * sizeof(real))
         if p.tanh_decoder:
             tanh_(active * H, <const real *>y, y)
@@ -99,41 +107,40 @@ cdef int unroll_block(const Job *job, Reader *r, const real *theta) except -1 no
     return 0
 
 
-cdef int one_block(const Job *job, Reader *r, const real *theta, Py_ssize_t b) except -1 nogil:
-    fill_block(&r.block, job.first[b + 1] - job.first[b], job.order + job.first[b], job.offsets)
-    cut_into_spans(&r.block, job.plan.span_rows)
-    return unroll_block(job, r, theta) if job.codes else encode_block(job, r, theta)
+cdef int one_bucket(const Job *job, Reader *r, const real *theta, Py_ssize_t b) except -1 nogil:
+    fill_bucket(&r.bucket, job.first[b + 1] - job.first[b], job.order + job.first[b], job.offsets)
+    cut_into_spans(&r.bucket, job.plan.span_rows)
+    return unroll_bucket(job, r, theta) if job.codes != NULL else encode_bucket(job, r, theta)
 
 
-ctypedef int (*block_f32)(const Job *, Reader *, const float *, Py_ssize_t) noexcept nogil
-ctypedef int (*block_f64)(const Job *, Reader *, const double *, Py_ssize_t) noexcept nogil
+ctypedef int (*bucket_f32)(const Job *, Reader *, const float *, Py_ssize_t) noexcept nogil
+ctypedef int (*bucket_f64)(const Job *, Reader *, const double *, Py_ssize_t) noexcept nogil
 
 
-cdef void some_blocks(void *argument, size_t member, size_t members) noexcept nogil:
-    """The blocks of one member of the team."""
+cdef void some_buckets(void *argument, size_t member, size_t members) noexcept nogil:
+    """The buckets of one member of the team."""
     cdef Job *job = <Job *>argument
     cdef Reader *r = &job.readers[member]
     cdef Py_ssize_t b = member
-    while b < job.blocks and not r.failed:
-        # The casts keep a raised exception set for `run`, where it belongs.
+    while b < job.buckets and not r.failed:
+        # The casts keep a raised exception set for `compute`, where it belongs.
         if job.single:
-            r.failed = (<block_f32>&one_block[float])(job, r, <const float *>job.theta, b) != 0
+            r.failed = (<bucket_f32>&one_bucket[float])(job, r, <const float *>job.theta, b) != 0
         else:
-            r.failed = (<block_f64>&one_block[double])(job, r, <const double *>job.theta, b) != 0
+            r.failed = (<bucket_f64>&one_bucket[double])(job, r, <const double *>job.theta, b) != 0
         b += members
 
 
-cdef int run(Job *job, const real *theta, const real *source, Py_ssize_t N, const Py_ssize_t *offsets, form, real *out,
-             Py_ssize_t n_jobs) except -1:
-    """Encode or unroll everything; job says which."""
-    cdef Plan plan = make_plan(form, sizeof(real), False, 0)
-    cdef Weights weights
+cdef int compute(Job *job, const real *theta, Py_ssize_t N, Form form, Py_ssize_t n_jobs) except -1:
+    """Encode or unroll everything; job says which, of what and where to."""
+    cdef Plan plan = make_plan(form, sizeof(real), False)
+    cdef Encoder encoder
+    cdef Factor V
     cdef Py_ssize_t members, i, done = 0
-    cdef (Py_ssize_t, Py_ssize_t) most = longest_and_rows(N, offsets, N)
-    cdef double work = 2.0 * offsets[N] * plan.H * plan.K
-    cdef Py_ssize_t each = max(<Py_ssize_t>FEWEST_SEQUENCES, min(<Py_ssize_t>MOST_SEQUENCES, N // BLOCKS))
-    each = min(min(each, plan.block_members), N)
-    cdef Extent extent = measure(&plan, most[0], min(most[1], most[0] * each), each)
+    cdef double work = 2.0 * job.offsets[N] * plan.H * plan.K
+    cdef Py_ssize_t each = max(<Py_ssize_t>FEWEST_SEQUENCES, min(<Py_ssize_t>MOST_SEQUENCES, N // BUCKETS))
+    each = min(min(each, plan.bucket_sequences), N)
+    cdef Extent extent = measure(&plan, job.longest, min(job.offsets[N], job.longest * each), each, 0)
     cdef rae_team *team = NULL
     cdef Workspace space = Workspace(0)
     cdef LengthAt *lengths
@@ -143,43 +150,40 @@ cdef int run(Job *job, const real *theta, const real *source, Py_ssize_t N, cons
     try:
         members = team_members(team)
         for _ in range(2):
-            take_weights(space, &plan, sizeof(real), False, &weights)
-            take_factor(space, plan.H, plan.K if job.codes else 0, sizeof(real), plan.own, &weights.V)
+            take_encoder(space, &plan, sizeof(real), False, &encoder)
+            take_factor(space, plan.H, plan.K if job.codes != NULL else 0, sizeof(real), plan.own, &V)
             lengths = <LengthAt *>space.take(N, sizeof(LengthAt))
             order = <Py_ssize_t *>space.take(N, sizeof(Py_ssize_t))
             job.first = <Py_ssize_t *>space.take(N + 1, sizeof(Py_ssize_t))
             job.readers = <Reader *>space.take(members, sizeof(Reader))
-            if space.base == NULL:
-                # The readers' own parts: counted for one, taken for all.
-                for i in range(members):
-                    take_reader(space, &plan, &extent, sizeof(real), job.codes, NULL)
-                space = Workspace(space.used)
-            else:
-                for i in range(members):
-                    take_reader(space, &plan, &extent, sizeof(real), job.codes, &job.readers[i])
+            for i in range(members):
+                if space.base == NULL:  # what they take is counted first
+                    take_reader(space, &plan, &extent, sizeof(real), job.codes != NULL, NULL)
+                else:
+                    take_reader(space, &plan, &extent, sizeof(real), job.codes != NULL, &job.readers[i])
                     job.readers[i].pulse.alone = i > 0
-        job.plan, job.weights = &plan, &weights
-        job.offsets, job.theta, job.source, job.out = offsets, theta, source, out
+            if space.base == NULL:
+                space = Workspace(space.used)
+        job.plan, job.encoder, job.V, job.theta, job.order = &plan, &encoder, &V, theta, order
         job.single = sizeof(real) == sizeof(float)
-        job.order = order
         with nogil:
             count(N, order)
-            if job.codes:
-                set_unroller(&plan, theta, &weights)
+            if job.codes != NULL:
+                set_turned(block(theta, plan.theta, V_HH), plan.K, plan.H, False, &V)
             else:
-                set_encoder(&plan, theta, each, &weights)
+                set_encoder(&plan, theta, each, False, &encoder)
             sort_by_length(N, order, job.offsets, lengths)
-            job.blocks = 0
+            job.buckets = 0
             while done < N:
-                job.first[job.blocks] = done
-                done += block_members(N - done, job.order + done, job.offsets, extent.rows, each)
-                job.blocks += 1
-            job.first[job.blocks] = N
-            job.team = team if job.blocks == 1 and plan.H >= TEAM_MIN_HIDDEN else NULL
-            if job.blocks == 1:
-                some_blocks(job, 0, 1)
+                job.first[job.buckets] = done
+                done += next_bucket(N - done, job.order + done, job.offsets, extent.rows, each)
+                job.buckets += 1
+            job.first[job.buckets] = N
+            job.team = team if job.buckets == 1 and plan.H >= TEAM_MIN_HIDDEN else NULL
+            if job.buckets == 1:
+                some_buckets(job, 0, 1)
             else:
-                together(team, some_blocks, job)
+                together(team, some_buckets, job)
         for i in range(members):
             if job.readers[i].failed:
                 return -1
@@ -192,120 +196,151 @@ cdef int take_reader(Workspace space, const Plan *p, const Extent *e, size_t ite
     cdef Reader counted_only
     if r == NULL:
         r = &counted_only
-    take_block(space, e.members, e.steps, &r.block)
-    r.rows = space.take(e.members * p.ld_k if codes else e.span_rows * p.I, item)
-    r.h = space.take(e.members * p.H if codes else e.span_rows * p.ld_h, item)
-    r.h_before = space.take(0 if codes else e.members * p.ld_h, item)
+    take_bucket(space, e.sequences, e.steps, &r.bucket)
+    r.rows = space.take(e.sequences * p.ld_k if codes else e.span_rows * p.I, item)
+    r.h = space.take(e.sequences * p.H if codes else e.span_rows * p.ld_h, item)
+    r.h_before = space.take(0 if codes else e.sequences * p.ld_h, item)
     r.failed = False
     r.pulse = new_pulse(0)
     return 0
 
 
-cdef int encode(bint single, const void *theta, const void *data, Py_ssize_t N, const Py_ssize_t *offsets, form,
-                bint last_only, void *out, Py_ssize_t n_jobs) except -1:
-    """hidden_states of float or double, with nothing checked."""
+def encode(theta, Batch batch not None, Form form not None, bint last_only=False, Py_ssize_t n_jobs=1):
+    """h_t of every step, (N, T, H), or (rows, H) of a list; or with last_only those of the last steps, (N, H)."""
+    cdef bint single = is_single(theta, form)
     cdef Job job
-    job.codes, job.last_only = False, last_only
+    if batch.single != single or batch.n_features != form.n_inputs:
+        raise ValueError("theta and the batch must be of one element type, and the batch of the form's features")
+    if last_only:
+        out = new_array(single, batch.n_sequences, form.n_hidden)
+    elif batch.is_list:
+        out = new_array(single, batch.n_rows, form.n_hidden)
+    else:
+        out = new_array(single, batch.n_sequences, batch.longest, form.n_hidden)
+    job.source, job.codes, job.out, job.last_only = &batch.source, NULL, data_of(out), last_only
+    job.offsets, job.longest = batch.source.offset, batch.longest
     if single:
-        return run(&job, <const float *>theta, <const float *>data, N, offsets, form, <float *>out, n_jobs)
-    return run(&job, <const double *>theta, <const double *>data, N, offsets, form, <double *>out, n_jobs)
+        compute(&job, <const float *>data_of(theta), batch.n_sequences, form, n_jobs)
+    else:
+        compute(&job, <const double *>data_of(theta), batch.n_sequences, form, n_jobs)
+    return out
 
 
-cdef int decode(bint single, const void *theta, const void *codes, Py_ssize_t N, const Py_ssize_t *offsets, form,
-                bint chronological, void *out, Py_ssize_t n_jobs) except -1:
-    """unroll of float or double, with nothing checked."""
-    cdef Job job
-    job.codes, job.chronological = True, chronological
-    if single:
-        return run(&job, <const float *>theta, <const float *>codes, N, offsets, form, <float *>out, n_jobs)
-    return run(&job, <const double *>theta, <const double *>codes, N, offsets, form, <double *>out, n_jobs)
+cdef enum:
+    FEW = 16                  # codes whose offsets need no memory of their own
 
 
-def hidden_states(const real[::1] theta not None, const real[:, ::1] data not None,
-                  const Py_ssize_t[::1] offsets not None, form, real[:, ::1] out not None,
-                  bint last_only=False, Py_ssize_t n_jobs=1):
-    """h_t of every step into out (rows of data, H); with last_only the codes into out (N, H)."""
-    cdef Plan plan = make_plan(form, sizeof(real), False, 0)
-    check_theta(&plan, theta.shape[0])
-    check_data(&plan, data.shape[0], data.shape[1], offsets)
-    if out.shape[0] != (offsets.shape[0] - 1 if last_only else data.shape[0]) or out.shape[1] != plan.H:
-        raise ValueError("out has the wrong shape")
-    encode(sizeof(real) == sizeof(float), &theta[0], &data[0, 0], offsets.shape[0] - 1, &offsets[0], form, last_only,
-           &out[0, 0], n_jobs)
+def unroll(theta, codes not None, lengths not None, Form form not None, bint chronological, Py_ssize_t n_jobs=1):
+    """Outputs of codes (N, H), latest input first or chronological; with softmax output their logits.
 
-
-def unroll(const real[::1] theta not None, const real[:, ::1] codes not None,
-           const Py_ssize_t[::1] offsets not None, form, bint chronological,
-           real[:, ::1] out not None, Py_ssize_t n_jobs=1):
-    """Unroll code n into rows offsets[n]:offsets[n+1] of out, latest input first or chronological.
-
-    With softmax output these are logits.
+    lengths: an int, for (N, length, I); or offsets (N + 1,), for code n in rows offsets[n]:offsets[n+1] of (rows, I).
     """
-    cdef Plan plan = make_plan(form, sizeof(real), False, 0)
-    cdef Py_ssize_t N = offsets.shape[0] - 1
-    check_theta(&plan, theta.shape[0])
-    if codes.shape[0] != N or codes.shape[1] != plan.H or out.shape[0] != offsets[N] or out.shape[1] != plan.I:
-        raise ValueError("codes and out do not fit the offsets")
-    decode(sizeof(real) == sizeof(float), &theta[0], &codes[0, 0], N, &offsets[0], form, chronological, &out[0, 0],
-           n_jobs)
+    cdef bint single = is_single(theta, form)
+    cdef Py_ssize_t N, each, i
+    cdef Py_ssize_t few[FEW + 1]
+    cdef const Py_ssize_t[::1] offsets
+    cdef Job job
+    if not is_array(codes, single, 2, form.n_hidden) or length_of(codes) < 1:
+        raise ValueError("codes must be a C-contiguous (N, H) array of theta's element type")
+    N = length_of(codes)
+    if isinstance(lengths, int) and N <= FEW:
+        each = lengths
+        for i in range(N + 1):
+            few[i] = i * each
+        job.offsets, job.longest = few, each
+        out = new_array(single, N, each, form.n_inputs)
+    elif isinstance(lengths, int):
+        each = lengths
+        offsets = np.arange(0, N * each + 1, each, dtype=np.intp)
+        job.offsets, job.longest = &offsets[0], each
+        out = new_array(single, N, each, form.n_inputs)
+    else:
+        offsets = lengths
+        if offsets.shape[0] != N + 1:
+            raise ValueError("codes do not fit the offsets")
+        job.offsets, job.longest = &offsets[0], 0
+        for i in range(N):
+            job.longest = max(job.longest, offsets[i + 1] - offsets[i])
+        out = new_array(single, offsets[N], form.n_inputs)
+    job.codes, job.chronological, job.out = data_of(codes), chronological, data_of(out)
+    if single:
+        compute(&job, <const float *>data_of(theta), N, form, n_jobs)
+    else:
+        compute(&job, <const double *>data_of(theta), N, form, n_jobs)
+    return out
 
+
+# ---- streams -------------------------------------------------------------------------------------
 
 # Streams for which packing W would take longer than reading it as it lies.
 cdef enum:
     FEW_STREAMS = 32
 
 
-cdef int step_streams(const Plan *p, const real *theta, Py_ssize_t B, const real *state, const real *x,
+cdef int step_streams(Form form, const real *theta, Py_ssize_t B, const real *state, const real *x,
                       real *out) except -1:
     """out = tanh(x W_xh + state W_hh + b_h) of B streams."""
-    cdef Py_ssize_t H = p.H, I = p.I, first = 0, rows
+    cdef Py_ssize_t H = form.n_hidden, I = form.n_inputs, K = H + I, first = 0, rows, most = B
+    cdef bint own = choose_own(I, H, sizeof(real))
     cdef Workspace space
-    cdef Factor W
+    cdef Factor factor
     cdef Factor W_xh
     cdef Pulse pulse = new_pulse(0)
-    cdef const real *bias = theta + p.K * H
-    if p.own and recurs_bare(B, H, sizeof(real)):
-        W.own = True
-        set_bare(&W, H, theta, H, False)
+    cdef const real *W = block(theta, &form.layout, W_HH)
+    cdef const real *bias = block(theta, &form.layout, B_H)
+    if B > 1:
+        most = max(<Py_ssize_t>1, PRODUCT_LIMIT // (2 * K * H))
+    if own and recurs_bare(B, H, sizeof(real)):
+        factor.own = True
+        set_bare(&factor, H, W, H, False)
     # A vector that begins in the last row of W must end within theta.
-    elif p.own and B < FEW_STREAMS and theta_size(p) - p.K * H >= <Py_ssize_t>lanes(sizeof(real)):
-        W.own = True
-        W.transposed = False
-        W.raw = theta
-        W.ld = H
-        W.packed = rae_operand(RAE_ROWS, theta, 0, 0, H, 0)
+    elif own and B < FEW_STREAMS and form.layout.size - K * H >= <Py_ssize_t>lanes(sizeof(real)):
+        factor.own = True
+        factor.transposed = False
+        factor.raw = W
+        factor.ld = H
+        factor.packed = rae_operand(RAE_ROWS, W, 0, 0, H, 0)
     else:
         space = Workspace(0)
-        take_factor(space, p.K, H, sizeof(real), p.own, &W)
+        take_factor(space, K, H, sizeof(real), own, &factor)
         space = Workspace(space.used)
-        take_factor(space, p.K, H, sizeof(real), p.own, &W)
-        set_factor(&W, p.K, H, theta, H, False)
-    W_xh = rows_of(&W, H, theta)
+        take_factor(space, K, H, sizeof(real), own, &factor)
+        set_factor(&factor, K, H, W, H, False)
+    W_xh = rows_of(&factor, H, W)
     with nogil:
         while first < B:
-            rows = min(B - first, p.block_members)
+            rows = min(B - first, most)
             multiply(NULL, rows, H, I, x + first * I, I, &W_xh, bias, 0, out + first * H, H)
-            multiply(NULL, rows, H, H, state + first * H, H, &W, <const real *>out + first * H, H, out + first * H, H)
+            multiply(NULL, rows, H, H, state + first * H, H, &factor, <const real *>out + first * H, H,
+                     out + first * H, H)
             tanh_(rows * H, <const real *>out + first * H, out + first * H)
-            beat(&pulse, 2.0 * rows * H * (H + I))
+            beat(&pulse, 2.0 * rows * H * K)
             first += rows
     return 0
 
 
-cdef int step_one(bint single, const void *theta, const void *state, const void *x, form, void *out) except -1:
-    """One step of one stream of float or double, with nothing checked."""
-    cdef Plan plan = make_plan(form, sizeof(float) if single else sizeof(double), False, 0)
+def step(theta, state, x, Form form not None, out=None):
+    """tanh([state, x] W + b_h): one step of one stream, (H,) and (I,), or of B, (B, H) and (B, I).
+
+    state and x must be finite, and C-contiguous arrays of theta's element type; else the answer is None. out, if given,
+    takes the result.
+    """
+    cdef bint single = is_single(theta, form)
+    cdef bint one = is_ready(state, single, 1, form.n_hidden) and is_ready(x, single, 1, form.n_inputs)
+    cdef Py_ssize_t B = 1
+    if not one:
+        if not (is_ready(state, single, 2, form.n_hidden) and is_ready(x, single, 2, form.n_inputs)
+                and length_of(state) == length_of(x)):
+            return None
+        B = length_of(state)
+    after = new_array(single, form.n_hidden) if one else new_array(single, B, form.n_hidden)
     if single:
-        return step_streams(&plan, <const float *>theta, 1, <const float *>state, <const float *>x, <float *>out)
-    return step_streams(&plan, <const double *>theta, 1, <const double *>state, <const double *>x, <double *>out)
-
-
-def step(const real[::1] theta not None, const real[:, ::1] state not None,
-         const real[:, ::1] x not None, form, real[:, ::1] out not None):
-    """out = tanh(x W_xh + state W_hh + b_h), one step of B streams; out must not overlap the inputs."""
-    cdef Plan plan = make_plan(form, sizeof(real), False, 0)
-    cdef Py_ssize_t B = state.shape[0]
-    check_theta(&plan, theta.shape[0])
-    if x.shape[0] != B or x.shape[1] != plan.I or state.shape[1] != plan.H or out.shape[0] != B or out.shape[1] != plan.H:
-        raise ValueError("state, x and out do not fit together")
-    step_streams(&plan, &theta[0], B, &state[0, 0], &x[0, 0], &out[0, 0])
+        step_streams(form, <const float *>data_of(theta), B, <const float *>data_of(state), <const float *>data_of(x),
+                     <float *>data_of(after))
+    else:
+        step_streams(form, <const double *>data_of(theta), B, <const double *>data_of(state),
+                     <const double *>data_of(x), <double *>data_of(after))
+    if out is None:
+        return after
+    out[...] = after
+    return out

@@ -1,6 +1,6 @@
 """The scikit-learn estimator contract, without importing scikit-learn.
 
-scikit-learn recognises an estimator by its methods, so RAE works in its pipelines and searches, and
+scikit-learn recognises an estimator by its methods, so ours work in its pipelines and searches, and
 a pickle travels between environments with and without it. Only __sklearn_tags__, which nobody but
 scikit-learn calls, imports it.
 """
@@ -26,31 +26,62 @@ def not_fitted(message: str) -> Exception:
 
 
 @functools.cache
-def _defaults_of(constructor: Callable[..., None]) -> dict[str, Any]:
-    parameters = inspect.signature(constructor).parameters
-    return {name: p.default for name, p in parameters.items() if name != "self"}
+def _signature(constructor: Callable[..., None]) -> dict[str, Any]:
+    """The parameters of a constructor, and their defaults."""
+    parameters = list(inspect.signature(constructor).parameters.values())[1:]  # without self
+    return {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 class Estimator:
-    """get_params, set_params, repr and the hooks that scikit-learn looks for."""
+    """get_params, set_params, repr and the hooks that scikit-learn looks for.
 
-    @classmethod
-    def _defaults(cls) -> dict[str, Any]:
-        return _defaults_of(cls.__init__)
+    The parameters are those of the class's own constructor: a subclass that has another has its parameters.
+    """
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Hyper-parameters by name, as given to the constructor. `deep` has no effect."""
-        return {name: getattr(self, name) for name in self._defaults()}
+        """Hyper-parameters by name, as given to the constructor.
+
+        Parameters
+        ----------
+        deep : ignored
+            There are no estimators within this one.
+
+        Returns
+        -------
+        dict of str to anything
+
+        Examples
+        --------
+        >>> from rae_fast import RAE
+        >>> RAE(n_hidden=4).get_params()["n_hidden"]
+        4
+        """
+        return {name: getattr(self, name) for name in _signature(type(self).__init__)}
 
     def set_params(self, **params: Any) -> Self:
         """Set hyper-parameters by name; they are checked by the next fit.
+
+        Parameters
+        ----------
+        **params
+            The hyper-parameters.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         ValueError
             For a name that is not a hyper-parameter; then none is set.
+
+        Examples
+        --------
+        >>> from rae_fast import RAE
+        >>> RAE(n_hidden=4).set_params(solver="sgd", learning_rate=0.1)
+        RAE(n_hidden=4, solver='sgd', learning_rate=0.1)
         """
-        valid = self._defaults()
+        valid = _signature(type(self).__init__)
         for name in params:
             if name not in valid:
                 raise ValueError(f"{type(self).__name__} has no parameter {name!r}; "
@@ -60,12 +91,10 @@ class Estimator:
         return self
 
     def __repr__(self) -> str:
+        defaults = _signature(type(self).__init__)
         changed = [f"{name}={value!r}" for name, value in self.get_params().items()
-                   if not _same(value, self._defaults()[name])]
+                   if not _same(value, defaults[name])]
         return f"{type(self).__name__}({', '.join(changed)})"
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "theta_")
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags

@@ -23,7 +23,7 @@ cdef extern from "rae_kernels.h":
     ctypedef struct rae_step:
         double rate
         size_t t
-        const double *settings
+        const double *numbers
 
     ctypedef struct rae_solver_f32:
         const char *name

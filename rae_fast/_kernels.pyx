@@ -6,6 +6,7 @@ search for what is not finite (inputs.py), tests and benchmarks.
 """
 
 import os
+from numbers import Integral
 
 import numpy as np
 
@@ -14,6 +15,13 @@ cdef extern from "team.h" nogil:
     void rae_team_end(rae_team *)
     size_t rae_team_members(const rae_team *)
     void rae_together(rae_team *, void (*)(void *, size_t, size_t) noexcept nogil, void *)
+
+
+# ---- teams of threads ----------------------------------------------------------------------------
+
+# More threads than parts of a batch (16) serve only single large products, and these hardly gain beyond.
+cdef enum:
+    MOST_THREADS = 64
 
 
 cdef rae_team *start_team(size_t members) noexcept nogil:
@@ -31,6 +39,20 @@ cdef size_t team_members(const rae_team *team) noexcept nogil:
 cdef void together(rae_team *team, void (*job)(void *, size_t, size_t) noexcept nogil, void *argument) noexcept nogil:
     rae_together(team, job, argument)
 
+
+def threads(n_jobs):
+    """How many threads n_jobs stands for: None is 1, -1 every CPU that this process may use, -2 all but one, ..."""
+    if n_jobs is None or (type(n_jobs) is int and n_jobs == 1):
+        return 1
+    if not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool) or n_jobs == 0:
+        raise ValueError(f"n_jobs must be None, a number of threads, or negative (-1 for every CPU); got {n_jobs!r}")
+    if int(n_jobs) > 0:
+        return min(int(n_jobs), MOST_THREADS)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(1, usable + 1 + int(n_jobs)), MOST_THREADS)
+
+
+# ---- instruction sets ----------------------------------------------------------------------------
 
 in_use = rae_find_isa(NULL)
 
@@ -80,6 +102,8 @@ if _forced:
                           f"{', '.join(known_isas())} and this CPU can run "
                           f"{', '.join(usable_isas())}; choose one of these or unset it") from None
 
+
+# ---- single kernels ------------------------------------------------------------------------------
 
 cdef int _same(Py_ssize_t n, Py_ssize_t m, str what) except -1:
     if n != m:

@@ -1,7 +1,7 @@
 """Matrix products and recurrences, by the C kernels or by BLAS: see _products.pyx."""
 
 from rae_fast._blas cimport real
-from rae_fast._blocks cimport Workspace
+from rae_fast._workspace cimport Workspace
 from rae_fast._kernels cimport rae_operand, rae_team
 from rae_fast._pulse cimport Pulse
 
@@ -23,8 +23,8 @@ cdef Factor rows_of(const Factor *factor, Py_ssize_t first, const real *raw) noe
 cdef void multiply(rae_team *team, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const real *A, Py_ssize_t lda,
                    const Factor *B, const real *init, Py_ssize_t ld_init, real *C, Py_ssize_t ldc) noexcept nogil
 cdef void sum_over_rows(rae_team *team, bint own, Py_ssize_t m, Py_ssize_t n, Py_ssize_t rows, const real *A,
-                        Py_ssize_t lda, const real *B, Py_ssize_t ldb, double factor, bint accumulate, real *scratch, real *C,
-                        Py_ssize_t ldc) noexcept nogil
+                        Py_ssize_t lda, const real *B, Py_ssize_t ldb, double factor, bint accumulate, real *scratch,
+                        real *C, Py_ssize_t ldc) noexcept nogil
 cdef int forward(rae_team *team, Pulse *pulse, Py_ssize_t steps, const Py_ssize_t *active, Py_ssize_t H,
                  const real *before, Py_ssize_t ld_before, const Factor *W, const real *bias, bint squash, real *h,
                  Py_ssize_t ld) except -1 nogil

@@ -11,8 +11,8 @@ import os
 from libc.string cimport memcpy
 
 from rae_fast._blas cimport gemm_rm
-from rae_fast._kernels cimport (RAE_BARE, RAE_PANELS, RAE_ROWS, RAE_TURNED, backward_steps, forward_steps, in_use, lanes,
-                                outer, pack, pack_transposed, packed_size, product, rae_operand, tanh_)
+from rae_fast._kernels cimport (RAE_BARE, RAE_PANELS, RAE_ROWS, RAE_TURNED, backward_steps, forward_steps, in_use,
+                                lanes, outer, pack, pack_transposed, packed_size, product, rae_operand, tanh_)
 from rae_fast._pulse cimport beat
 
 # Without AVX2 BLAS is faster where the weights (W and V together) are larger: docs/performance.md.
@@ -144,8 +144,8 @@ cdef void multiply(rae_team *team, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, con
 
 
 cdef void sum_over_rows(rae_team *team, bint own, Py_ssize_t m, Py_ssize_t n, Py_ssize_t rows, const real *A,
-                        Py_ssize_t lda, const real *B, Py_ssize_t ldb, double factor, bint accumulate, real *scratch, real *C,
-                        Py_ssize_t ldc) noexcept nogil:
+                        Py_ssize_t lda, const real *B, Py_ssize_t ldb, double factor, bint accumulate, real *scratch,
+                        real *C, Py_ssize_t ldc) noexcept nogil:
     """C (m,n) = factor A' B, or C += ..., for A (rows,m) and B (rows,n)."""
     if own:
         outer(team, m, n, rows, A, lda, B, ldb, factor, accumulate, scratch, C, ldc)
@@ -174,7 +174,8 @@ cdef int forward(rae_team *team, Pulse *pulse, Py_ssize_t steps, const Py_ssize_
                 if ld_before == 0:
                     gemm_rm(False, W.transposed, 1, H, H, before, H, <const real *>W.raw, W.ld, 1, True, h + r * ld, ld)
             if ld_before:
-                gemm_rm(False, W.transposed, active[t], H, H, before, ld_before, <const real *>W.raw, W.ld, 1, True, h, ld)
+                gemm_rm(False, W.transposed, active[t], H, H, before, ld_before, <const real *>W.raw, W.ld, 1, True, h,
+                        ld)
         if squash:
             tanh_(active[t] * ld, h, h)
         before = h

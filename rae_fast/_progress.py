@@ -9,10 +9,10 @@ from typing import Any
 
 
 class Progress:
-    """Counts passes up to a total; says nothing unless enabled."""
+    """Counts passes of an estimator's fit up to a total; says nothing unless enabled."""
 
-    def __init__(self, total: int, enabled: bool, done: int = 0) -> None:
-        self.total, self.count = total, done
+    def __init__(self, name: str, total: int, enabled: bool, done: int = 0) -> None:
+        self.name, self.total, self.count = name, total, done
         self.enabled = enabled
         self.bar: Any = None
         self.last_line = 0.0
@@ -48,4 +48,4 @@ class Progress:
             self._line("stopped" if kind else "done")
 
     def _line(self, text: str) -> None:
-        print(f"RAE: pass {self.count} of {self.total}, {text}", file=sys.stderr)
+        print(f"{self.name}: pass {self.count} of {self.total}, {text}", file=sys.stderr)

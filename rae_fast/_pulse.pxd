@@ -20,6 +20,7 @@ cdef extern from "fp_state.h" nogil:
 
 cdef Pulse new_pulse(double seconds) noexcept nogil
 cdef int look(Pulse *pulse) except -1 nogil
+cdef int hear() except -1 nogil
 
 
 cdef inline int beat(Pulse *pulse, double work) except -1 nogil:

@@ -21,7 +21,8 @@ cdef Pulse new_pulse(double seconds) noexcept nogil:
     return pulse
 
 
-cdef int check_signals() except -1 with gil:
+cdef int hear() except -1 with gil:
+    """Run Python's signal handlers now."""
     # A signal handler is Python code, which knows subnormal numbers.
     cdef uint64_t state = rae_fp_state()
     rae_set_fp_state(state & ~RAE_FLUSH)
@@ -38,5 +39,5 @@ cdef int look(Pulse *pulse) except -1 nogil:
     pulse.time = t
     if t > pulse.next_look:
         pulse.next_look = t + 0.05
-        check_signals()
+        hear()
     return 0

@@ -1,25 +1,39 @@
-"""One update after the other, for the training loop and for _quick.pyx: see _training.pyx."""
+"""Updates, and passes of them over a batch: see _training.pyx."""
 
-from rae_fast._blas cimport real
-from rae_fast._sequence cimport Gradient, Plan
+from rae_fast._form cimport Blocks, Form, N_BLOCKS
+from rae_fast._objective cimport Objective
 
 cdef enum:
-    MOST_SETTINGS = 8
+    MOST_NUMBERS = 8           # of a solver's own settings
 
 cdef struct Rule:              # how a model is updated: solvers.Solver
     Py_ssize_t solver          # its number in the kernels' table
-    double settings[MOST_SETTINGS]  # its own
+    double numbers[MOST_NUMBERS]
+    bint plain                 # theta may take the sums of a gradient at once
+    bint squares               # the solver squares gradients
     int schedule
     double learning_rate
     double clip_norm
     double weight_decay
-    double unit                # of the loss, see `update`
+    double unit                # of the loss
+    bint scaled                # the solver works in units of its own
     double limit               # no element of the gradient may be beyond it
-    double limit_scaled        # nor, in the units of the scale, beyond this one
-    bint plain                 # theta may take the sums of a gradient at once
+    double limit_scaled        # nor, in the solver's units, beyond this one
 
-cdef int enter(dict model, double loss, n_steps) except -1
-cdef Rule rule_of(const Plan *plan, solver, bint single, double widest, double unit) except *
-cdef bint make_update(Gradient work, const Rule *rule, double rate, Py_ssize_t t, const real *data,
-                      const Py_ssize_t *offsets, Py_ssize_t n, Py_ssize_t *order, const real *weights, real *first,
-                      real *second, const real *scale, real *theta, double *loss) except -1 nogil
+cdef struct Stretch:           # of blocks one after the other, in theta, in gradients and in the solver's state
+    Py_ssize_t theta
+    Py_ssize_t grad
+    Py_ssize_t state
+    Py_ssize_t n
+
+cdef class Updates:
+    cdef readonly Form form
+    cdef readonly object solver
+    cdef Blocks first, second, scale
+    cdef bint single
+    cdef Rule rule
+    cdef Stretch stretches[N_BLOCKS]
+    cdef Py_ssize_t n_stretches
+    cdef int refresh(self) except -1
+    cdef bint make(self, Objective objective, void *theta, Py_ssize_t *chosen, Py_ssize_t n, double rate, Py_ssize_t t,
+                   double *loss) except -1 nogil

@@ -3,26 +3,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast.parameters import Form
+from rae_fast._form import Blocks, Form
+from rae_fast._objective import Objective
+from rae_fast._record import Record
 from rae_fast.solvers import Solver
 
 Floats = NDArray[Any]
-Integers = NDArray[np.intp]
 
-class Training:
-    n_updates: int
-    n_iter: int
-    batch_size: int
+class Updates:
+    form: Form
+    solver: Solver
+    def __init__(self, form: Form, solver: Solver, state: list[Blocks], scale: Blocks | None, unit: float,
+                 single: bool) -> None: ...
+    def once(self, theta: Floats, objective: Objective, record: Record) -> bool: ...
+
+class Passes:
     status: str
-    def __init__(self, offsets: Integers, batch_size: int) -> None: ...
+    batch_size: int
+    def __init__(self, objective: Objective, updates: Updates, record: Record, batch_size: int, max_iter: int,
+                 tol: float = ..., patience: int = ..., bit_generator: np.random.BitGenerator | None = ...) -> None: ...
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: dict[str, Any]) -> None: ...
-
-def update_once(model: dict[str, Any], theta: Floats, data: Floats, offsets: Integers, weights: Floats | None,
-                form: Form, solver: Solver, state: list[Floats], scale: Floats | None, unit: float, n_steps: int | None,
-                max_memory: int, n_jobs: int) -> bool: ...
-def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form,
-          solver: Solver, state: list[Floats], scale: Floats | None, unit: float, t0: int,
-          bit_generator: np.random.BitGenerator | None, max_iter: int, tol: float,
-          n_iter_no_change: int, run: Training, losses: NDArray[np.float64], seconds: float,
-          max_memory: int = ..., n_jobs: int = ...) -> None: ...
+    def run(self, theta: Floats, most: int, seconds: float) -> None: ...

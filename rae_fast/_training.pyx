@@ -1,6 +1,6 @@
-"""The training loop: shuffling, schedules, solvers, the stopping rule; update after update without Python.
+"""Updates of a model by the gradients of an objective, and passes of them over its batch, without Python in between.
 
-NumPy twin: reference.train. What a solver keeps: solvers.py.
+NumPy twins: reference.update and reference.train. The solvers' formulas: solvers.py; their loops: csrc/solvers_body.h.
 """
 
 import numpy as np
@@ -9,12 +9,15 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport INFINITY, M_PI, cos, isfinite, sqrt
 from libc.stdint cimport uint64_t
+from libc.string cimport memset
 
 from rae_fast._blas cimport real
-from rae_fast._blocks cimport longest_and_rows
+from rae_fast._buckets cimport count
+from rae_fast._form cimport Layout, data_of, is_single, same_places
 from rae_fast._kernels cimport axpy, find_solver, first_beyond, rae_step, sum_squares, update_by
+from rae_fast._objective cimport Descent
 from rae_fast._pulse cimport Pulse, new_pulse, rae_flush_subnormals, rae_set_fp_state
-from rae_fast._sequence cimport Descent, Gradient, Plan, batch_gradient, check_data, check_theta, make_plan, theta_size
+from rae_fast._record cimport Record
 
 cdef extern from *:
     """
@@ -32,12 +35,278 @@ cdef extern from *:
         uint64_t (*next_uint64)(void *) noexcept nogil
 
 
+# ---- updates -------------------------------------------------------------------------------------
+
+cdef enum:
+    CONSTANT = 0
+    COSINE = 1
+    STEP = 2
+    INVERSE = 3
+
+_SCHEDULES = {"constant": CONSTANT, "cosine": COSINE, "step": STEP, "inverse": INVERSE}
+
+
+cdef double learning_rate_at(const Rule *rule, double done) noexcept nogil:
+    """The schedule; done is the fraction of the fit's updates already made."""
+    if rule.schedule == COSINE:
+        return rule.learning_rate * (1 + cos(M_PI * done)) / 2
+    if rule.schedule == STEP:
+        return rule.learning_rate * (1.0 if done < 0.5 else 0.1 if done < 0.75 else 0.01)
+    if rule.schedule == INVERSE:
+        return rule.learning_rate / (1 + 10 * done)
+    return rule.learning_rate
+
+
+cdef Rule rule_of(Form form, solver, bint scaled, double unit) except *:
+    """What of an update does not depend on the present values of anything."""
+    cdef Rule rule
+    cdef Py_ssize_t i
+    rule.solver = find_solver(solver.name)
+    numbers = solver.numbers
+    if len(numbers) > MOST_NUMBERS:
+        raise AssertionError(f"{solver.name} has more settings than a Rule has room for")
+    for i in range(len(numbers)):
+        rule.numbers[i] = numbers[i]
+    rule.schedule = _SCHEDULES[solver.schedule]
+    rule.learning_rate = solver.learning_rate
+    rule.clip_norm = INFINITY if solver.clip_norm is None else solver.clip_norm
+    rule.weight_decay = solver.weight_decay
+    rule.squares, rule.scaled, rule.unit = solver.kind.squares, scaled, unit
+    # Plain SGD needs no gradient to look at: theta can take the sums at once.
+    rule.plain = (solver.name == "sgd" and rule.clip_norm == INFINITY and rule.weight_decay == 0 and not scaled
+                  and not form.tied and not form.reconstruct_h0)
+    return rule
+
+
+cdef void set_limits(Rule *rule, bint single, Py_ssize_t size, double widest) noexcept nogil:
+    """Within these neither rate * gradient overflows nor, where it is squared, its sum of squares.
+
+    widest: the largest number of the solver's units. In these it squares the gradient, which must leave room for the
+    step's way back.
+    """
+    cdef double most = (FLT_MAX if single else DBL_MAX) / 2
+    rule.limit = most
+    rule.limit_scaled = (sqrt(most / size) if rule.squares else most) / max(rule.learning_rate, 1.0) / max(widest, 1.0)
+    if rule.clip_norm < INFINITY or (rule.squares and not rule.scaled):
+        rule.limit = sqrt(most / size)
+    if not rule.scaled:
+        rule.limit /= max(rule.learning_rate, 1.0)
+
+
+cdef double largest(Py_ssize_t n, const real *x) noexcept nogil:
+    cdef double found = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        found = max(found, <double>x[i])
+    return found
+
+
+cdef void in_units(const Layout *layout, const Layout *scales, const real *scale, double unit,
+                   real *grad) noexcept nogil:
+    """grad *= scale / unit, block by block; a block's scale is one number, or one a row."""
+    cdef Py_ssize_t b, r, i, rows, each
+    cdef const real *s
+    cdef real factor
+    cdef real *g
+    for b in range(N_BLOCKS):
+        if layout.at[b].absent:
+            continue
+        s, rows = scale + scales.at[b].start, scales.at[b].rows
+        each = layout.at[b].rows * layout.at[b].columns // rows
+        for r in range(rows):
+            g = grad + layout.at[b].start + r * each
+            factor = <real>(s[r] / unit)
+            for i in range(each):
+                g[i] *= factor
+
+
+cdef void add_in_units(const Layout *layout, const Layout *scales, const real *scale, const real *step,
+                       real *theta) noexcept nogil:
+    """theta += scale step, likewise."""
+    cdef Py_ssize_t b, r, i, rows, each, start
+    cdef const real *s
+    for b in range(N_BLOCKS):
+        if layout.at[b].absent:
+            continue
+        s, rows = scale + scales.at[b].start, scales.at[b].rows
+        each = layout.at[b].rows * layout.at[b].columns // rows
+        for r in range(rows):
+            start = layout.at[b].start + r * each
+            for i in range(start, start + each):
+                theta[i] += s[r] * step[i]
+
+
+cdef bint within(Updates updates, double limit, const real *grad) noexcept nogil:
+    """Whether no element of the gradient is beyond the limit."""
+    cdef const Stretch *stretch
+    cdef Py_ssize_t i
+    for i in range(updates.n_stretches):
+        stretch = &updates.stretches[i]
+        if first_beyond(stretch.n, limit, grad + stretch.grad) < <size_t>stretch.n:
+            return False
+    return True
+
+
+cdef bint apply(Updates updates, double rate, Py_ssize_t t, real *grad, real *step, real *theta) noexcept nogil:
+    """Update number t (from 1) by that gradient, which is overwritten; whether it was made, for nothing may overflow.
+
+    step: scratch. Where the solver has units of its own, it works on theta / scale and on the loss over its unit.
+    """
+    cdef const Rule *rule = &updates.rule
+    cdef const Stretch *stretch
+    cdef const real *scale = NULL
+    cdef real *moving = theta
+    cdef real *first = NULL
+    cdef real *second = NULL
+    cdef rae_step how
+    cdef double norm = 0
+    cdef Py_ssize_t i, j
+    how.rate, how.t, how.numbers = rate, t, <const double *>rule.numbers
+    if not within(updates, rule.limit, grad):
+        return False
+    if rule.clip_norm < INFINITY:
+        for i in range(updates.n_stretches):
+            stretch = &updates.stretches[i]
+            norm += sum_squares(stretch.n, grad + stretch.grad)
+        norm = sqrt(norm)
+        if norm > rule.clip_norm:
+            for i in range(updates.n_stretches):
+                stretch = &updates.stretches[i]
+                for j in range(stretch.grad, stretch.grad + stretch.n):
+                    grad[j] = <real>(grad[j] * (rule.clip_norm / norm))
+    if rule.weight_decay != 0:
+        for i in range(updates.n_stretches):
+            stretch = &updates.stretches[i]
+            axpy(stretch.n, rule.weight_decay, theta + stretch.theta, grad + stretch.grad)
+    if rule.scaled:
+        scale, moving = <const real *>updates.scale.data, step
+        in_units(&updates.form.layout, &updates.scale.layout, scale, rule.unit, grad)
+        if not within(updates, rule.limit_scaled, grad):
+            return False
+        memset(step, 0, updates.form.layout.size * sizeof(real))
+    for i in range(updates.n_stretches):
+        stretch = &updates.stretches[i]
+        if updates.first is not None:
+            first = <real *>updates.first.data + stretch.state
+        if updates.second is not None:
+            second = <real *>updates.second.data + stretch.state
+        update_by(rule.solver, &how, stretch.n, grad + stretch.grad, first, second, moving + stretch.theta)
+    if rule.scaled:
+        add_in_units(&updates.form.layout, &updates.scale.layout, scale, step, theta)
+    return True
+
+
+cdef class Updates:
+    """How a model is updated: a solver with its state, and the units in which it works.
+
+    Parameters
+    ----------
+    form : Form
+    solver : solvers.Solver, one that goes update by update
+    state : list of Blocks, in the order of solver.kind.state; written by updates
+    scale : Blocks of one number a block (or a row), the units of theta, or None
+    unit : float, that of the loss
+    single : whether all is float32
+    """
+
+    def __cinit__(self, Form form not None, solver, list state not None, Blocks scale, double unit, bint single):
+        cdef Py_ssize_t i, n
+        cdef Stretch *stretch = NULL
+        cdef Blocks blocks
+        self.form, self.solver, self.scale, self.single = form, solver, scale, single
+        if len(state) != len(solver.kind.state):
+            raise ValueError(f"solver {solver.name!r} keeps {len(solver.kind.state)} arrays")
+        for i in range(len(state)):
+            blocks = state[i]
+            if blocks.single != single:
+                raise ValueError("theta_ and the solver's state must be of one element type, but one is float32 and "
+                                 "the other float64; write into theta_ with model.theta_[:] = values")
+            if not same_places(&blocks.layout, &form.layout):
+                raise ValueError("the solver's state does not fit the model")
+            if not blocks.memory.flags.writeable:
+                raise ValueError("the solver's state is read-only, as of a model that was mapped from a file; "
+                                 "copy.deepcopy(model) can learn")
+        if scale is not None and (not same_places(&scale.form.layout, &form.layout) or scale.by_row is None
+                                  or scale.single != single):
+            raise ValueError("the solver's units do not fit the model")
+        self.first = state[0] if len(state) > 0 else None
+        self.second = state[1] if len(state) > 1 else None
+        self.rule = rule_of(form, solver, scale is not None, unit)
+        # As many blocks at a time as lie one after the other everywhere. A gradient is laid out as theta is.
+        for i in range(N_BLOCKS):
+            if form.layout.at[i].absent:
+                continue
+            n = form.layout.at[i].rows * form.layout.at[i].columns
+            if stretch == NULL or form.layout.at[i].start != stretch.theta + stretch.n:
+                stretch = &self.stretches[self.n_stretches]
+                stretch.theta = stretch.grad = stretch.state = form.layout.at[i].start
+                stretch.n = 0
+                self.n_stretches += 1
+            stretch.n += n
+
+    cdef int refresh(self) except -1:
+        """Look again at what users may have written into."""
+        cdef double widest = 0
+        if self.scale is not None:
+            widest = (largest(self.scale.layout.size, <const float *>self.scale.data) if self.single
+                      else largest(self.scale.layout.size, <const double *>self.scale.data))
+        set_limits(&self.rule, self.single, self.form.layout.size, widest)
+        return 0
+
+    cdef bint make(self, Objective objective, void *theta, Py_ssize_t *chosen, Py_ssize_t n, double rate, Py_ssize_t t,
+                   double *loss) except -1 nogil:
+        """Update number t (from 1) by the items chosen[0:n] of the objective's batch; whether it was made."""
+        cdef Descent descent
+        descent.limit, descent.rate, descent.made = self.rule.limit, rate, False
+        objective.gradient(theta, chosen, n, objective.grad, &descent if self.rule.plain else NULL, loss)
+        if descent.made:
+            return True
+        if not isfinite(loss[0]):
+            return False
+        if self.single:
+            return apply(self, rate, t, <float *>objective.grad, <float *>objective.step, <float *>theta)
+        return apply(self, rate, t, <double *>objective.grad, <double *>objective.step, <double *>theta)
+
+    def once(self, theta not None, Objective objective not None, Record record not None):
+        """One update by all of the objective's batch, and its entry into the record; whether it was made.
+
+        Ctrl-C comes before both or after.
+        """
+        cdef Py_ssize_t n = objective.batch.n_sequences
+        cdef void *parameters = data_of(theta)
+        cdef double loss = 0
+        cdef bint made
+        check_fit(self, theta, objective)
+        self.refresh()
+        count(n, objective.order)
+        objective.pulse()[0] = new_pulse(0)
+        cdef uint64_t fp_state = rae_flush_subnormals()
+        try:
+            with nogil:
+                made = self.make(objective, parameters, objective.order, n, self.rule.learning_rate,
+                                 record.n_updates + 1, &loss)
+        finally:
+            rae_set_fp_state(fp_state)
+        if made:
+            record.enter_update(loss, objective.batch.common_length)
+        return made
+
+
+cdef int check_fit(Updates updates, theta, Objective objective) except -1:
+    if is_single(theta, updates.form, True) != updates.single or objective.single != updates.single:
+        raise ValueError("theta and the batch must be of the element type of the solver's state")
+    if not same_places(&objective.layout, &updates.form.layout):
+        raise ValueError("the objective is of another form")
+    return 0
+
+
+# ---- passes --------------------------------------------------------------------------------------
+
 cdef void shuffle(Py_ssize_t n, Py_ssize_t *order, rae_bitgen *bits) noexcept nogil:
     """A uniformly random order of 0..n-1 (Fisher-Yates; bounded draws by masking and rejection)."""
     cdef Py_ssize_t i, j
     cdef uint64_t mask
-    for i in range(n):
-        order[i] = i
+    count(n, order)
     for i in range(n - 1, 0, -1):
         mask = <uint64_t>i
         mask |= mask >> 1
@@ -52,286 +321,131 @@ cdef void shuffle(Py_ssize_t n, Py_ssize_t *order, rae_bitgen *bits) noexcept no
         order[i], order[j] = order[j], order[i]
 
 
-cdef enum:
-    CONSTANT = 0
-    COSINE = 1
-    STEP = 2
-    INVERSE = 3
+cdef class Passes:
+    """Where a fit by updates stands: the order of the pass, what is left of it, the stopping rule.
 
-_SCHEDULES = {"constant": CONSTANT, "cosine": COSINE, "step": STEP, "inverse": INVERSE}
+    status is 'running', 'finished' (max_iter passes), 'converged' (the stopping rule) or 'non-finite' (the update after
+    the record's n_updates was not made).
 
-
-cdef double learning_rate_at(const Rule *s, double done) noexcept nogil:
-    """The schedule; done is the fraction of the run's updates already made."""
-    if s.schedule == COSINE:
-        return s.learning_rate * (1 + cos(M_PI * done)) / 2
-    if s.schedule == STEP:
-        return s.learning_rate * (1.0 if done < 0.5 else 0.1 if done < 0.75 else 0.01)
-    if s.schedule == INVERSE:
-        return s.learning_rate / (1 + 10 * done)
-    return s.learning_rate
-
-
-cdef void update(const Rule *rule, double rate, Py_ssize_t t, Py_ssize_t n, real *grad, real *first, real *second,
-                 const real *scale, real *scratch, real *theta) noexcept nogil:
-    """Update number t (from 1) of theta and of the state arrays; grad is overwritten if need be.
-
-    scale (n) or NULL: the solver works on theta / scale, and on the loss over its unit; scratch (n) then holds its
-    step.
+    Parameters
+    ----------
+    objective, updates, record : what is minimised, how, and where it is entered
+    batch_size : sequences an update; the objective must have room for as many
+    max_iter : passes of the whole fit, which the schedule of the rate needs
+    tol, patience : stop after so many passes in a row that improve on the best by less than this fraction; tol 0 never
+    bit_generator : shuffles the sequences before each pass; None keeps their order
     """
-    cdef double norm
-    cdef Py_ssize_t i
-    cdef real *moving = theta
-    cdef rae_step step
-    step.rate, step.t, step.settings = rate, t, &rule.settings[0]
-    if rule.clip_norm < INFINITY:
-        norm = sqrt(sum_squares(n, grad))
-        if norm > rule.clip_norm:
-            for i in range(n):
-                grad[i] = <real>(grad[i] * (rule.clip_norm / norm))
-    if rule.weight_decay != 0:
-        axpy(n, rule.weight_decay, theta, grad)
-    if scale != NULL:
-        moving = scratch
-        for i in range(n):
-            grad[i] *= <real>(scale[i] / rule.unit)
-            moving[i] = 0
-    update_by(rule.solver, &step, n, grad, first, second, moving)
-    if scale != NULL:
-        for i in range(n):
-            theta[i] += scale[i] * moving[i]
 
-
-cdef Rule rule_of(const Plan *plan, solver, bint single, double widest, double unit) except *:
-    """How a model is updated. widest: the largest element of the scale; 0 without one."""
-    cdef Rule rule
-    cdef Py_ssize_t size = theta_size(plan), i
-    rule.solver = find_solver(solver.name)
-    settings = solver.numbers
-    for i in range(len(settings)):
-        rule.settings[i] = settings[i]
-    rule.schedule = _SCHEDULES[solver.schedule]
-    rule.learning_rate = solver.learning_rate
-    rule.clip_norm = INFINITY if solver.clip_norm is None else solver.clip_norm
-    rule.weight_decay = solver.weight_decay
-    rule.unit = unit
-    # Within this limit neither rate * gradient overflows nor, where it is squared, its sum of squares. With a
-    # scale the solver squares the gradient in its own units, which must leave room for the step's way back.
-    cdef double most = (FLT_MAX if single else DBL_MAX) / 2
-    cdef bint squares = solver.kind.squares, scaled = widest > 0
-    rule.limit = most
-    rule.limit_scaled = (sqrt(most / size) if squares else most) / max(rule.learning_rate, 1.0) / max(widest, 1.0)
-    if rule.clip_norm < INFINITY or (squares and not scaled):
-        rule.limit = sqrt(most / size)
-    if not scaled:
-        rule.limit /= max(rule.learning_rate, 1.0)
-    # Plain SGD needs no gradient to look at: theta can take the sums at once.
-    rule.plain = (solver.name == "sgd" and rule.clip_norm == INFINITY and rule.weight_decay == 0 and not scaled
-                  and not plan.tied and not plan.reconstruct_h0)
-    return rule
-
-
-cdef bint make_update(Gradient work, const Rule *rule, double rate, Py_ssize_t t, const real *data,
-                      const Py_ssize_t *offsets, Py_ssize_t n, Py_ssize_t *order, const real *weights, real *first,
-                      real *second, const real *scale, real *theta, double *loss) except -1 nogil:
-    """Update number t (from 1) by the sequences order[0:n]; whether it was made, for nothing may overflow."""
-    cdef Py_ssize_t size = work.size, i
-    cdef real *grad = <real *>work.grad
-    cdef real *step = <real *>work.step
-    cdef Descent descent
-    descent.limit, descent.rate, descent.made = rule.limit, rate, False
-    batch_gradient(work, theta, data, offsets, n, order, weights, grad,
-                   &descent if rule.plain and work.plan.own else NULL, loss)
-    if descent.made:
-        return True
-    if not isfinite(loss[0]) or first_beyond(size, rule.limit, grad) < <size_t>size:
-        return False
-    if scale != NULL:
-        for i in range(size):
-            step[i] = <real>(grad[i] * (scale[i] / rule.unit))
-        if first_beyond(size, <real>rule.limit_scaled, step) < <size_t>size:
-            return False
-    update(rule, rate, t, size, grad, first, second, scale, step, theta)
-    return True
-
-
-cdef class Training:
-    """Where a run of train() stands: counters, the order of the pass, the stopping rule.
-
-    status is 'running', 'finished' (max_iter passes), 'converged' (the stopping rule) or
-    'non-finite' (the update after n_updates was not made).
-    """
-    cdef readonly Py_ssize_t n_updates, n_iter, batch_size
     cdef readonly str status
+    cdef readonly Py_ssize_t batch_size
+    cdef Objective objective
+    cdef Updates updates
+    cdef Record record
+    cdef object bit_generator          # whose memory `bits` is
+    cdef rae_bitgen *bits
+    cdef Py_ssize_t max_iter, patience
+    cdef double tol
     cdef bint in_pass                  # the order of this pass is drawn
     cdef Py_ssize_t position           # sequences of this pass already used
     cdef Py_ssize_t[::1] order         # of the sequences in this pass
     cdef double pass_loss              # sum over the updates of this pass
     cdef double best                   # loss of the best pass
     cdef Py_ssize_t stalled            # passes in a row without enough improvement
-    cdef Py_ssize_t longest, batch_rows
-    cdef Gradient work                 # of the last call, whose memory and threads the next one uses again
 
-    def __init__(self, const Py_ssize_t[::1] offsets not None, Py_ssize_t batch_size):
-        if not 1 <= batch_size < offsets.shape[0]:
+    def __cinit__(self, Objective objective not None, Updates updates not None, Record record not None,
+                  Py_ssize_t batch_size, Py_ssize_t max_iter, double tol=0.0, Py_ssize_t patience=1,
+                  bit_generator=None):
+        cdef Py_ssize_t N = objective.batch.n_sequences
+        if not 1 <= batch_size <= N or batch_size > objective.most:
             raise ValueError("batch_size must lie between 1 and the number of sequences")
-        self.status = "running"
-        self.best = float("inf")
-        self.order = np.arange(offsets.shape[0] - 1)
-        self.batch_size = batch_size
-        self.longest, self.batch_rows = longest_and_rows(offsets.shape[0] - 1, &offsets[0], batch_size)
+        self.objective, self.updates, self.record = objective, updates, record
+        self.batch_size, self.max_iter, self.tol, self.patience = batch_size, max_iter, tol, patience
+        self.status, self.best, self.order = "running", float("inf"), np.arange(N)
+        self.bit_generator = bit_generator
+        if bit_generator is not None:
+            self.bits = <rae_bitgen *>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
 
     def state(self):
-        """All that `restore` needs to go on from here: counters, and a copy of the order of the pass."""
-        return {"n_updates": self.n_updates, "n_iter": self.n_iter, "in_pass": bool(self.in_pass),
-                "position": self.position, "pass_loss": self.pass_loss, "best": self.best,
-                "stalled_passes": self.stalled, "order": np.array(self.order)}
+        """All that `restore` needs to go on from here, besides the record: counters, and a copy of the order."""
+        return {"in_pass": bool(self.in_pass), "position": self.position, "pass_loss": self.pass_loss,
+                "best": self.best, "stalled_passes": self.stalled, "order": np.array(self.order)}
 
     def restore(self, dict state not None):
-        """Go on from a state() of a run over the same data; ValueError if it cannot be one."""
+        """Go on from a state() of a fit on the same data, whose record is there; ValueError if it cannot be one."""
         N = self.order.shape[0]
         order = np.ascontiguousarray(state["order"], dtype=np.intp)
-        position, n_iter, n_updates = int(state["position"]), int(state["n_iter"]), int(state["n_updates"])
+        position, stalled, in_pass = int(state["position"]), int(state["stalled_passes"]), bool(state["in_pass"])
+        per_pass = -(-N // self.batch_size)
         if order.shape != (N,) or not np.array_equal(np.sort(order), np.arange(N)):
             raise ValueError("the order of the pass is not one of these sequences")
-        if min(n_iter, n_updates, int(state["stalled_passes"])) < 0 or not 0 <= position < N or position % self.batch_size:
-            raise ValueError("the counters of the run cannot be right")
-        self.order, self.position, self.n_iter, self.n_updates = order, position, n_iter, n_updates
-        self.in_pass, self.stalled = bool(state["in_pass"]), int(state["stalled_passes"])
+        if (stalled < 0 or not 0 <= position < N or position % self.batch_size or (position and not in_pass)
+                or self.record.n_iter > self.max_iter
+                or self.record.n_updates != self.record.n_iter * per_pass + position // self.batch_size):
+            raise ValueError("the counters of the fit do not agree with each other")
+        self.order, self.position, self.in_pass, self.stalled = order, position, in_pass, stalled
         self.pass_loss, self.best = float(state["pass_loss"]), float(state["best"])
 
+    def run(self, theta not None, Py_ssize_t most, double seconds):
+        """Make updates of theta for about `seconds`, or to the end of the most-th pass from here, or of the fit.
 
-cdef inline bint pass_converged(Training run, double loss, double tol, Py_ssize_t patience) noexcept nogil:
-    """Whether this pass is the patience-th in a row that improves on the best by less than tol."""
-    if run.n_iter > 1 and not run.best - loss >= tol * run.best:
-        run.stalled += 1
-    else:
-        run.stalled = 0
-    if loss < run.best:
-        run.best = loss
-    return tol > 0 and run.stalled >= patience
+        A pass's loss is the mean over its updates of the batch's loss before the update. Call again until status is no
+        longer 'running'.
+        """
+        cdef Objective objective = self.objective
+        cdef Py_ssize_t N = self.order.shape[0], n, per_pass = (N + self.batch_size - 1) // self.batch_size
+        cdef Py_ssize_t n_iter = self.record.n_iter, n_updates = self.record.n_updates, ended = 0
+        cdef double total = <double>self.max_iter * per_pass, loss = 0, rate
+        cdef void *parameters = data_of(theta)
+        cdef double[::1] losses = np.empty(max(<Py_ssize_t>1, min(most, self.max_iter - n_iter)))
+        cdef bint updated = False
+        cdef int status = 0
+        check_fit(self.updates, theta, objective)
+        self.updates.refresh()
+        objective.refresh()
+        cdef Pulse *pulse = objective.pulse()
+        pulse[0] = new_pulse(seconds)
+        cdef uint64_t fp_state = rae_flush_subnormals()
+        try:
+            with nogil:
+                while status == 0:
+                    if n_iter + ended >= self.max_iter:
+                        status = 1
+                        break
+                    if ended == losses.shape[0] or (updated and pulse.time >= pulse.deadline):
+                        break
+                    if not self.in_pass:  # drawn once, even if Ctrl-C comes before the pass's first update
+                        if self.bits != NULL and N > 1:
+                            shuffle(N, &self.order[0], self.bits)
+                        self.pass_loss = 0
+                        self.in_pass = True
+                    n = min(self.batch_size, N - self.position)
+                    rate = learning_rate_at(&self.updates.rule, n_updates / total)
+                    if not self.updates.make(objective, parameters, &self.order[self.position], n, rate, n_updates + 1,
+                                             &loss):
+                        status = 3
+                        break
+                    updated = True
+                    n_updates += 1
+                    self.pass_loss += loss
+                    self.position += n
+                    if self.position == N:
+                        self.position = 0
+                        self.in_pass = False
+                        losses[ended] = self.pass_loss / per_pass
+                        ended += 1
+                        if self.has_converged(n_iter + ended, losses[ended - 1]):
+                            status = 2
+        finally:
+            rae_set_fp_state(fp_state)
+            self.record.enter_passes(&losses[0], ended, n_updates)
+        self.status = ("running", "finished", "converged", "non-finite")[status]
 
-
-def train(real[::1] theta not None, const real[:, ::1] data not None,
-          const Py_ssize_t[::1] offsets not None, const real[::1] weights, form,
-          solver, list state not None, const real[::1] scale, double unit, Py_ssize_t t0, bit_generator,
-          Py_ssize_t max_iter, double tol, Py_ssize_t n_iter_no_change, Training run not None, double[::1] losses not None,
-          double seconds, max_memory=2**30, Py_ssize_t n_jobs=1):
-    """Make updates of theta and of the solver's state arrays for about `seconds`; write the loss of each pass.
-
-    A pass's loss is the mean over its updates of the batch's loss before the update. The size of `losses`
-    bounds the number of passes that end in a call; run.n_iter counts them. scale and unit:
-    what the solver measures theta and the loss in (parameters.relative_scales), None for 1. bit_generator shuffles the sequences before each pass; None keeps their order. Call again with the same `run`
-    until run.status is no longer 'running'. t0: updates that the state had seen before this run. max_memory, n_jobs:
-    _sequence.loss_and_grad.
-    """
-    cdef Py_ssize_t N = offsets.shape[0] - 1, n, n_losses = 0, batch_size = run.batch_size
-    cdef Plan plan = make_plan(form, sizeof(real), True, max_memory)
-    check_theta(&plan, theta.shape[0])
-    check_data(&plan, data.shape[0], data.shape[1], offsets)
-    if weights is not None and weights.shape[0] != N:
-        raise ValueError("one weight per sequence is needed")
-    if run.order.shape[0] != N or losses.shape[0] == 0:
-        raise ValueError("run or losses do not fit the data")
-    cdef Gradient work = run.work
-    if work is None or not work.fits(form, sizeof(real), run.longest, run.batch_rows, batch_size, max_memory, n_jobs):
-        work = Gradient()
-        work.prepare(form, sizeof(real), run.longest, run.batch_rows, batch_size, max_memory, n_jobs)
-        run.work = work
-    cdef Pulse *pulse = work.pulse()
-    pulse[0] = new_pulse(seconds)
-    cdef Py_ssize_t size = theta_size(&plan)
-    cdef const real *w = &weights[0] if weights is not None else NULL
-    cdef rae_bitgen *bits = NULL
-    if bit_generator is not None:
-        bits = <rae_bitgen *>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
-    cdef real[::1] first, second
-    cdef real *first_ = NULL
-    cdef real *second_ = NULL
-    if len(state) != len(solver.kind.state) or any(len(array) != size for array in state):
-        raise ValueError(f"solver {solver.name!r} keeps {len(solver.kind.state)} arrays of {size} elements")
-    if len(state) > 0:
-        first = state[0]
-        first_ = &first[0]
-    if len(state) > 1:
-        second = state[1]
-        second_ = &second[0]
-    cdef const real *scale_ = NULL
-    cdef double widest = 0
-    if scale is not None:
-        check_theta(&plan, scale.shape[0])
-        scale_ = &scale[0]
-        widest = np.max(scale)
-    cdef Rule rule = rule_of(&plan, solver, sizeof(real) == sizeof(float), widest, unit)
-    cdef double total = <double>max_iter * ((N + batch_size - 1) // batch_size)
-    cdef double loss = 0, rate
-    cdef int status = 0
-    cdef bint updated = False
-    cdef uint64_t fp_state = rae_flush_subnormals()
-    try:
-        with nogil:
-            while status == 0:
-                if run.position == 0 and run.n_iter >= max_iter:
-                    status = 1
-                    break
-                # At least one update a call, so that calls always get on.
-                if n_losses == losses.shape[0] or (updated and pulse.time >= pulse.deadline):
-                    break
-                if not run.in_pass:  # drawn once, even if Ctrl-C comes before the pass's first update
-                    if bits != NULL and N > 1:
-                        shuffle(N, &run.order[0], bits)
-                    run.pass_loss = 0
-                    run.in_pass = True
-                n = min(batch_size, N - run.position)
-                rate = learning_rate_at(&rule, run.n_updates / total)
-                if not make_update(work, &rule, rate, t0 + run.n_updates + 1, &data[0, 0], &offsets[0], n,
-                                   &run.order[run.position], w, first_, second_, scale_, &theta[0], &loss):
-                    status = 3
-                    break
-                updated = True
-                run.n_updates += 1
-                run.pass_loss += loss
-                run.position += n
-                if run.position == N:
-                    run.position = 0
-                    run.in_pass = False
-                    run.n_iter += 1
-                    losses[n_losses] = run.pass_loss / ((N + batch_size - 1) // batch_size)
-                    n_losses += 1
-                    if pass_converged(run, losses[n_losses - 1], tol, n_iter_no_change):
-                        status = 2
-    finally:
-        rae_set_fp_state(fp_state)
-    run.status = ("running", "finished", "converged", "non-finite")[status]
-
-
-cdef int enter(dict model, double loss, n_steps) except -1:
-    """Enter an update into the record of a model, given by its attributes. It is compiled, so no signal handler runs
-    between an update and this: both have happened, or neither."""
-    (<list>model["loss_curve_"]).append(loss)
-    model["n_updates_"] += 1
-    model["n_iter_"] += 1
-    if model["n_steps_"] != n_steps:
-        model["n_steps_"] = None
-    return 0
-
-
-def update_once(dict model not None, theta, data, const Py_ssize_t[::1] offsets not None, weights, form, solver, state,
-                scale, double unit, n_steps, max_memory, Py_ssize_t n_jobs):
-    """One update by all sequences, and its entry into the record; whether it was made.
-
-    n_steps: the sequences' common length, or None.
-    """
-    cdef Training run = Training(offsets, offsets.shape[0] - 1)
-    for name in ("loss_curve_", "n_iter_", "n_updates_", "n_steps_"):
-        if name not in model:
-            raise AttributeError(f"this RAE has lost its {name}")
-    losses = np.empty(1)
-    try:
-        while run.status == "running":
-            train(theta, data, offsets, weights, form, solver, state, scale, unit, model["n_updates_"], None, 1, 0.0, 1,
-                  run, losses, 1.0, max_memory, n_jobs)
-    finally:
-        if run.n_updates:
-            enter(model, losses[0], n_steps)
-    return run.n_updates == 1
+    cdef bint has_converged(self, Py_ssize_t n_iter, double loss) noexcept nogil:
+        """Whether this pass is the patience-th in a row that improves on the best by less than tol."""
+        if n_iter > 1 and not self.best - loss >= self.tol * self.best:
+            self.stalled += 1
+        else:
+            self.stalled = 0
+        if loss < self.best:
+            self.best = loss
+        return self.tol > 0 and self.stalled >= self.patience

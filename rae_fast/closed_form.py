@@ -23,10 +23,12 @@ import scipy.fft
 import scipy.linalg
 import scipy.sparse.linalg
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
-from rae_fast import _codes, parameters
-from rae_fast.parameters import Form
-from rae_fast.sequences import Batch
+from rae_fast import _codes
+from rae_fast._batch import Batch
+from rae_fast._form import Form
+from rae_fast.inputs import sample
 
 Floats = NDArray[Any]
 
@@ -51,9 +53,8 @@ _PADDING = 1e-3
 # linear model explains, unless that leaves less than a hundredth (docs/quality.md, "Defaults").
 _SCALES = 2.0 ** -np.arange(15)
 _CLOSE, _CLOSE_TO_ZERO, _MOST_LOST, _LEFT_TO_GAIN = 1.05, 1e-4, 0.1, 0.01
-# Sharpness of softmax outputs that are tried, and how many steps and sequences judge these choices.
+# Sharpness of softmax outputs that are tried.
 _SHARPNESS = 2.0 ** np.arange(7)
-_JUDGED_STEPS, _JUDGED_SEQUENCES = 20_000, 256
 
 
 def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.Generator, *,
@@ -71,7 +72,7 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     """
     I, H = form.n_inputs, form.n_hidden
     w = np.ones(batch.n_sequences) if weights is None else weights.astype(np.float64)
-    lengths = np.diff(batch.offsets)
+    lengths = batch.lengths()
     with np.errstate(over="ignore", invalid="ignore"):
         mu = np.average(batch.data, axis=0, weights=np.repeat(w, lengths)).astype(np.float64)
         squares = np.einsum("ij,ij->", batch.data, batch.data, dtype=np.float64) * max(1.0, float(w.max()))
@@ -83,8 +84,8 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     rank = int((values > _RANK_TOLERANCE * values.max(initial=0)).sum())
     U = U[:, :rank]
 
-    theta = np.zeros(parameters.size(form))
-    p = parameters.views(theta, form)
+    theta = np.zeros(form.size)
+    p = form.views(theta)
     p["W_xh"][:, :rank] = U[:I]
     p["W_hh"][:rank, :rank] = U[:-I].T @ U[I:]
     _pad(p, form, rank, rng)
@@ -96,7 +97,7 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     # The size of a code before tanh: the root mean square over its elements.
     size = np.sqrt(values[:rank].sum() / (max(float(w @ lengths), np.finfo(float).tiny) * H)) or 1.0
     to_be_bent = to_be_trained and form.decoder == "tanh"
-    start = parameters.empty(form, batch.data.dtype)
+    start = form.empty(batch.dtype)
     start[:] = _scaled(theta, form, batch, size, to_be_bent)
     return start
 
@@ -253,36 +254,9 @@ class _GramOperator(scipy.sparse.linalg.LinearOperator):  # type: ignore[misc]
 # ---- scales -------------------------------------------------------------------------------------------
 
 
-def sample(batch: Batch) -> Batch:
-    """Sequences evenly spread over the batch, few enough to be judged quickly; at least one."""
-    mean_length = len(batch.data) / batch.n_sequences
-    n = int(min(batch.n_sequences, _JUDGED_SEQUENCES, max(1, _JUDGED_STEPS // mean_length)))
-    chosen = batch.select(np.linspace(0, batch.n_sequences - 1, n).astype(np.intp))
-    return Batch(chosen.data.astype(np.float64), chosen.offsets, True)
-
-
-def units(theta: Floats, form: Form, batch: Batch) -> tuple[Floats, float]:
-    """What a solver with relative rates measures theta and the loss in: parameters.relative_scales, and the
-    loss of always giving back the mean (for softmax outputs one nat a step), both from a sample of the batch.
-    """
-    judged = sample(batch)
-    n_steps = len(judged.data) / judged.n_sequences
-    codes = np.empty((judged.n_sequences, form.n_hidden))
-    _codes.hidden_states(theta.astype(np.float64), judged.data, judged.offsets, form, codes, True)
-    deviation = float(np.sqrt(np.mean(np.square(judged.data - judged.data.mean(axis=0)))))
-    unit = n_steps
-    offset = np.ones(form.n_inputs)
-    if form.output == "linear" and np.isfinite(deviation) and deviation > 0:
-        unit *= form.n_inputs * deviation**2
-        offset = np.maximum(1, np.sqrt(np.mean(np.square(judged.data), axis=0)) / deviation)
-    output = 1.0 if form.output == "softmax" else deviation
-    scales = parameters.relative_scales(theta, form, float(np.sqrt(np.mean(codes**2))), output, offset, n_steps)
-    return scales, unit if np.finfo(float).tiny < unit < np.finfo(float).max else 1.0
-
-
 def _with_scale(theta: Floats, form: Form, scale: float) -> Floats:
     scaled = theta.copy()
-    p = parameters.views(scaled, form)
+    p = form.views(scaled)
     p["W_xh"] *= scale
     p["b_h"] *= scale
     if not form.tied:
@@ -291,17 +265,14 @@ def _with_scale(theta: Floats, form: Form, scale: float) -> Floats:
 
 
 def _unrolled(theta: Floats, form: Form, sample: Batch) -> Floats:
-    codes = np.empty((sample.n_sequences, form.n_hidden))
-    rows = np.empty_like(sample.data)
-    _codes.hidden_states(theta, sample.data, sample.offsets, form, codes, True)
-    _codes.unroll(theta, codes, sample.offsets, form, True, rows)
-    return rows
+    codes = _codes.encode(theta, sample, form, True)
+    return _codes.unroll(theta, codes, sample.offsets, form, True)
 
 
 def _scaled(theta: Floats, form: Form, batch: Batch, size: float, to_be_bent: bool) -> Floats:
     """theta with the scale e, and the sharpness of softmax outputs, that suit a sample of the data."""
     judged = sample(batch)
-    mu = parameters.views(theta, form)["c_x"].copy()
+    mu = form.views(theta)["c_x"].copy()
 
     def error(scale: float) -> float:
         rows = _unrolled(_with_scale(theta, form, scale / size), form, judged)
@@ -327,12 +298,9 @@ def _sharpened(theta: Floats, form: Form, sample: Batch, mu: Floats) -> Floats:
     deviations = _unrolled(theta, form, sample) - mu
     losses = []
     for s in _SHARPNESS:
-        logits = log_mu + s * deviations
-        top = logits.max(axis=1, keepdims=True)
-        losses.append(float((np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-                             - (sample.data * logits).sum(axis=1)).sum()))
+        losses.append(-float((sample.data * log_softmax(log_mu + s * deviations, axis=1)).sum()))
     sharp = theta.copy()
-    p = parameters.views(sharp, form)
+    p = form.views(sharp)
     p["c_x"][:] = log_mu
     if not form.tied:
         p["V_hx"] *= _SHARPNESS[int(np.argmin(losses))]

@@ -1,65 +1,69 @@
-"""What a model file holds of an RAE, and the checks on the way back.
+"""What a model file holds, and the checks on the way back.
 
-Arrays: the eight parameters by name (of tied models without V), `solver.<name>` of the solver's state,
-`rate_scale`, `loss_curve`, `validation_scores`. Metadata: JSON of the hyper-parameters, of the sizes and
-of the counters. Nothing in a file is trusted: what comes back is checked as a user's arguments are.
+Arrays, all by the names and in the shapes of parameters (of tied models without V): the parameters themselves,
+`solver.<state>.<block>` of the solver's memory, `rate_scale.<block>`; and `loss_curve`, `validation_scores`. Metadata:
+JSON of the hyper-parameters, of the form and of the counters. Nothing in a file is trusted: what comes back is checked
+as a user's arguments are. persistence.py writes and reads the bytes.
 """
 
 from __future__ import annotations
 
 import json
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from rae_fast import _blas, hyperparameters, parameters
-from rae_fast.parameters import Form
+from rae_fast import _blas, hyperparameters
+from rae_fast._form import Blocks, Form
+from rae_fast._record import Record
+from rae_fast.learned import Learned, SolverState
 from rae_fast.persistence import Arrays, FilePath, bad, parse_json
+from rae_fast.relative_rates import BY_ROW
 from rae_fast.solvers import SOLVERS
 
-if TYPE_CHECKING:
-    from rae_fast.rae import RAE
+Model = TypeVar("Model")
 
-Model = TypeVar("Model", bound="RAE")
-
-# 2: V is stored transposed, which moves the elements of flat arrays such as the solver's state.
-_FORMAT, _VERSION = "rae_fast.RAE", "2"
-# Hyper-parameters of where and how a fit runs, not of what is learned: not in files, where a stranger could
-# have put them, and free to change when a fit is resumed.
-NOT_SAVED = ("callbacks", "report_every", "checkpoint", "checkpoint_seconds", "n_jobs", "max_memory", "verbose")
-# Of a Form, what is fixed when a model is fitted.
-_SIZES = ("n_inputs", "n_hidden", "decoder", "output", "tied")
-# Arrays that a checkpoint has besides the model's.
-FIT_ARRAYS = ("fit.order", "fit.losses", "fit.held_out", "fit.theta")
+# 3: V is stored transposed, and the solver's memory by the names of blocks.
+_VERSION = "3"
+# Arrays that a checkpoint has besides the model's: these, and theta's blocks with that prefix.
+FIT_ARRAYS, FIT_THETA = ("fit.order", "fit.losses", "fit.held_out"), "fit.theta."
 
 
-def named(model: RAE, theta: Any) -> Arrays:
-    """The parameters in theta by name; of tied ones without V, which is W transposed."""
-    return {name: view for name, view in parameters.views(theta, model._form).items()
-            if not (model._form.tied and name in ("V_hh", "V_hx"))}
+def named(prefix: str, form: Form, views: Arrays) -> Arrays:
+    """The views by name, without those that another block stands for."""
+    own = {block.name for block in form.blocks}
+    return {prefix + name: view for name, view in views.items() if name in own}
 
 
-def pack(model: RAE) -> tuple[Arrays, dict[str, str]]:
+def pack(kind: str, model: Any, learned: Learned) -> tuple[Arrays, dict[str, str]]:
     """Arrays and metadata of the file of a fitted model; ValueError for one that `unpack` would refuse."""
-    hyperparameters.check(model.get_params())
-    model._theta()
-    arrays = named(model, model.theta_)
-    arrays |= {f"solver.{name}": array for name, array in model.solver_state_.items()}
-    if model.rate_scale_ is not None:
-        arrays["rate_scale"] = model.rate_scale_
+    hyperparameters.check(model)
+    form, solver, record = learned.form, learned.solver, learned.record
+    arrays = named("", form, form.views(learned.theta))
+    for name, blocks in solver.state.items():
+        arrays |= named(f"solver.{name}.", form, blocks.views())
+    if solver.scale is not None:
+        arrays |= named("rate_scale.", form, solver.scale.views())
     for name, array in arrays.items():
-        check_array(array, name, array.shape, model.theta_.dtype)
-    arrays["loss_curve"] = np.array(model.loss_curve_, dtype=np.float64)
-    arrays["validation_scores"] = np.array(model.validation_scores_, dtype=np.float64)
-    params = {name: plain(value) for name, value in model.get_params().items() if name not in NOT_SAVED}
+        check_array(array, name, array.shape, learned.theta.dtype)
+    arrays["loss_curve"] = np.array(record.loss_curve, dtype=np.float64)
+    arrays["validation_scores"] = np.array(learned.validation_scores, dtype=np.float64)
+    params = saved_params(model)
     if not isinstance(params["random_state"], int) or params["random_state"] < 0:
         params["random_state"] = None
-    record = {"n_iter": model.n_iter_, "n_updates": model.n_updates_, "n_steps": model.n_steps_,
-              "solver": model._solver_name, "loss_unit": model._loss_unit}
-    return arrays, {"format": _FORMAT, "format_version": _VERSION, "params": json.dumps(params),
-                    "form": json.dumps({name: getattr(model._form, name) for name in _SIZES}),
-                    "record": json.dumps(record)}
+    counts = {"n_iter": record.n_iter, "n_updates": record.n_updates, "n_steps": record.n_steps,
+              "solver": solver.name, "loss_unit": solver.unit}
+    return arrays, {"format": f"rae_fast.{kind}", "format_version": _VERSION, "params": json.dumps(params),
+                    "form": json.dumps({name: getattr(form, name) for name in form.FIXED}),
+                    "record": json.dumps(counts)}
+
+
+def saved_params(model: Any) -> dict[str, Any]:
+    """The hyper-parameters that files keep, as JSON holds them."""
+    saved = hyperparameters.declarations(model)
+    return {name: plain(value) for name, value in model.get_params().items()
+            if name not in saved or saved[name].saved}
 
 
 def plain(value: Any) -> Any:
@@ -71,77 +75,88 @@ def plain(value: Any) -> Any:
     return float(value) if isinstance(value, Real) else value
 
 
-def unpack(cls: type[Model], path: FilePath, arrays: Arrays, metadata: dict[str, str]) -> Model:
-    """The model in a file that `read` has read; ValueError where it holds none."""
-    if metadata.get("format") != _FORMAT:
-        raise bad(path, f"it does not say that it is one ({_FORMAT})")
+def unpack(cls: type[Model], kind: str, form_class: type[Form], path: FilePath, arrays: Arrays,
+           metadata: dict[str, str]) -> tuple[Model, Learned]:
+    """The estimator, not fitted, and what it had learned, in a file that `read` has read; ValueError for none."""
+    if metadata.get("format") != f"rae_fast.{kind}":
+        raise bad(path, f"it does not say that it is one (rae_fast.{kind})")
     if metadata.get("format_version") != _VERSION:
         raise bad(path, f"it has format version {metadata.get('format_version')!r}; this rae_fast reads {_VERSION!r}")
     try:
-        params, form, record = (parse_json(path, metadata[name]) for name in ("params", "form", "record"))
+        params, sizes, record = (parse_json(path, metadata[name]) for name in ("params", "form", "record"))
         model = cls(**params)
-        if wrong := [name for name in NOT_SAVED if name in params]:
+        declared = hyperparameters.declarations(model)
+        if wrong := [name for name in params if name in declared and not declared[name].saved]:
             raise ValueError(f"it sets {wrong[0]!r}, which no model file may")
-        if not isinstance(model.random_state, int | None):
-            raise ValueError(f"random_state is {model.random_state!r}; files have None or an integer")
-        hyperparameters.check(model.get_params())
-        hyperparameters.generator(model.random_state)
-        _take(model, form, record, arrays)
+        settings = hyperparameters.check(model)
+        if not isinstance(settings.random_state, int | None):
+            raise ValueError(f"random_state is {settings.random_state!r}; files have None or an integer")
+        hyperparameters.generator(settings.random_state)
+        for name in form_class.FIXED:
+            if name in declared:
+                declared[name].check(name, sizes[name])
+        form = _form(form_class, sizes).learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
+        learned = _learned(cls.__name__, form, record, arrays)
     except (TypeError, KeyError, AttributeError, OverflowError) as error:
         raise bad(path, f"something is missing or of another kind ({type(error).__name__}: {error})") from None
     except ValueError as error:
         raise bad(path, str(error)) from None
-    return model
+    return model, learned
 
 
-def _take(model: RAE, form: dict[str, Any], record: dict[str, Any], arrays: Arrays) -> None:
-    """Make the model what the file says."""
-    I, H = form["n_inputs"], form["n_hidden"]
-    if set(form) != set(_SIZES) or type(I) is not int or type(H) is not int or min(I, H) < 1:
+def _form(form_class: type[Form], sizes: dict[str, Any]) -> Form:
+    I, H = sizes["n_inputs"], sizes["n_hidden"]
+    if set(sizes) != set(form_class.FIXED) or type(I) is not int or type(H) is not int or min(I, H) < 1:
         raise ValueError("its sizes are not counts")
     _blas.check_size(I + H, "n_hidden plus the number of features")
-    hyperparameters.check({**model.get_params(), **{name: form[name] for name in _SIZES if name != "n_inputs"}})
-    model._form = Form(**form)
+    return form_class(**sizes)
+
+
+def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> Learned:
+    """What the file says was learned; `owner` is the estimator's name."""
+    I, H = form.n_inputs, form.n_hidden
     dtype = arrays["W_hh"].dtype
     # Before anything of these sizes is made: the file must really hold as much.
     if dtype not in (np.float32, np.float64) or arrays["W_hh"].shape != (H, H) or arrays["W_xh"].shape != (I, H):
         raise ValueError("W_hh and W_xh do not have the shapes that its sizes say")
-    model.theta_ = parameters.empty(model._form, dtype)
-    parts = named(model, model.theta_)
-    for name, view in parts.items():
-        check_array(arrays[name], name, view.shape, dtype)
-        view[...] = arrays[name]
+    known = {"loss_curve", "validation_scores"}
 
-    model._solver_name = record["solver"]
-    flat = {f"solver.{name}": name for name in SOLVERS[model._solver_name].state}
-    for name in (*flat, *(name for name in ("rate_scale",) if name in arrays)):
-        check_array(arrays[name], name, model.theta_.shape, dtype)
-    model.solver_state_ = {name: arrays[key] for key, name in flat.items()}
-    model.rate_scale_ = arrays.get("rate_scale")
-    if model.rate_scale_ is not None and not (model.rate_scale_ > 0).all():
-        raise ValueError("rate_scale has values that are not positive")
+    def take(prefix: str, views: Arrays) -> None:
+        for name, view in named(prefix, form, views).items():
+            check_array(arrays[name], name, view.shape, dtype)
+            view[...] = arrays[name]
+            known.add(name)
+
+    theta = form.empty(dtype)
+    take("", form.views(theta))
+    state = {name: Blocks(form, dtype) for name in SOLVERS[record["solver"]].state}
+    for name, blocks in state.items():
+        take(f"solver.{name}.", blocks.views())
+    scale = None
+    if any(name.startswith("rate_scale.") for name in arrays):
+        scale = Blocks(form, dtype, BY_ROW)
+        take("rate_scale.", scale.views())
+        if not (scale.memory > 0).all():
+            raise ValueError("rate_scale has values that are not positive")
     unit = record["loss_unit"]
     if type(unit) is not float or not 0 < unit < np.inf:
         raise ValueError(f"loss_unit is {unit!r}, not a positive number")
-    model._loss_unit = unit
-
     for name in ("loss_curve", "validation_scores"):
         # Not all of these need be finite: a training that was about to overflow has such losses.
         if arrays[name].ndim != 1 or arrays[name].dtype != np.float64:
             raise ValueError(f"{name} is not a vector of float64 numbers")
-    model.loss_curve_, model.validation_scores_ = arrays["loss_curve"].tolist(), arrays["validation_scores"].tolist()
+    known.update(FIT_ARRAYS, named(FIT_THETA, form, form.views(theta)))
+    for name in arrays:
+        if name not in known:
+            raise ValueError(f"it has an array {name!r}, which no {owner} has")
     counts = {name: 1 if name == "n_steps" and record[name] is None else record[name]
               for name in ("n_iter", "n_updates", "n_steps")}
     for name, count in counts.items():
         if type(count) is not int or not (name == "n_steps") <= count < 2**62:
             raise ValueError(f"{name} is {count!r}, not a count")
-    model.n_features_in_, model.n_steps_ = I, record["n_steps"]
-    model.n_iter_, model.n_updates_ = counts["n_iter"], counts["n_updates"]
-
-    known = {*parts, *flat, "rate_scale", "loss_curve", "validation_scores"}
-    for name in arrays:
-        if name not in known and name not in FIT_ARRAYS:
-            raise ValueError(f"it has an array {name!r}, which no RAE has")
+    history = Record(record["n_steps"], counts["n_iter"], counts["n_updates"], arrays["loss_curve"].tolist())
+    return Learned(form, theta, history, SolverState(record["solver"], state, scale, unit),
+                   arrays["validation_scores"].tolist())
 
 
 def check_array(array: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -1,59 +1,31 @@
-"""class RAE: the recursive auto-encoder as a scikit-learn-style estimator.
+"""class RAE: the recursive auto-encoder of sequences as a scikit-learn-style estimator.
 
-Thin on purpose: it validates, holds theta_, and hands arrays to the drivers in _sequence.pyx, _codes.pyx and
-_training.pyx.
+Thin on purpose: how it learns and is kept is _learner.py's; here are what it is, what it reads, and what a fitted model
+is used for.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
-from rae_fast import (
-    _blas,
-    _codes,
-    _quick,
-    _sequence,
-    _training,
-    closed_form,
-    hyperparameters,
-    model_file,
-    parameters,
-    persistence,
-    training,
-)
-from rae_fast._estimator import Estimator, not_fitted
-from rae_fast.parameters import Form
-from rae_fast.sequences import (
-    Batch,
-    as_batch,
-    as_lengths,
-    as_matrix,
-    as_weights,
-    check_distributions,
-    pack,
-)
-from rae_fast.solvers import new_state
+from rae_fast import _blas, _codes, _objectives, closed_form, inputs, parameters
+from rae_fast._batch import Batch, pack, ready, ready_codes
+from rae_fast._form import Form
+from rae_fast._kernels import threads
+from rae_fast._learner import Learner
+from rae_fast.hyperparameters import SequenceParameters, Settings
+from rae_fast.learned import Learned
 
 Floats = NDArray[Any]
 
-# Version of the pickled state.
-_STATE_FORMAT = 3
 
-# What a model keeps for its next call, and is no part of it.
-_PASSING = ("_checked", "_updates")
-
-# Hyper-parameters that partial_fit cannot change.
-_FIXED = ("n_hidden", "decoder", "output", "tied")
-
-
-class RAE(Estimator):
+@dataclass(eq=False, repr=False)
+class RAE(Learner, SequenceParameters):
     """Recursive auto-encoder of sequences.
 
     One small auto-encoder, the cell, is applied step by step: it reads the code so far and the next
@@ -177,10 +149,12 @@ class RAE(Estimator):
         Passes made (for `partial_fit`, calls).
     n_updates_ : int
         Updates made since the solver's state was new.
-    solver_state_ : dict of str to ndarray
-        What the solver keeps between updates, flat like theta_; `partial_fit` goes on from it.
-    rate_scale_ : ndarray of shape (n_parameters,) or None
-        With `relative_rates` the units of the solver, flat like theta_.
+    solver_state_ : dict of str to dict of str to ndarray
+        What the solver keeps between updates, by the names of its arrays and of the parameters: views, which
+        `partial_fit` goes on from.
+    rate_scale_ : dict of str to ndarray, or None
+        With `relative_rates` the units of the solver: views of one number for each array of parameters, of W_xh one
+        a row, (I, 1); of tied models without V, whose units are W's.
     loss_curve_ : list of float
         For each pass the mean over its updates of the batch's objective before the update; with "lbfgs" the
         objective after the iteration.
@@ -222,177 +196,19 @@ class RAE(Estimator):
     True
     """
 
-    theta_: Floats
-    n_features_in_: int
-    n_steps_: int | None
-    n_iter_: int
-    loss_curve_: list[float]
-    n_updates_: int
-    solver_state_: dict[str, Floats]
-    rate_scale_: Floats | None
-    validation_scores_: list[float]
-    _form: Form
-    _solver_name: str
-    _loss_unit: float
+    _kind, _form_class = "RAE", Form
 
-    def __init__(self, n_hidden: int = 24, *, objective: str = "unfold", hidden_weight: float = 1.0,
-                 reconstruct_h0: bool = False, decoder: str = "tanh", output: str = "linear",
-                 tied: bool = False, init: str = "linear", init_scale: float = 0.1, solver: str = "adam",
-                 learning_rate: float = 0.3, relative_rates: bool = True, schedule: str = "cosine",
-                 momentum: float = 0.9, momentum_schedule: str = "constant", rho: float = 0.95,
-                 beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
-                 clip_norm: float | None = None, weight_decay: float = 0.0, batch_size: int = 32,
-                 max_iter: int | str = "auto", tol: float = 0.0, n_iter_no_change: int = 10,
-                 early_stopping: bool = False, validation_fraction: float = 0.1, shuffle: bool = True,
-                 callbacks: Any = None, report_every: int | None = None,
-                 checkpoint: str | os.PathLike[str] | None = None, checkpoint_seconds: float = 60.0,
-                 n_jobs: int | None = 1, max_memory: int = 2**30, random_state: Any = None, verbose: int = 0) -> None:
-        self.n_hidden = n_hidden
-        self.objective = objective
-        self.hidden_weight = hidden_weight
-        self.reconstruct_h0 = reconstruct_h0
-        self.decoder = decoder
-        self.output = output
-        self.tied = tied
-        self.init = init
-        self.init_scale = init_scale
-        self.solver = solver
-        self.learning_rate = learning_rate
-        self.relative_rates = relative_rates
-        self.schedule = schedule
-        self.momentum = momentum
-        self.momentum_schedule = momentum_schedule
-        self.rho = rho
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.clip_norm = clip_norm
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.shuffle = shuffle
-        self.callbacks = callbacks
-        self.report_every = report_every
-        self.checkpoint = checkpoint
-        self.checkpoint_seconds = checkpoint_seconds
-        self.n_jobs = n_jobs
-        self.max_memory = max_memory
-        self.random_state = random_state
-        self.verbose = verbose
-
-    # ---- learning ------------------------------------------------------------------------------
-
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, resume: Any = False) -> Self:
-        """Learn from scratch, or go on with an interrupted fit.
-
-        Parameters
-        ----------
-        X : sequences of I features, see Notes of the class
-        y : ignored
-        sample_weight : array-like of shape (N,), optional
-            The weights w_n of the objective sum_n w_n E(X_n) of a batch, taken as they are; by
-            default 1 / (sequences in the batch) each, so that a batch's objective is a mean.
-        resume : bool or path, default=False
-            A checkpoint to go on from, made by a fit with the same hyper-parameters on the same data; the
-            result is then the same, bit for bit, as if that fit had not been interrupted. True stands for
-            the file that `checkpoint` names, and starts afresh where there is none yet.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For bad input or hyper-parameters, or a checkpoint that does not fit; the model is unchanged.
-        FloatingPointError
-            When the loss or its gradient overflows; the model keeps the last finite parameters.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from rae_fast import RAE
-        >>> rng = np.random.default_rng(0)
-        >>> X = [rng.random((n, 2)) for n in (3, 5, 4)]
-        >>> model = RAE(n_hidden=4, max_iter=50, random_state=0).fit(X)
-        >>> model.loss_curve_[-1] < model.loss_curve_[0]
-        True
-        """
-        settings = hyperparameters.check(self.get_params())
-        rng = hyperparameters.generator(self.random_state)
-        training.check_checkpoint(settings.checkpoint)
-        path = self._resume_path(resume, settings)
-        batch = self._to_learn(X, settings)
-        n_steps = batch.common_length
-        weights = as_weights(sample_weight, batch.n_sequences, batch.data.dtype)
-        mark = training.fingerprint(batch, weights) if settings.checkpoint or path else 0
-        model, held_out = self, None
-        arrays: persistence.Arrays = {}
-        metadata: dict[str, str] = {}
-        if path is not None:
-            arrays, metadata = persistence.read(path)
-            model = model_file.unpack(type(self), path, arrays, metadata)
-            self._check_resumable(path, model, batch)
-        if settings.early_stopping:
-            n = batch.n_sequences
-            chosen = (training.draw_held_out(n, settings.validation_fraction, rng) if path is None
-                      else training.chosen_in(path, arrays, n))
-            batch, weights, held_out = training.hold_out(batch, weights, chosen)
-        settings = training.with_passes(settings, batch.n_sequences)
-        if path is None:
-            self._start(batch, weights, settings, rng, n_steps)
-        run = training.Fit(model, settings, model._objective(settings), batch, weights, rng, mark, held_out)
-        if path is not None:
-            run.resume(path, arrays, metadata)
-            self.__dict__.update(model._learned())
-            run.model = self
-        elif held_out is not None:
-            held_out.best_theta, held_out.best_score = self.theta_.copy(), held_out.score(self)
-        run.run()
-        return self
-
-    def _resume_path(self, resume: Any, settings: hyperparameters.Hyperparameters) -> Path | None:
-        """The checkpoint to go on from, None to start afresh."""
-        if resume is False:
-            return None
-        if resume is True:
-            if settings.checkpoint is None:
-                raise ValueError("resume=True goes on from the file that checkpoint names, but checkpoint is None")
-            return settings.checkpoint if settings.checkpoint.exists() else None
-        if not isinstance(resume, (str, os.PathLike)):
-            raise ValueError(f"resume must be True, False or the path of a checkpoint; got {resume!r}")
-        return Path(os.fsdecode(persistence.checked(resume)))
-
-    def _check_resumable(self, path: Path, saved: RAE, batch: Batch) -> None:
-        """ValueError unless `saved`, from the checkpoint at path, has our settings and the kind of our data."""
-        now, then = self.get_params(), saved.get_params()
-        for name in now:
-            if name not in (*model_file.NOT_SAVED, "random_state") and model_file.plain(now[name]) != then[name]:
-                raise ValueError(f"{path} is a checkpoint of a fit with {name}={then[name]!r}, not {now[name]!r}; "
-                                 "resume with the same hyper-parameters, or call fit without resume")
-        if saved.theta_.dtype != batch.data.dtype or saved.n_features_in_ != batch.n_features:
-            raise ValueError(f"{path} is a checkpoint of a fit on {saved.theta_.dtype} data with "
-                             f"{saved.n_features_in_} features; X is {batch.data.dtype} with {batch.n_features}")
-
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Make one update with all of X as the batch, from whatever theta_ holds.
-
-        Initialises first where there is no theta_ yet. Appends the objective before the update to
-        loss_curve_. This is ``train(X)`` of the original program. The solver goes on from its state; a
-        changed `solver` starts with a new one. `schedule` is for `fit` and has no effect here.
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Floats:
+        """Learn, then encode: fit(X, y, sample_weight).transform(X).
 
         Parameters
         ----------
         X, y, sample_weight
-            As in `fit`; X must have n_features_in_ features and is cast to the dtype of theta_.
+            As in `fit`.
 
         Returns
         -------
-        self
+        ndarray of shape (N, H)
 
         Raises
         ------
@@ -403,106 +219,12 @@ class RAE(Estimator):
         --------
         >>> import numpy as np
         >>> from rae_fast import RAE
-        >>> model = RAE(n_hidden=4, random_state=0)
-        >>> for _ in range(3):
-        ...     _ = model.partial_fit(np.eye(3))
-        >>> len(model.loss_curve_)
-        3
-        """
-        settings = self._settings(one_update=True)
-        updates = self.__dict__.get("_updates")
-        if (updates is not None and sample_weight is None
-                and updates.serves(self._form, settings, self.rate_scale_, self._loss_unit)
-                and updates.make(self.__dict__, X)):
-            return self
-        if settings.solver.name == "lbfgs":
-            raise ValueError("solver='lbfgs' needs all the data at once: use fit, or another solver")
-        if not hasattr(self, "theta_"):
-            batch = self._to_learn(X, settings)
-            weights = as_weights(sample_weight, batch.n_sequences, batch.data.dtype)
-            self._start(batch, weights, settings, hyperparameters.generator(self.random_state), batch.common_length)
-        else:
-            theta = self._theta(to_write=True)
-            for name in _FIXED:
-                now, then = getattr(settings, name), getattr(self._form, name)
-                if now != then:
-                    raise ValueError(f"{name} was changed from {then!r} to {now!r} after the model was fitted; "
-                                     "call fit to start afresh")
-            batch = self._targets(X, theta)
-            weights = as_weights(sample_weight, batch.n_sequences, theta.dtype)
-        if settings.solver.name != self._solver_name or settings.relative_rates != (self.rate_scale_ is not None):
-            # Another solver, or the same in other units: what it remembers means nothing any more.
-            self.__dict__.update(self._new_solver(settings, self.theta_, self._form, batch))
-        form = self._objective(settings)
-        if not _training.update_once(self.__dict__, self._theta(to_write=True), batch.data, batch.offsets, weights,
-                                     form, settings.solver, training.state_of(self, settings), self.rate_scale_,
-                                     self._loss_unit, batch.common_length, settings.max_memory,
-                                     _sequence.worthwhile(settings.n_jobs, form, len(batch.data))):
-            raise training.too_large(settings, self.n_updates_ + 1, self.theta_.dtype)
-        self.__dict__["_updates"] = _quick.Updates(self.theta_, self._form, form, settings, self.rate_scale_,
-                                                   self._loss_unit)
-        return self
-
-    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Floats:
-        """fit(X, y, sample_weight), then transform(X); parameters and errors are theirs.
-
-        Returns
-        -------
-        ndarray of shape (N, H)
+        >>> RAE(n_hidden=4, max_iter=5, random_state=0).fit_transform(np.eye(3)).shape
+        (1, 4)
         """
         return self.fit(X, y, sample_weight).transform(X)
 
-    def _to_learn(self, X: Any, settings: hyperparameters.Hyperparameters) -> Batch:
-        """X as a Batch for a model yet to be made."""
-        batch = as_batch(X)
-        _blas.check_size(settings.n_hidden + batch.n_features, "n_hidden plus the number of features")
-        if settings.output == "softmax":
-            check_distributions(batch)
-        return batch
-
-    def _start(self, batch: Batch, weights: Floats | None, settings: hyperparameters.Hyperparameters,
-               rng: np.random.Generator, n_steps: int | None) -> None:
-        """Replace everything learned by fresh initial values, all at once."""
-        form = Form(batch.n_features, settings.n_hidden, decoder=settings.decoder, output=settings.output,
-                    tied=settings.tied)
-        with np.errstate(all="ignore"):  # what overflows is found below
-            if settings.init == "linear":
-                theta = closed_form.initialise(form, batch, weights, rng, to_be_trained=settings.max_iter > 0)
-            elif settings.init == "orthogonal":
-                theta = parameters.orthogonal(form, rng, batch.data.dtype)
-            else:
-                theta = parameters.initialise(form, settings.init_scale, rng, batch.data.dtype)
-        if not np.isfinite(theta).all():
-            what = f"init_scale={self.init_scale}" if settings.init == "normal" else "the scale of X"
-            raise ValueError(f"{what} overflows {theta.dtype}; make it smaller")
-        self.__dict__.update(theta_=theta, _form=form, n_features_in_=batch.n_features, n_steps_=n_steps, n_iter_=0,
-                             loss_curve_=[], validation_scores_=[], **self._new_solver(settings, theta, form, batch))
-
-    def _new_solver(self, settings: hyperparameters.Hyperparameters, theta: Floats, form: Form,
-                    batch: Batch) -> dict[str, Any]:
-        """The attributes of a solver that has made no update yet."""
-        scale, unit = None, 1.0
-        if settings.relative_rates:
-            with np.errstate(all="ignore"):
-                scale, unit = closed_form.units(theta, form, batch)
-        return {"_solver_name": settings.solver.name, "n_updates_": 0, "rate_scale_": scale, "_loss_unit": unit,
-                "solver_state_": new_state(settings.solver, theta.size, theta.dtype)}
-
     # ---- the model as a function ----------------------------------------------------------------
-
-    @property
-    def parameters_(self) -> dict[str, Floats]:
-        """The eight named parameters as views into theta_: dict of str to ndarray.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from rae_fast import RAE
-        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
-        >>> {name: view.shape for name, view in model.parameters_.items()}["V_hx"]
-        (4, 3)
-        """
-        return parameters.views(self._theta(), self._form)
 
     def loss_and_grad(self, X: Any, sample_weight: Any = None) -> tuple[float, dict[str, Floats]]:
         """The objective sum_n w_n E(X_n) and its gradient.
@@ -538,19 +260,16 @@ class RAE(Estimator):
         >>> bool(abs(change - grad["c_x"][0]) < 1e-4)
         True
         """
-        settings = self._settings()
-        if sample_weight is None and hasattr(self, "theta_"):
-            ready = _quick.gradient_of(self.theta_, X, self._objective(settings), settings.max_memory, self._threads())
-            if ready is not None:
-                return ready
-        theta = self._theta()
-        batch = self._targets(X, theta)
-        weights = as_weights(sample_weight, batch.n_sequences, theta.dtype)
-        grad = np.empty_like(theta)
-        form = self._objective(settings)
-        loss = _sequence.loss_and_grad(theta, batch.data, batch.offsets, weights, form, grad, settings.max_memory,
-                                       _sequence.worthwhile(self._threads(), form, len(batch.data)))
-        return loss, parameters.views(grad, form)
+        settings = self._checked or self._settings()
+        learned = self._learned or self._fitted()
+        batch = self._read_targets(X, learned)
+        weights = None if sample_weight is None else inputs.as_weights(sample_weight, batch)
+        form = learned.form.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
+        objective = _objectives.borrow(form, batch, weights, settings.max_memory, settings.n_jobs)
+        grad = objective.new_gradient()
+        loss = objective.loss_and_grad(learned.theta, grad)
+        _objectives.give_back(objective)
+        return loss, grad.views()
 
     def transform(self, X: Any) -> Floats:
         """Encode: the last code of each sequence.
@@ -576,14 +295,8 @@ class RAE(Estimator):
         >>> model.transform([np.eye(3), np.eye(3)[:2]]).shape
         (2, 4)
         """
-        ready = _quick.states_of(self.__dict__.get("theta_"), X, self.__dict__.get("_form"), True, self._threads())
-        if ready is not None:
-            return ready
-        theta = self._theta()
-        batch = self._batch(X, theta)
-        codes = np.empty((batch.n_sequences, self._form.n_hidden), dtype=theta.dtype)
-        _codes.hidden_states(theta, batch.data, batch.offsets, self._form, codes, True, self._threads())
-        return codes
+        learned = self._learned or self._fitted()
+        return _codes.encode(learned.theta, self._read(X, learned), learned.form, True, threads(self.n_jobs))
 
     def hidden_states(self, X: Any) -> Floats | list[Floats]:
         """The code after every step, without h0.
@@ -609,14 +322,9 @@ class RAE(Estimator):
         >>> [h.shape for h in model.hidden_states([np.eye(3), np.eye(3)[:2]])]
         [(3, 4), (2, 4)]
         """
-        ready = _quick.states_of(self.__dict__.get("theta_"), X, self.__dict__.get("_form"), False, self._threads())
-        if ready is not None:
-            return ready
-        theta = self._theta()
-        batch = self._batch(X, theta)
-        states = np.empty((len(batch.data), self._form.n_hidden), dtype=theta.dtype)
-        _codes.hidden_states(theta, batch.data, batch.offsets, self._form, states, False, self._threads())
-        return batch.in_container(states)
+        learned = self._learned or self._fitted()
+        batch = self._read(X, learned)
+        return batch.in_container(_codes.encode(learned.theta, batch, learned.form, False, threads(self.n_jobs)))
 
     def unroll(self, codes: Any, n_steps: int, *, logits: bool = False) -> Floats:
         """Decode latest input first.
@@ -647,17 +355,11 @@ class RAE(Estimator):
         >>> model.unroll(model.transform(np.eye(3)), 5).shape
         (1, 5, 3)
         """
-        ready = _quick.outputs_of(self.__dict__.get("theta_"), codes, n_steps, self.__dict__.get("_form"), False,
-                                  self._threads())
-        if ready is not None:
-            return self._outputs(ready, logits)
-        theta = self._theta()
-        codes = as_matrix(codes, "codes", self._form.n_hidden, theta.dtype)
-        if np.ndim(n_steps):
-            raise ValueError(f"n_steps must be one integer; got {n_steps!r}")
-        offsets, _ = as_lengths(n_steps, len(codes))
-        rows = self._outputs(self._unroll(theta, codes, offsets, False), logits)
-        return rows.reshape(len(codes), -1, self.n_features_in_)
+        learned = self._learned or self._fitted()
+        codes = self._read_codes(codes, learned)
+        length = inputs.as_length("n_steps", n_steps, len(codes))
+        rows = _codes.unroll(learned.theta, codes, length, learned.form, False, threads(self.n_jobs))
+        return _outputs(rows, learned.form, logits)
 
     def inverse_transform(self, codes: Any, lengths: Any = None, *,
                           logits: bool = False) -> Floats | list[Floats]:
@@ -689,19 +391,16 @@ class RAE(Estimator):
         >>> model.inverse_transform(codes).shape, model.inverse_transform(codes, [2])[0].shape
         ((1, 3, 3), (2, 3))
         """
-        steps = self.__dict__.get("n_steps_") if lengths is None else lengths
-        ready = _quick.outputs_of(self.__dict__.get("theta_"), codes, steps, self.__dict__.get("_form"), True,
-                                  self._threads())
-        if ready is not None:
-            return self._outputs(ready, logits)
-        theta = self._theta()
-        codes = as_matrix(codes, "codes", self._form.n_hidden, theta.dtype)
+        learned = self._learned or self._fitted()
+        codes = self._read_codes(codes, learned)
         if lengths is None:
-            if self.n_steps_ is None:
+            lengths = learned.record.n_steps
+            if lengths is None:
                 raise ValueError("the model was fitted on sequences of different lengths; pass lengths")
-            lengths = self.n_steps_
-        offsets, as_list = as_lengths(lengths, len(codes))
-        return pack(self._outputs(self._unroll(theta, codes, offsets, True), logits), offsets, as_list)
+        steps = inputs.as_lengths(lengths, len(codes))
+        rows = _codes.unroll(learned.theta, codes, steps, learned.form, True, threads(self.n_jobs))
+        rows = _outputs(rows, learned.form, logits)
+        return rows if isinstance(steps, int) else pack(rows, steps, True)
 
     def reconstruct(self, X: Any, *, logits: bool = False) -> Floats | list[Floats]:
         """Each sequence unrolled from its last code, in chronological order.
@@ -729,9 +428,9 @@ class RAE(Estimator):
         >>> model.reconstruct(np.eye(3)).shape
         (1, 3, 3)
         """
-        theta = self._theta()
-        batch = self._batch(X, theta)
-        return batch.in_container(self._outputs(self._reconstruct(theta, batch), logits))
+        learned = self._learned or self._fitted()
+        batch = self._read(X, learned)
+        return batch.in_container(_outputs(self._unrolled(learned, batch), learned.form, logits))
 
     def reconstruction_error(self, X: Any) -> Floats:
         """Squared error of `reconstruct`, summed over steps and features: an anomaly score.
@@ -760,19 +459,8 @@ class RAE(Estimator):
         >>> np.allclose(model.reconstruction_error(np.eye(3)), (difference**2).sum())
         True
         """
-        theta = self._theta()
-        return self._errors(theta, self._targets(X, theta))
-
-    def _errors(self, theta: Floats, batch: Batch) -> Floats:
-        """The reconstruction error of each sequence, (N,)."""
-        rows = self._reconstruct(theta, batch)
-        if self._form.output == "softmax":
-            errors = -np.einsum("ij,ij->i", batch.data, log_softmax(rows, axis=1), dtype=np.float64)
-        else:
-            rows -= batch.data
-            errors = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-        sums: Floats = np.add.reduceat(errors, batch.offsets[:-1])
-        return sums
+        learned = self._learned or self._fitted()
+        return self._errors(learned, self._read_targets(X, learned))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the mean of `reconstruction_error`: higher is better, at most 0.
@@ -790,6 +478,14 @@ class RAE(Estimator):
         ------
         ValueError
             For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> bool(model.score(np.eye(3)) == -model.reconstruction_error(np.eye(3)).mean())
+        True
         """
         return -float(self.reconstruction_error(X).mean())
 
@@ -811,9 +507,17 @@ class RAE(Estimator):
         ------
         ValueError
             If n is not None or a positive integer.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> model.initial_state().shape, model.initial_state(2).shape
+        ((4,), (2, 4))
         """
-        theta = self._theta()
-        h0 = parameters.views(theta, self._form)["h0"]
+        learned = self._learned or self._fitted()
+        h0 = learned.form.views(learned.theta)["h0"]
         if n is None:
             return h0.copy()
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
@@ -850,190 +554,104 @@ class RAE(Estimator):
         >>> np.allclose(state, model.transform(np.eye(3))[0])
         True
         """
-        after = _quick.step_of(self.__dict__.get("theta_"), state, x, self.__dict__.get("_form"), out)
-        if after is not None:
-            return after
-        theta = self._theta()
-        one = np.ndim(state) == 1
-        if one != (np.ndim(x) == 1):
-            raise ValueError(f"state and x must both be vectors or both matrices; they have "
-                             f"{np.ndim(state)} and {np.ndim(x)} dimensions")
-        if one:
-            state = state[None] if isinstance(state, np.ndarray) else [state]
-            x = x[None] if isinstance(x, np.ndarray) else [x]
-        states = as_matrix(state, "state", self._form.n_hidden, theta.dtype)
-        inputs = as_matrix(x, "x", self.n_features_in_, theta.dtype)
-        if len(states) != len(inputs):
-            raise ValueError(f"state holds {len(states)} streams, but x holds {len(inputs)}")
-        result = np.empty_like(states)
-        _codes.step(theta, states, inputs, self._form, result)
-        if one:
-            result = result[0]
-        if out is None:
-            return result
-        if not isinstance(out, np.ndarray) or out.shape != result.shape or out.dtype != result.dtype:
-            raise ValueError(f"out must be a {result.dtype} array of shape {result.shape}")
-        if not out.flags.writeable:
-            raise ValueError("out is read-only")
-        out[...] = result
-        return out
+        learned = self._learned or self._fitted()
+        theta, form = learned.theta, learned.form
+        if out is not None:
+            inputs.check_out(out, np.shape(state), theta.dtype)
+        after = _codes.step(theta, state, x, form, out)
+        if after is None:  # something has to be converted, or explained
+            state, x = inputs.as_streams(state, x, form.n_hidden, form.n_inputs, theta.dtype)
+            after = _codes.step(theta, state, x, form, out)
+            assert after is not None
+        return after
 
-    # ---- files -----------------------------------------------------------------------------------
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model to a file in the safetensors format, whole or not at all.
-
-        The file holds the parameters by name, the solver's state, the record of training and the
-        hyper-parameters, except for `callbacks`, `checkpoint` and others of where a fit runs, and of
-        `random_state` only None or an integer. Any safetensors reader can read the arrays.
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """Names of the code's elements: rae0, rae1, ...
 
         Parameters
         ----------
-        path : str or path-like
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written; an older one at `path` is then still there.
-
-        Examples
-        --------
-        >>> import os, tempfile
-        >>> import numpy as np
-        >>> from rae_fast import RAE
-        >>> model = RAE(n_hidden=4, max_iter=5, random_state=0).fit(np.eye(3))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     model.save(os.path.join(folder, "model.safetensors"))
-        ...     again = RAE.load(os.path.join(folder, "model.safetensors"))
-        >>> bool((again.theta_ == model.theta_).all())
-        True
-        """
-        self._theta()
-        persistence.write(path, *model_file.pack(self))
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """A model that `save` or a checkpoint wrote. Executes nothing from the file.
-
-        Parameters
-        ----------
-        path : str or path-like
+        input_features : ignored
 
         Returns
         -------
-        RAE
-            It predicts, and goes on learning with `partial_fit`, as the saved one does.
+        ndarray of str objects, of shape (H,)
 
         Raises
         ------
-        ValueError
-            If the file is truncated, altered, of another format version, or no rae_fast model at all.
-        OSError
-            If it cannot be read.
+        NotFittedError
+            Before the first fit.
 
         Examples
         --------
-        See `save`.
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> RAE(n_hidden=2, max_iter=0).fit(np.eye(3)).get_feature_names_out().tolist()
+        ['rae0', 'rae1']
         """
-        return model_file.unpack(cls, path, *persistence.read(path))
+        prefix = type(self).__name__.lower()
+        return np.array([f"{prefix}{i}" for i in range(self._fitted().form.n_hidden)], dtype=object)
 
-    def _learned(self) -> dict[str, Any]:
-        """Everything but the hyper-parameters."""
-        params = {*self._defaults(), "_checked"}
-        return {name: value for name, value in self.__dict__.items() if name not in params}
+    # ---- what a Learner asks ---------------------------------------------------------------------
 
-    # ---- inside ----------------------------------------------------------------------------------
+    def _form(self, settings: Settings, batch: Batch) -> Form:
+        return Form(batch.n_features, settings.n_hidden, settings.objective, settings.decoder, settings.output,
+                    settings.tied, settings.hidden_weight, settings.reconstruct_h0)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name in self._defaults():
-            self.__dict__.pop("_checked", None)
-
-    def __delattr__(self, name: str) -> None:
-        super().__delattr__(name)
-        self.__dict__.pop("_checked", None)
-
-    def _settings(self, one_update: bool = False) -> hyperparameters.Hyperparameters:
-        """The hyper-parameters, checked once for as long as none is set: an update of a small model takes 2 us."""
-        both = self.__dict__.get("_checked")
-        if both is None:
-            params = self.get_params()
-            settings = hyperparameters.check(params)
-            both = settings, training.one_update(settings)
-            self.__dict__["_checked"] = both
-            if any(getattr(self, name) is not value for name, value in params.items()):
-                self.__dict__.pop("_checked", None)  # another thread has set one meanwhile
-        return both[one_update]
-
-    def _theta(self, to_write: bool = False) -> Floats:
-        """theta_, checked: users may write into it and even replace it.
-
-        Reading from a read-only one works: joblib hands models to its workers as such.
-        """
-        if not hasattr(self, "theta_"):
-            raise not_fitted("this RAE is not fitted yet; call fit or partial_fit first")
-        theta = self.theta_
-        needed = parameters.size(self._form)
-        if (not isinstance(theta, np.ndarray) or theta.dtype not in (np.float32, np.float64)
-                or theta.shape != (needed,) or not theta.dtype.isnative or not theta.flags.c_contiguous
-                or not theta.flags.aligned or (to_write and not theta.flags.writeable)):
-            raise ValueError(f"theta_ must be a contiguous{', writeable' * to_write} float32 or float64 vector "
-                             f"of {needed} elements; write into it with model.theta_[:] = values")
+    def _initial_values(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings,
+                        rng: np.random.Generator) -> Floats:
+        if settings.init == "linear":
+            theta = closed_form.initialise(form, batch, weights, rng, to_be_trained=settings.max_iter != 0)
+        elif settings.init == "orthogonal":
+            theta = parameters.orthogonal(form, rng, batch.dtype)
+        else:
+            theta = parameters.initialise(form, settings.init_scale, rng, batch.dtype)
+        if not np.isfinite(theta).all():
+            what = f"init_scale={self.init_scale}" if settings.init == "normal" else "the scale of X"
+            raise ValueError(f"{what} overflows {theta.dtype}; make it smaller")
         return theta
 
-    def _threads(self) -> int:
-        return hyperparameters.threads(self.n_jobs)
-
-    def _batch(self, X: Any, theta: Floats) -> Batch:
-        return as_batch(X, dtype=theta.dtype, n_features=self.n_features_in_)
-
-    def _targets(self, X: Any, theta: Floats) -> Batch:
-        """_batch of sequences that are to be given back: distributions where the output is softmax."""
-        batch = self._batch(X, theta)
-        if self._form.output == "softmax":
-            check_distributions(batch)
+    def _read_first(self, X: Any, settings: Settings) -> Batch:
+        batch = inputs.as_batch(X, name=type(self).__name__)
+        _blas.check_size(settings.n_hidden + batch.n_features, "n_hidden plus the number of features")
+        if settings.output == "softmax":
+            inputs.check_distributions(batch)
         return batch
 
-    def _objective(self, settings: hyperparameters.Hyperparameters) -> Form:
-        """The fitted form with the objective that the hyper-parameters ask for now."""
-        form = self._form
-        if (form.objective == settings.objective and form.hidden_weight == settings.hidden_weight
-                and form.reconstruct_h0 == settings.reconstruct_h0):
-            return form
-        return replace(form, objective=settings.objective, hidden_weight=settings.hidden_weight,
-                       reconstruct_h0=settings.reconstruct_h0)
+    def _read_targets(self, X: Any, learned: Learned) -> Batch:
+        batch = ready(X, learned.theta, learned.form) or self._converted(X, learned)
+        if learned.form.output == "softmax":
+            inputs.check_distributions(batch)
+        return batch
 
-    def _outputs(self, rows: Floats, logits: bool) -> Floats:
-        """What the user gets of unrolled rows: probabilities where the output is softmax."""
-        if self._form.output == "softmax" and not logits:
-            rows = softmax(rows, axis=-1)
-        return rows
+    def _read(self, X: Any, learned: Learned) -> Batch:
+        """Sequences for a fitted model."""
+        return ready(X, learned.theta, learned.form) or self._converted(X, learned)
 
-    def _unroll(self, theta: Floats, codes: Floats, offsets: NDArray[np.intp],
-                chronological: bool) -> Floats:
-        out = np.empty((int(offsets[-1]), self.n_features_in_), dtype=theta.dtype)
-        _codes.unroll(theta, codes, offsets, self._form, chronological, out, self._threads())
-        return out
+    def _converted(self, X: Any, learned: Learned) -> Batch:
+        """The same of what is not ready as it is."""
+        return inputs.as_batch(X, learned.theta.dtype, learned.form.n_inputs, type(self).__name__)
 
-    def _reconstruct(self, theta: Floats, batch: Batch) -> Floats:
-        codes = np.empty((batch.n_sequences, self._form.n_hidden), dtype=theta.dtype)
-        _codes.hidden_states(theta, batch.data, batch.offsets, self._form, codes, True, self._threads())
-        return self._unroll(theta, codes, batch.offsets, True)
+    def _read_codes(self, codes: Any, learned: Learned) -> Floats:
+        found = ready_codes(codes, learned.theta, learned.form)
+        return inputs.as_matrix(codes, "codes", learned.form.n_hidden, learned.theta.dtype) if found is None else found
 
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Names of the code's elements: rae0, rae1, ..."""
-        self._theta()
-        return np.array([f"rae{i}" for i in range(self._form.n_hidden)], dtype=object)
+    def _errors(self, learned: Learned, batch: Batch) -> Floats:
+        rows = self._unrolled(learned, batch).reshape(batch.n_rows, -1)
+        if learned.form.output == "softmax":
+            errors = -np.einsum("ij,ij->i", batch.data, log_softmax(rows, axis=1), dtype=np.float64)
+        else:
+            rows -= batch.data
+            errors = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+        sums: Floats = np.add.reduceat(errors, batch.offsets[:-1])
+        return sums
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**{k: v for k, v in self.__dict__.items() if k not in _PASSING}, "_state_format": _STATE_FORMAT}
+    def _unrolled(self, learned: Learned, batch: Batch) -> Floats:
+        """Every sequence unrolled from its code, in chronological order: (N, T, I), or of a list (rows, I)."""
+        codes = _codes.encode(learned.theta, batch, learned.form, True, threads(self.n_jobs))
+        lengths = batch.offsets if batch.is_list else batch.longest
+        return _codes.unroll(learned.theta, codes, lengths, learned.form, True, threads(self.n_jobs))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        found = state.get("_state_format")
-        if found != _STATE_FORMAT:
-            raise ValueError(f"this pickle of an RAE has format {found!r}, but this version of rae_fast "
-                             f"reads format {_STATE_FORMAT}")
-        for name in _PASSING:
-            self.__dict__.pop(name, None)
-        self.__dict__.update({k: v for k, v in state.items() if k not in ("_state_format", *_PASSING)})
 
+def _outputs(rows: Floats, form: Form, logits: bool) -> Floats:
+    """What the user gets of unrolled rows: probabilities where the output is softmax."""
+    return softmax(rows, axis=-1) if form.output == "softmax" and not logits else rows

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast.parameters import Form, stacked
+from rae_fast._form import Form
+from rae_fast.parameters import stacked
 from rae_fast.solvers import Solver
 
 Floats = NDArray[Any]

@@ -28,19 +28,17 @@ e (1 + cos(pi f)) / 2; "step" e, 0.1 e from f = 1/2, 0.01 e from f = 3/4; "inver
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Self
 
 
 class Kind(NamedTuple):
     """What a solver is made of."""
 
     state: tuple[str, ...] = ()      # the names of its state arrays, up to two, as its C function takes them
-    settings: tuple[str, ...] = ()   # its own attributes of Solver, likewise
+    numbers: tuple[str, ...] = ()    # the attributes of Solver that its C function takes as numbers, likewise
     squares: bool = False            # whether it squares gradients, which then must not overflow
+    starts_at: tuple[tuple[str, str], ...] = ()  # state arrays that do not start as 0, with the setting that they do
 
 
 SOLVERS = {
@@ -50,7 +48,7 @@ SOLVERS = {
     "rmsprop": Kind(("square",), ("rho", "epsilon"), squares=True),
     "adadelta": Kind(("square", "moved"), ("rho", "epsilon"), squares=True),
     "adam": Kind(("mean", "square"), ("beta_1", "beta_2", "epsilon"), squares=True),
-    "rprop": Kind(("previous", "step"), squares=True),
+    "rprop": Kind(("previous", "step"), squares=True, starts_at=(("step", "learning_rate"),)),
     "lbfgs": Kind(),
 }
 # Iterations of lbfgs between two places where a fit can be taken up again, and the pairs it remembers.
@@ -62,19 +60,32 @@ MOMENTUM_SCHEDULES = ("constant", "sutskever")
 
 @dataclass(frozen=True)
 class Solver:
-    """Checked settings of a solver; the hyper-parameters of RAE with the same names."""
+    """Checked settings of a solver: the hyper-parameters with the same names, `name` being `solver`."""
 
-    name: str = "sgd"
-    learning_rate: float = 1e-3
-    schedule: str = "constant"
-    momentum: float = 0.9
-    momentum_schedule: str = "constant"
-    rho: float = 0.95
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-    clip_norm: float | None = None
-    weight_decay: float = 0.0
+    name: str
+    learning_rate: float
+    schedule: str
+    momentum: float
+    momentum_schedule: str
+    rho: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    clip_norm: float | None
+    weight_decay: float
+
+    @classmethod
+    def of(cls, settings: Any) -> Self:
+        """That of checked hyper-parameters.
+
+        Examples
+        --------
+        >>> from rae_fast import RAE, hyperparameters
+        >>> solver = Solver.of(hyperparameters.check(RAE(solver="rmsprop", rho=0.9)))
+        >>> solver.kind.state, solver.numbers
+        (('square',), [0.9, 1e-08])
+        """
+        return cls(settings.solver, *(getattr(settings, f.name) for f in fields(cls)[1:]))
 
     @property
     def kind(self) -> Kind:
@@ -88,12 +99,4 @@ class Solver:
     @property
     def numbers(self) -> list[float]:
         """Its own settings as its C function takes them."""
-        return [float(getattr(self, name)) for name in self.kind.settings]
-
-
-def new_state(solver: Solver, size: int, dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
-    """The named state arrays before the first update, flat like theta."""
-    state = {name: np.zeros(size, dtype=dtype) for name in solver.kind.state}
-    if solver.name == "rprop":
-        state["step"][:] = solver.learning_rate
-    return state
+        return [float(getattr(self, name)) for name in self.kind.numbers]

@@ -1,14 +1,97 @@
 """Small problems with known answers, shared by the tests."""
 
+import copy
+from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
-from rae_fast import parameters, reference
+from rae_fast import _codes, _objectives, hyperparameters, parameters, reference
+from rae_fast._batch import Batch
+from rae_fast._form import Blocks
+from rae_fast._record import Record
+from rae_fast._training import Passes, Updates
+from rae_fast.solvers import Solver
 
 # Hyper-parameters of the plain model that the textbooks have, as in the 2014 program.
 PLAIN = {"objective": "stepwise", "decoder": "linear", "init": "normal", "solver": "sgd", "relative_rates": False,
          "learning_rate": 1e-3, "schedule": "constant", "tol": 1e-4, "max_iter": 200}
+
+
+def solver_of(name="sgd", learning_rate=1e-3, schedule="constant", **settings):
+    """A solver's settings, the others as they are declared."""
+    settings |= {"solver": name, "learning_rate": learning_rate, "schedule": schedule}
+    return Solver.of(hyperparameters.check(hyperparameters.TrainingParameters(**settings)))
+
+
+def gradient(theta, data, offsets, weights, form, max_memory=2**30, n_jobs=1):
+    """Loss and gradient by the compiled objective; the gradient flat like theta, as reference.loss_and_grad has it."""
+    objective = _objectives.objective_of(form, Batch(data, offsets), weights, 0, max_memory, n_jobs)
+    grad = Blocks(form, theta.dtype, memory=np.full_like(theta, np.nan))
+    return objective.loss_and_grad(theta, grad), grad.memory
+
+
+def encode(theta, data, offsets, form, last_only=False, n_jobs=1):
+    """States of every step, (rows, H), or codes, (N, H), as reference.hidden_states has them."""
+    return _codes.encode(theta, Batch(data, offsets, True), form, last_only, n_jobs)
+
+
+def flat(named, form):
+    """Arrays by the names of parameters, or numbers of their blocks, as one vector like theta."""
+    theta = form.empty(next(iter(named.values())).dtype)
+    for name, view in form.views(theta).items():
+        if name in named:  # not V of a tied model
+            view[...] = named[name]
+    return theta
+
+
+def scale_of(form, dtype, low=0.1, high=1.0, seed=4):
+    """Units of a solver with relative rates, numbers that float32 holds exactly."""
+    scale = Blocks(form, dtype, by_row=["W_xh"])
+    scale.memory[:] = np.random.default_rng(seed).uniform(low, high, scale.memory.size).astype(np.float32)
+    return scale
+
+
+@dataclass
+class Trained:
+    """What a compiled training leaves: parameters, losses, the solver's state flat like theta."""
+
+    theta: Any
+    losses: Any
+    state: list
+    record: Any
+    passes: Any
+
+
+def train(theta, data, offsets, weights, form, solver, scale, unit, batch_size, bits, max_iter, tol=0.0, patience=10,
+          max_memory=2**30, n_jobs=1, seconds=1e9, most=None):
+    """The compiled training of a copy of theta, in the order of the arguments of reference.train."""
+    theta, record = theta.copy(), Record()
+    state = [Blocks(form, theta.dtype) for _ in solver.kind.state]
+    for blocks, start in zip(state, new_state(solver, form.size)):
+        blocks.memory[:] = start
+    objective = _objectives.objective_of(form, Batch(data, offsets), weights, batch_size, max_memory, n_jobs)
+    updates = Updates(form, solver, state, scale, unit, theta.dtype == np.float32)
+    passes = Passes(objective, updates, record, batch_size, max_iter, tol, patience, bits)
+    while passes.status == "running":
+        passes.run(theta, most or max_iter + 1, seconds)
+    return Trained(theta, record.loss_curve, [blocks.memory for blocks in state], record, passes)
+
+
+def new_state(solver, size):
+    """The solver's state in float64, as reference.train takes it."""
+    starts = {name: getattr(solver, setting) for name, setting in solver.kind.starts_at}
+    return [np.full(size, starts.get(name, 0.0)) for name in solver.kind.state]
+
+
+def everything(model):
+    """A copy of all that a model has learned, as arrays and numbers that assert_equal can compare; None for nothing."""
+    learned = model._learned
+    return learned and copy.deepcopy({
+        "theta": learned.theta, "form": learned.form, "record": learned.record.__reduce__()[1],
+        "solver": learned.solver.name, "unit": learned.solver.unit, "state": model.solver_state_,
+        "scale": model.rate_scale_, "scores": learned.validation_scores})
 
 
 def ragged_lengths(T, B):

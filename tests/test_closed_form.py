@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from problems import ragged_lengths
 
-from rae_fast import RAE, closed_form, parameters
-from rae_fast.parameters import Form
-from rae_fast.sequences import as_batch
+from rae_fast import RAE, closed_form
+from rae_fast.inputs import as_batch
 from rae_fast.solvers import SOLVERS
 
 RNG = np.random.default_rng(0)
@@ -226,27 +225,23 @@ def test_the_default_fit_improves_on_its_start_in_any_units(dtype, offset, facto
 
 @pytest.mark.parametrize("init", ["normal", "orthogonal", "linear"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_relative_scales_are_positive_and_shaped_like_theta(init, tied):
+def test_relative_scales_are_positive_and_one_a_block(init, tied):
     model = RAE(6, max_iter=0, init=init, tied=tied, random_state=0).fit(EQUAL)
-    assert model.rate_scale_.shape == model.theta_.shape and (model.rate_scale_ > 0).all()
-    form = Form(3, 6, tied=tied)
-    scales = parameters.views(model.rate_scale_, form)
-    rms = np.sqrt(np.mean(model.parameters_["W_hh"] ** 2))
-    np.testing.assert_allclose(scales["W_hh"], rms / 7)
+    scales, p = model.rate_scale_, model.parameters_
+    assert set(scales) == set(p) - ({"V_hh", "V_hx"} if tied else set())
+    assert all((value > 0).all() for value in scales.values())
+    np.testing.assert_allclose(scales["W_hh"], np.sqrt(np.mean(p["W_hh"] ** 2)) / 7)
     offset = np.sqrt(np.mean(EQUAL**2, axis=(0, 1))) / EQUAL.std()
-    np.testing.assert_allclose(scales["W_xh"][:, 0] * offset, np.sqrt(np.mean(model.parameters_["W_xh"] ** 2)) / 7,
-                               rtol=0.05)
+    np.testing.assert_allclose(scales["W_xh"][:, 0] * offset, np.sqrt(np.mean(p["W_xh"] ** 2)) / 7, rtol=0.05)
     assert RAE(6, max_iter=0, relative_rates=False).fit(EQUAL).rate_scale_ is None
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_sequences_start_in_a_minute_and_two_gigabytes():
+def test_a_hundred_thousand_sequences_start_in_two_gigabytes():
+    """In 3 s as well (docs/performance.md), which is not for a test to decide."""
     import resource
-    import time
 
     X = np.random.default_rng(0).standard_normal((100_000, 50, 16), dtype=np.float32).cumsum(axis=1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
     RAE(32, max_iter=0, random_state=0).fit(X)
-    assert time.perf_counter() - start < 60
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 2e9 - X.nbytes

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 import scipy.sparse
+from problems import everything
 
-from rae_fast import RAE, _blas, _kernels, sequences
+from rae_fast import RAE, _blas, _kernels, inputs
 
 RNG = np.random.default_rng(0)
 X3 = RNG.standard_normal((4, 5, 3))
@@ -64,8 +65,7 @@ CALLS = ["fit", "partial_fit", "transform", "hidden_states", "reconstruct", "rec
 @pytest.mark.parametrize("name", BAD)
 def test_bad_sequences(model, name, call):
     X, message = BAD[name]
-    before = model.__getstate__()
-    theta = model.theta_.copy()
+    before = everything(model)
     with pytest.raises(ValueError) as caught:
         getattr(model, call)(X)
     text = str(caught.value)
@@ -73,8 +73,7 @@ def test_bad_sequences(model, name, call):
         message = "features"
     assert re.search(re.escape(message), text), text
     assert "\n" not in text
-    assert model.__getstate__() == before
-    np.testing.assert_array_equal(model.theta_, theta)
+    np.testing.assert_equal(everything(model), before)
 
 
 @pytest.mark.parametrize("call", CALLS[1:])
@@ -129,16 +128,16 @@ def test_memory_layouts_give_the_same_bits(layout, dtype):
 @pytest.mark.parametrize("dtype", ["i1", "u2", "i4", "i8", "?", "f2", "g", ">i2"])
 def test_other_numbers_become_float64(dtype):
     X = (np.abs(X3) > 0.5).astype(dtype)
-    batch = sequences.as_batch(X)
+    batch = inputs.as_batch(X)
     assert batch.data.dtype == np.float64
     np.testing.assert_array_equal(batch.data, X.reshape(-1, 3).astype(np.float64))
 
 
 def test_dtypes_of_lists():
     single = [x.astype(np.float32) for x in X3]
-    assert sequences.as_batch(single).data.dtype == np.float32
-    assert sequences.as_batch([single[0], X3[1]]).data.dtype == np.float64
-    assert sequences.as_batch([single[0], X3[1].astype(int)]).data.dtype == np.float64
+    assert inputs.as_batch(single).data.dtype == np.float32
+    assert inputs.as_batch([single[0], X3[1]]).data.dtype == np.float64
+    assert inputs.as_batch([single[0], X3[1].astype(int)]).data.dtype == np.float64
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -160,8 +159,8 @@ def test_a_value_too_large_for_the_model_dtype_is_named(model):
 
 
 def test_a_fitting_array_is_not_copied():
-    assert np.shares_memory(sequences.as_batch(X3).data, X3)
-    assert np.shares_memory(sequences.as_batch(X3[0]).data, X3)
+    assert np.shares_memory(inputs.as_batch(X3).data, X3)
+    assert np.shares_memory(inputs.as_batch(X3[0]).data, X3)
 
 
 def test_two_dimensions_are_one_sequence(model):
@@ -306,12 +305,24 @@ def test_a_replaced_theta_is_checked(model, theta):
         model.step(np.zeros(6), np.zeros(3))
 
 
-def test_finite_check_looks_beyond_its_first_part(monkeypatch):
-    monkeypatch.setattr(sequences, "_CHECK_AT_ONCE", 7)
-    X = X3.copy()
-    X[3, 2, 1] = np.nan
-    with pytest.raises(ValueError, match="sequence 3 has NaN at step 2, feature 1"):
-        sequences.as_batch(X)
+def test_checks_look_beyond_their_first_part(monkeypatch):
+    """33,554,432 numbers at a time, between which Ctrl-C is heard."""
+    X = np.zeros((1, 2**25 + 5, 1), np.float32)
+    X[0, -2] = np.nan
+    for given in (X, [X[0]]):
+        with pytest.raises(ValueError, match=f"sequence 0 has NaN at step {2**25 + 3}, feature 0"):
+            inputs.as_batch(given)
+    X[0] = 1
+    model = RAE(1, output="softmax", init="normal", max_iter=0).fit(X[:, :1])
+    assert model._read_targets(X, model._learned).n_rows == 2**25 + 5
+    X[0, -2] = 2
+    with pytest.raises(ValueError, match=f"step {2**25 + 3} of sequence 0 is not a distribution"):
+        model.loss_and_grad(X)
+    monkeypatch.setattr(inputs, "_CHECK_AT_ONCE", 7)
+    codes = np.zeros((9, 3))
+    codes[7, 2] = np.inf
+    with pytest.raises(ValueError, match="codes has inf in row 7, column 2"):
+        inputs.as_matrix(codes, "codes", 3, np.dtype(float))
 
 
 def test_every_isa_finds_the_same_nan():
@@ -320,7 +331,7 @@ def test_every_isa_finds_the_same_nan():
         for isa in _kernels.usable_isas():
             _kernels.use_isa(isa)
             with pytest.raises(ValueError, match="sequence 2 has NaN at step 3, feature 1"):
-                sequences.as_batch(nan_at(2, 3))
+                inputs.as_batch(nan_at(2, 3))
     finally:
         _kernels.use_isa(before)
 

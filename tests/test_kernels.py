@@ -5,12 +5,14 @@ import mmap
 
 import numpy as np
 import pytest
-from problems import problem
+from problems import problem, solver_of
 from scipy.special import log_softmax, softmax
 
-from rae_fast import _blas, _codes, _kernels, _sequence, _training
-from rae_fast.parameters import Form
-from rae_fast.solvers import Solver
+from rae_fast import _blas, _codes, _kernels, _objectives
+from rae_fast._batch import Batch
+from rae_fast._form import Blocks, Form
+from rae_fast._record import Record
+from rae_fast._training import Passes, Updates
 
 DTYPES = [np.float32, np.float64]
 SIZES = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130, 1000]
@@ -376,20 +378,23 @@ def test_no_kernel_reads_past_an_array(dtype, n):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("objective", ["stepwise", "unfold"])
 def test_no_driver_reads_or_writes_past_a_user_s_array(isa, gemm, dtype, objective):
-    """theta, data, gradient, codes and outputs each end where the next page may not be touched."""
+    """theta, data, weights, gradient, state, units and codes each end where the next page may not be touched."""
     for I, H, T, B in [(1, 1, 3, 2), (3, 5, 4, 9), (8, 24, 8, 1), (7, 31, 5, 17), (16, 48, 3, 8), (5, 130, 4, 3)]:
         for options in ({}, {"tied": True, "decoder": "tanh"}):
             form = Form(I, H, objective, **options)
             theta, data, offsets, weights = (before_a_guard_page(a.astype(dtype) if a.dtype.kind == "f" else a)
                                              for a in problem(form, T, B, ragged=True))
-            grad = before_a_guard_page(np.zeros_like(theta))
-            _sequence.loss_and_grad(theta, data, offsets, weights, form, grad)
-            codes = before_a_guard_page(np.zeros((B, H), dtype))
-            _codes.hidden_states(theta, data, offsets, form, codes, True)
-            _codes.hidden_states(theta, data, offsets, form, before_a_guard_page(np.zeros((len(data), H), dtype)))
-            _codes.unroll(theta, codes, offsets, form, True, before_a_guard_page(np.zeros_like(data)))
-            _codes.step(theta, codes[:1], data[:1], form, before_a_guard_page(np.zeros((1, H), dtype)))
-            run = _training.Training(offsets, B)
-            _training.train(theta, data, offsets, weights, form, Solver("sgd", 1e-3), [], None, 1.0, 0, None, 2, 0.0, 1,
-                            run, np.empty(2), 1e9)
+            grad, state = (Blocks(form, dtype, memory=before_a_guard_page(np.zeros_like(theta))) for _ in range(2))
+            scale = Blocks(form, dtype, ["W_xh"])
+            scale = Blocks(form, dtype, ["W_xh"], before_a_guard_page(scale.memory + 1))
+            batch = Batch(data, offsets)
+            whole = _objectives.objective_of(form, batch, weights)
+            whole.loss_and_grad(theta, grad)
+            codes = before_a_guard_page(_codes.encode(theta, Batch(data, offsets, True), form, True))
+            _codes.encode(theta, Batch(data, offsets, True), form)
+            _codes.unroll(theta, codes, offsets, form, True)
+            _codes.step(theta, codes[:1], data[:1], form)
+            for solver, kept, units in (("sgd", [], None), ("momentum", [state], scale)):
+                updates = Updates(form, solver_of(solver), kept, units, 1.0, dtype is np.float32)
+                Passes(_objectives.objective_of(form, batch, weights), updates, Record(), B, 2).run(theta, 2, 1e9)
             assert np.isfinite(theta).all()

@@ -1,8 +1,11 @@
 """The package as a whole: import, configuration, types, documentation, process state."""
 
+import ast
 import doctest
 import importlib.util
+import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 
 import rae_fast
-from rae_fast import _config, _kernels, hyperparameters, parameters, rae, reference, sequences
+from rae_fast import _config, _estimator, _kernels, _learner, inputs, rae, solvers
 
 PACKAGE = Path(rae_fast.__file__).parent
 
@@ -111,13 +114,13 @@ def test_hint_where_openblas_is_held_to_avx2(monkeypatch):
 
 
 def test_types_are_shipped_and_clean(tmp_path):
-    for name in ("py.typed", "_kernels.pyi", "_sequence.pyi", "_blas.pyi"):
+    for name in ("py.typed", "_kernels.pyi", "_training.pyi", "_form.pyi"):
         assert (PACKAGE / name).exists(), name
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("mypy is not installed")
     use = tmp_path / "use.py"
     use.write_text("import numpy as np\nfrom rae_fast import RAE, show_config\n"
-                   "model = RAE(n_hidden=3, tol=0).fit(np.eye(3))\n"
+                   "model = RAE(3, tol=0, max_iter='auto').fit(np.eye(3))\n"
                    "loss: float = model.loss_and_grad(np.eye(3))[0]\n"
                    "codes = model.transform([np.eye(3)])\nreveal_type(codes)\n"
                    "show_config()\nmodel.fit(np.eye(3)).partial_fit(np.eye(3)).score(np.eye(3))\n")
@@ -129,34 +132,83 @@ def test_types_are_shipped_and_clean(tmp_path):
     errors = [line for line in result.stdout.splitlines() if line.startswith("use.py") and ": error:" in line]
     assert not errors, result.stdout
     assert 'Revealed type is "numpy.ndarray' in result.stdout, result.stdout + result.stderr
+    use.write_text("from rae_fast import RAE\nRAE(learning_rate='fast')\nRAE(no_such=1)\nRAE(24, 'stepwise')\n")
+    result = subprocess.run([sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path}", use.name],
+                            capture_output=True, text=True, cwd=tmp_path, env=environment)
+    wrong = [line for line in result.stdout.splitlines() if line.startswith("use.py") and ": error:" in line]
+    assert len(wrong) == 3 and "learning_rate" in wrong[0] and "no_such" in wrong[1], result.stdout
 
 
-def test_stubs_name_what_the_modules_hold():
-    import ast
-
-    for name in ("_kernels", "_products", "_sequence", "_codes", "_quick", "_training", "_blas"):
-        module = importlib.import_module(f"rae_fast.{name}")
-        tree = ast.parse((PACKAGE / f"{name}.pyi").read_text())
-        stubbed = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-        held = {k for k, v in vars(module).items() if not k.startswith("_") and "cyfunction" in type(v).__name__
-                or "fused" in type(v).__name__}
-        assert held <= stubbed, held - stubbed
-        assert all(hasattr(module, k) for k in stubbed)
+STUBS = [path.stem for path in sorted(PACKAGE.glob("*.pyi"))]
 
 
-@pytest.mark.parametrize("module", [rae_fast, rae, reference, sequences, parameters, hyperparameters, _config],
-                         ids=lambda m: m.__name__)
+@pytest.mark.parametrize("name", STUBS)
+def test_stubs_name_what_the_modules_hold(name):
+    """Functions, classes, and the methods and attributes of these."""
+    module = importlib.import_module(f"rae_fast.{name}")
+    tree = ast.parse((PACKAGE / f"{name}.pyi").read_text())
+    stubbed = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    held = {k for k, v in vars(module).items()
+            if not k.startswith("_") and callable(v) and getattr(v, "__module__", None) == module.__name__}
+    assert held == set(stubbed)
+    for node in stubbed.values():
+        owner = getattr(module, node.name)
+        if isinstance(node, ast.ClassDef) and not issubclass(owner, tuple):
+            told = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
+            told |= {n.target.id for n in node.body if isinstance(n, ast.AnnAssign)}
+            assert {k for k in vars(owner) if not k.startswith("_")} == {k for k in told if not k.startswith("_")}
+
+
+def test_every_compiled_module_that_python_uses_has_a_stub():
+    used = set()
+    for path in PACKAGE.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "rae_fast":
+                used |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rae_fast."):
+                used.add(node.module.split(".")[1])
+    assert {name for name in used if (PACKAGE / f"{name}.pyx").exists() or name in STUBS} <= set(STUBS)
+
+
+WITH_EXAMPLES = [rae, _learner, _estimator, _config, solvers, inputs]
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES, ids=lambda m: m.__name__)
 def test_docstring_examples(module):
     result = doctest.testmod(module)
-    assert result.failed == 0
-    if module in (rae, _config):
-        assert result.attempted > 0
+    assert result.failed == 0 and result.attempted > 0
 
 
-def test_public_functions_say_what_they_take_and_raise():
-    for name, member in vars(rae_fast.RAE).items():
-        if callable(member) and not name.startswith("_"):
-            assert member.__doc__, name
+def test_no_module_with_examples_is_left_out():
+    for path in PACKAGE.glob("*.py"):
+        if ">>>" in path.read_text():
+            assert path.stem in {module.__name__.split(".")[-1] for module in WITH_EXAMPLES}, path.name
+
+
+def public_members(cls):
+    return {name: inspect.getattr_static(cls, name) for name in dir(cls) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("cls", [rae_fast.RAE])
+def test_public_methods_say_what_they_take_return_and_raise(cls):
+    """numpydoc's sections; of hyper-parameters and attributes the class's own docstring has them."""
+    attributes = inspect.cleandoc(cls.__doc__).split("\nAttributes\n----------\n")[1].split("\nNotes\n")[0]
+    told = {name for line in re.findall(r"^(\w[\w, ]*) : ", attributes, re.MULTILINE) for name in line.split(", ")}
+    members = public_members(cls)
+    assert {name for name, member in members.items() if isinstance(member, property)} == told
+    for name, member in members.items():
+        function = getattr(member, "__func__", member)
+        if not inspect.isfunction(function):
+            continue
+        text, signature = inspect.cleandoc(function.__doc__), inspect.signature(function)
+        parameters = text.partition("Parameters\n----------\n")[2].partition("\n\n")[0]
+        for parameter in list(signature.parameters.values())[1:]:
+            entry = rf"^\**(\w+, )*{parameter.name}(, \w+)*( :|$)"
+            assert re.search(entry, parameters, re.MULTILINE), (name, parameter)
+        assert signature.return_annotation == "None" or "Returns\n-------\n" in text, name
+        assert "Raises\n------\n" in text or name in ("get_params",), name
+        assert "Examples\n--------\n" in text, name
 
 
 def test_fork():

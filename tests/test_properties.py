@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from problems import PLAIN
 
 from rae_fast import RAE, reference
-from rae_fast.parameters import Form
+from rae_fast._form import Form
 
 settings.register_profile("rae", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("rae")

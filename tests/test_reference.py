@@ -5,8 +5,8 @@ import pytest
 from problems import FORMS, form_id, problem
 from scipy.special import log_softmax
 
-from rae_fast import parameters, reference
-from rae_fast.parameters import Form
+from rae_fast import reference
+from rae_fast._form import Form
 
 OPTIONS = [(1.0, False), (0.3, False), (0.3, True), (0.0, True)]
 
@@ -35,7 +35,7 @@ def test_loss_is_the_definition(hidden_weight, reconstruct_h0):
     I, H, T = 3, 5, 6
     form = Form(I, H, hidden_weight=hidden_weight, reconstruct_h0=reconstruct_h0)
     theta, data, offsets, _ = problem(form, T, 1, False)
-    p = parameters.views(theta.astype(float), form)
+    p = form.views(theta.astype(float))
     h, expected = p["h0"], 0.0
     for t, x in enumerate(data):
         before, h = h, np.tanh(h @ p["W_hh"] + x @ p["W_xh"] + p["b_h"])
@@ -50,7 +50,7 @@ def test_loss_is_the_definition(hidden_weight, reconstruct_h0):
 def test_unroll_goes_back_through_time(decoder):
     form = Form(3, 5, decoder=decoder)
     theta, data, offsets, _ = problem(form, 4, 1, False)
-    p = parameters.views(theta, form)
+    p = form.views(theta)
     code = reference.hidden_states(theta, data, offsets, form, last_only=True)
     first = code @ p["V_hx"] + p["c_x"]
     before = code @ p["V_hh"] + p["c_h"]
@@ -67,7 +67,7 @@ def test_unfold_loss_is_the_error_of_the_unrolled_sequence(tied):
     back = reference.unroll(theta, reference.hidden_states(theta, data, offsets, form, True), offsets, form, True)
     expected = ((back - data) ** 2).sum() / 3
     assert reference.loss(theta, data, offsets, None, form) == pytest.approx(expected, rel=1e-5)
-    p = parameters.views(theta, form)
+    p = form.views(theta)
     assert not tied or (p["V_hx"] == p["W_xh"].T).all() and (p["V_hh"] == p["W_hh"].T).all()
 
 

@@ -5,12 +5,31 @@ from functools import cache
 
 import numpy as np
 import pytest
-from problems import EDGE, FORMS, MORE, form_id, pairwise, problem, relative_error, solved, tolerance
+from problems import (
+    EDGE,
+    FORMS,
+    MORE,
+    encode,
+    flat,
+    form_id,
+    gradient,
+    new_state,
+    pairwise,
+    problem,
+    relative_error,
+    scale_of,
+    solved,
+    solver_of,
+    tolerance,
+    train,
+)
 
-from rae_fast import _codes, _kernels, _products, _sequence, _training, reference
-from rae_fast.parameters import Form
-from rae_fast.parameters import size as _size
-from rae_fast.solvers import SOLVERS, Solver, new_state
+from rae_fast import _codes, _kernels, _objectives, _products, reference
+from rae_fast._batch import Batch
+from rae_fast._form import Blocks, Form
+from rae_fast._record import Record
+from rae_fast._training import Passes, Updates
+from rae_fast.solvers import SOLVERS
 
 DTYPES = [np.float32, np.float64]
 FULL = list(itertools.product(EDGE, EDGE, EDGE, EDGE))
@@ -24,8 +43,7 @@ def compare(dtype, sizes, ragged, **options):
     form = Form(I, H, **options)
     theta, data, offsets, weights, loss, grad = solved(form, T, B, ragged)
     theta, data, weights = (a.astype(dtype) for a in (theta, data, weights))
-    found_grad = np.full_like(theta, np.nan)
-    found_loss = _sequence.loss_and_grad(theta, data, offsets, weights, form, found_grad)
+    found_loss, found_grad = gradient(theta, data, offsets, weights, form)
     allowed = tolerance(dtype, I, H, T, B)
     where = f"(I, H, T, B) = {sizes}, ragged={ragged}, {_kernels.isa()}, {options}"
     assert abs(found_loss - loss) <= allowed * max(loss, 1e-3), where
@@ -75,8 +93,7 @@ def test_gradient_by_directional_complex_step(isa, gemm, ragged, options):
             data /= data.sum(axis=1, keepdims=True)
         direction = np.random.default_rng(2).standard_normal(len(theta))
         exact = complex_step(form, T, B, ragged)
-        grad = np.empty_like(theta)
-        _sequence.loss_and_grad(theta, data, offsets, weights, form, grad)
+        _, grad = gradient(theta, data, offsets, weights, form)
         assert abs(grad @ direction - exact) < 1e-9 * max(abs(exact), 1e-6), sizes
 
 
@@ -116,23 +133,26 @@ def test_encode_unroll_and_step(isa, gemm, dtype, ragged, decoder, tied):
         form = Form(I, H, decoder=decoder, tied=tied)
         theta, data, offsets, expected, codes, outputs, after = encoded(form, T, B, ragged, dtype)
         allowed = tolerance(dtype, I, H, T, 1)
-        states = np.full((len(data), H), np.nan, dtype)
-        _codes.hidden_states(theta, data, offsets, form, states)
+        states = encode(theta, data, offsets, form)
         assert relative_error(states, expected) <= allowed, sizes
-        last = np.full((B, H), np.nan, dtype)
-        _codes.hidden_states(theta, data, offsets, form, last, True)
-        np.testing.assert_array_equal(last, states[offsets[1:] - 1])
+        np.testing.assert_array_equal(encode(theta, data, offsets, form, True), states[offsets[1:] - 1])
+        if not ragged:
+            in_array = _codes.encode(theta, Batch(data, offsets), form)
+            np.testing.assert_array_equal(in_array, states.reshape(B, T, H))
         for chronological in (False, True):
-            out = np.full((len(data), I), np.nan, dtype)
-            _codes.unroll(theta, codes, offsets, form, chronological, out)
+            out = _codes.unroll(theta, codes, offsets, form, chronological)
             assert relative_error(out, outputs[chronological]) <= T * allowed, sizes
-        h = np.full(after.shape, np.nan, dtype)
-        _codes.step(theta, codes[:len(h)], data[:len(h)], form, h)
-        assert relative_error(h, after) <= allowed, sizes
+            if not ragged:
+                in_array = _codes.unroll(theta, codes, T, form, chronological)
+                np.testing.assert_array_equal(in_array, out.reshape(B, T, I))
+        n = len(after)
+        assert relative_error(_codes.step(theta, codes[:n], data[:n], form), after) <= allowed, sizes
+        one = _codes.step(theta, codes[0].copy(), data[0].copy(), form, np.full(H, np.nan, dtype))
+        assert one.shape == (H,) and relative_error(one, after[0]) <= allowed, sizes
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_several_spans_and_blocks(gemm, dtype):
+def test_several_spans_and_buckets(gemm, dtype):
     """Long and many enough that every buffer is used again: the seams must not show."""
     for sizes in [(600, 5, 900, 1), (3, 40, 700, 5), (1, 2, 3, 5000), (2, 130, 400, 9)]:
         for ragged in (False, True):
@@ -142,8 +162,7 @@ def test_several_spans_and_blocks(gemm, dtype):
     I, H, T, B = 2, 3, 5, 1000
     form = Form(I, H)
     theta, data, offsets, _ = problem(form, T, B, True)
-    codes = np.empty((B, H), dtype)
-    _codes.hidden_states(theta.astype(dtype), data.astype(dtype), offsets, form, codes, True)
+    codes = encode(theta.astype(dtype), data.astype(dtype), offsets, form, True)
     expected = reference.hidden_states(theta.astype(float), data.astype(float), offsets, form, True)
     assert relative_error(codes, expected) <= tolerance(dtype, I, H, T, 1)
 
@@ -157,41 +176,33 @@ def test_sgd_with_and_without_a_gradient(isa, gemm, dtype, batch_size):
         for options in ({}, {"objective": "unfold"}, {"decoder": "tanh"}, {"output": "softmax"}, {"tied": True}):
             form = Form(I, H, **options)
             theta, data, offsets, weights = problem(form, T, B, ragged=True)
-            results = []
-            for decay in (0.0, 1e-300 if dtype is np.float64 else 1e-38):
-                found, run = theta.astype(dtype), _training.Training(offsets, batch_size)
-                losses = np.empty(3)
-                _training.train(found, data.astype(dtype), offsets, weights.astype(dtype), form,
-                                Solver("sgd", 1e-3, weight_decay=decay), [], None, 1.0, 0, None, 3, 0.0, 10, run,
-                                losses, 1e9)
-                results.append((found, losses))
-            allowed = 4 * run.n_updates * tolerance(dtype, I, H, T, batch_size)
-            assert relative_error(results[0][0], results[1][0].astype(np.float64)) <= allowed, (sizes, options)
-            np.testing.assert_allclose(results[0][1], results[1][1], rtol=allowed)
+            found, other = (train(theta.astype(dtype), data.astype(dtype), offsets, weights.astype(dtype), form,
+                                  solver_of(weight_decay=decay), None, 1.0, batch_size, None, 3)
+                            for decay in (0.0, 1e-300 if dtype is np.float64 else 1e-38))
+            allowed = 4 * found.record.n_updates * tolerance(dtype, I, H, T, batch_size)
+            assert relative_error(found.theta, other.theta.astype(np.float64)) <= allowed, (sizes, options)
+            np.testing.assert_allclose(found.losses, other.losses, rtol=allowed)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sgd_keeps_small_updates(isa, dtype):
     """What each row adds may be lost beside theta; their sum must not be."""
     form, rows = Form(1, 2), 64
-    theta = np.ones(_size(form), dtype)
+    theta = np.ones(form.size, dtype)
     data, offsets = np.ones((rows, 1), dtype), np.arange(rows + 1)
-    grad = np.empty_like(theta)
-    _sequence.loss_and_grad(theta, data, offsets, None, form, grad)
+    _, grad = gradient(theta, data, offsets, None, form)
     rate = float(np.finfo(dtype).eps) * 8 / np.abs(grad).max()  # a few units in the last place for all rows together
-    run = _training.Training(offsets, rows)
-    found = theta.copy()
-    _training.train(found, data, offsets, None, form, Solver("sgd", rate), [], None, 1.0, 0, None, 1, 0.0, 1, run,
-                    np.empty(1), 1e9)
+    found = train(theta, data, offsets, None, form, solver_of(learning_rate=rate), None, 1.0, rows, None, 1).theta
     expected = (theta.astype(np.longdouble) - np.longdouble(rate) * grad).astype(dtype)
     assert np.abs(found - expected).max() <= 2 * np.finfo(dtype).eps
 
 
-RULES = [Solver(name=name, learning_rate=1.0 if name == "adadelta" else 1e-2, epsilon=1e-3) for name in SOLVERS
+RULES = [solver_of(name, 1.0 if name == "adadelta" else 1e-2, epsilon=1e-3) for name in SOLVERS
            if name != "lbfgs"]  # which is scipy's: test_training.py
-RULES += [Solver("momentum", 1e-3, momentum=0.999, momentum_schedule="sutskever"),
-            Solver("adam", 1e-2, "cosine", clip_norm=0.5, weight_decay=0.1), Solver("sgd", 1e-2, "step", clip_norm=2.0),
-            Solver("nesterov", 1e-2, "inverse", weight_decay=0.01)]
+RULES += [solver_of("momentum", 1e-3, momentum=0.999, momentum_schedule="sutskever"),
+          solver_of("adam", 1e-2, "cosine", clip_norm=0.5, weight_decay=0.1),
+          solver_of("sgd", 1e-2, "step", clip_norm=2.0),
+          solver_of("nesterov", 1e-2, "inverse", weight_decay=0.01)]
 
 
 @pytest.mark.parametrize("solver", RULES, ids=lambda s: f"{s.name}-{s.schedule}-{s.momentum_schedule}")
@@ -202,23 +213,20 @@ def test_every_solver_matches_the_reference(isa, dtype, solver, objective, scale
     I, H, T, B, batch_size = 3, 5, 6, 7, 3
     form = Form(I, H, objective)
     theta, data, offsets, _ = problem(form, T, B, ragged=True)
-    exact, found = theta.astype(np.float64), theta.astype(dtype)
-    scale = np.random.default_rng(4).uniform(0.1, 2, len(theta)).astype(np.float32) if scaled else None
-    state = new_state(solver, len(theta), np.dtype(dtype))
-    exact_state = new_state(solver, len(theta), np.dtype(np.float64))
-    run, losses = _training.Training(offsets, batch_size), np.empty(8)
-    _training.train(found, data.astype(dtype), offsets, None, form, solver, list(state.values()),
-                    scale.astype(dtype) if scaled else None, 2.5, 0, None, 8, 0.0, 10, run, losses, 1e9)
-    curve = reference.train(exact, data.astype(np.float64), offsets, None, form, solver, list(exact_state.values()),
-                            scale.astype(np.float64) if scaled else None, 2.5, batch_size, None, 8, 0.0, 10)
-    assert run.n_updates == 24
+    exact, exact_state = theta.astype(np.float64), new_state(solver, form.size)
+    scale = scale_of(form, dtype) if scaled else None
+    found = train(theta.astype(dtype), data.astype(dtype), offsets, None, form, solver, scale, 2.5, batch_size, None, 8)
+    curve = reference.train(exact, data.astype(np.float64), offsets, None, form, solver, exact_state,
+                            flat(scale.views(), form).astype(np.float64) if scaled else None, 2.5, batch_size, None, 8,
+                            0.0, 10)
+    assert found.record.n_updates == 24
     # The way into the solver's units and back rounds twice more in every update.
-    allowed = (8 if scaled else 4) * run.n_updates * tolerance(dtype, I, H, T, B)
-    np.testing.assert_allclose(losses, curve, rtol=allowed)
-    assert relative_error(found, exact) <= allowed
+    allowed = (8 if scaled else 4) * 24 * tolerance(dtype, I, H, T, B)
+    np.testing.assert_allclose(found.losses, curve, rtol=allowed)
+    assert relative_error(found.theta, exact) <= allowed
     if solver.name != "rprop":  # whose state follows signs of gradients near 0
-        for name, array in state.items():
-            assert relative_error(array, exact_state[name]) <= allowed, name
+        for name, array, expected in zip(solver.kind.state, found.state, exact_state):
+            assert relative_error(array, expected) <= allowed, name
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -228,39 +236,34 @@ def test_a_batch_of_one_sequence_between_larger_ones(isa, gemm, dtype):
     for options in FORMS:
         form = Form(I, H, **options)
         theta, data, offsets, weights = problem(form, T, B, ragged=True)
-        exact, found = theta.astype(np.float64), theta.astype(dtype)
-        run, losses = _training.Training(offsets, 2), np.empty(2)
-        solver = Solver("sgd", 1e-3)
-        _training.train(found, data.astype(dtype), offsets, weights.astype(dtype), form, solver, [], None, 1.0, 0, None,
-                        2, 0.0, 10, run, losses, 1e9)
+        exact, solver = theta.astype(np.float64), solver_of()
+        found = train(theta.astype(dtype), data.astype(dtype), offsets, weights.astype(dtype), form, solver, None, 1.0,
+                      2, None, 2)
         curve = reference.train(exact, data.astype(np.float64), offsets, weights.astype(np.float64), form, solver, [],
                                 None, 1.0, 2, None, 2, 0.0, 10)
-        allowed = 8 * run.n_updates * tolerance(dtype, I, H, T, B)
-        np.testing.assert_allclose(losses, curve, rtol=allowed, err_msg=str(options))
-        assert relative_error(found, exact) <= allowed, options
+        allowed = 8 * found.record.n_updates * tolerance(dtype, I, H, T, B)
+        np.testing.assert_allclose(found.losses, curve, rtol=allowed, err_msg=str(options))
+        assert relative_error(found.theta, exact) <= allowed, options
 
 
 @pytest.mark.parametrize("name", [name for name in SOLVERS if name != "lbfgs"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_solver_on_every_form(dtype, name):
-    """Flat vectors know no form; that tied ones are shorter, and gradients in place, shows here."""
+    """Solvers know no form; that tied ones have fewer blocks, and gradients in place, shows here."""
     I, H, T, B = 3, 5, 4, 5
-    solver = Solver(name, 1.0 if name == "adadelta" else 1e-3, epsilon=1e-3, clip_norm=1.0, weight_decay=0.01)
+    solver = solver_of(name, 1.0 if name == "adadelta" else 1e-3, epsilon=1e-3, clip_norm=1.0, weight_decay=0.01)
     for options in FORMS:
         form = Form(I, H, **options)
         theta, data, offsets, weights = problem(form, T, B, ragged=True)
-        exact, found = theta.astype(np.float64), theta.astype(dtype)
-        scale = np.linspace(0.5, 2, len(theta)).astype(np.float32)
-        state = list(new_state(solver, len(theta), np.dtype(dtype)).values())
-        exact_state = list(new_state(solver, len(theta), np.dtype(np.float64)).values())
-        run, losses = _training.Training(offsets, 2), np.empty(2)
-        _training.train(found, data.astype(dtype), offsets, weights.astype(dtype), form, solver, state,
-                        scale.astype(dtype), 0.5, 0, None, 2, 0.0, 10, run, losses, 1e9)
+        exact, scale = theta.astype(np.float64), scale_of(form, dtype, 0.5)
+        found = train(theta.astype(dtype), data.astype(dtype), offsets, weights.astype(dtype), form, solver, scale, 0.5,
+                      2, None, 2)
         curve = reference.train(exact, data.astype(np.float64), offsets, weights.astype(np.float64), form, solver,
-                                exact_state, scale.astype(np.float64), 0.5, 2, None, 2, 0.0, 10)
-        allowed = 8 * run.n_updates * tolerance(dtype, I, H, T, B)
-        np.testing.assert_allclose(losses, curve, rtol=allowed, err_msg=str(options))
-        assert relative_error(found, exact) <= allowed, options
+                                new_state(solver, form.size), flat(scale.views(), form).astype(np.float64), 0.5, 2,
+                                None, 2, 0.0, 10)
+        allowed = 8 * found.record.n_updates * tolerance(dtype, I, H, T, B)
+        np.testing.assert_allclose(found.losses, curve, rtol=allowed, err_msg=str(options))
+        assert relative_error(found.theta, exact) <= allowed, options
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -272,20 +275,17 @@ def test_train_matches_the_reference(isa, gemm, dtype, shuffled, weighted):
     form = Form(I, H)
     theta, data, offsets, weights = problem(form, T, B, ragged=True)
     exact = theta.astype(np.float64)
-    found = theta.astype(dtype)
-    run = _training.Training(offsets, batch_size)
-    losses = np.empty(20)
-    _training.train(found, data.astype(dtype), offsets, weights.astype(dtype) if weighted else None, form,
-                    Solver(learning_rate=1e-2), [], None, 1.0, 0,
-                    np.random.default_rng(5).bit_generator if shuffled else None, 20, 0.0, 10, run, losses, 1e9)
+    found = train(theta.astype(dtype), data.astype(dtype), offsets, weights.astype(dtype) if weighted else None, form,
+                  solver_of(learning_rate=1e-2), None, 1.0, batch_size,
+                  np.random.default_rng(5).bit_generator if shuffled else None, 20)
     curve = reference.train(exact, data.astype(np.float64), offsets,
                             weights.astype(np.float64) if weighted else None, form,
-                            Solver(learning_rate=1e-2), [], None, 1.0, batch_size,
+                            solver_of(learning_rate=1e-2), [], None, 1.0, batch_size,
                             np.random.default_rng(5) if shuffled else None, 20, 0.0, 10)
-    assert (run.status, run.n_iter, run.n_updates) == ("finished", 20, 60)
-    allowed = run.n_updates * tolerance(dtype, I, H, T, B)
-    np.testing.assert_allclose(losses, curve, rtol=allowed)
-    assert relative_error(found, exact) <= allowed
+    assert (found.passes.status, found.record.n_iter, found.record.n_updates) == ("finished", 20, 60)
+    allowed = 60 * tolerance(dtype, I, H, T, B)
+    np.testing.assert_allclose(found.losses, curve, rtol=allowed)
+    assert relative_error(found.theta, exact) <= allowed
 
 
 def test_a_run_cut_into_calls_gives_the_same_bits():
@@ -293,35 +293,45 @@ def test_a_run_cut_into_calls_gives_the_same_bits():
     theta, data, offsets, _ = problem(form, 6, 7, ragged=True)
 
     def trained(seconds, most):
-        found, run, rng = theta.copy(), _training.Training(offsets, 2), np.random.default_rng(1)
-        curve, state = [], new_state(Solver("adam"), len(theta), theta.dtype)
-        while run.status == "running":
-            losses, done = np.empty(most), run.n_iter
-            _training.train(found, data, offsets, None, form, Solver("adam"), list(state.values()), None, 1.0, 0,
-                            rng.bit_generator, 5000, 0.0, 1, run, losses, seconds)
-            curve.extend(losses[:run.n_iter - done])
-        return found, curve
+        return train(theta, data, offsets, None, form, solver_of("adam"), None, 1.0, 2,
+                     np.random.default_rng(1).bit_generator, 5000, 0.0, 1, seconds=seconds, most=most)
 
     whole, cut = trained(1e9, 5000), trained(0.0, 7)
-    np.testing.assert_array_equal(whole[0], cut[0])
-    np.testing.assert_array_equal(whole[1], cut[1])
+    np.testing.assert_array_equal(whole.theta, cut.theta)
+    assert whole.losses == cut.losses and len(cut.losses) == 5000
 
 
 def test_drivers_refuse_arrays_that_do_not_fit():
     form = Form(3, 5)
     theta, data, offsets, weights = problem(form, 4, 2, ragged=False)
-    grad = np.empty_like(theta)
-    for bad in [(theta[:-1], data, weights, grad), (theta, data, weights[:-1], grad), (theta, data, weights, grad[:-1]),
-                (theta, data[:-1], weights, grad), (theta, np.ascontiguousarray(data[:, :2]), weights, grad)]:
+    batch = Batch(data, offsets)
+    for bad in [(theta[:-1], data, weights), (theta, data, weights[:-1]), (theta, data[:-1], weights),
+                (theta, np.ascontiguousarray(data[:, :2]), weights), (theta.astype(float), data, weights),
+                (theta, data, weights.astype(float)), (theta[None], data, weights)]:
         with pytest.raises(ValueError):
-            _sequence.loss_and_grad(bad[0], bad[1], offsets, bad[2], form, bad[3])
+            gradient(bad[0], bad[1], offsets, bad[2], form)
+    objective = _objectives.objective_of(form, batch)
+    for grad in (Blocks(form, float), Blocks(Form(3, 4), np.float32), Blocks(form, np.float32, by_row=["W_xh"])):
+        with pytest.raises(ValueError):
+            objective.loss_and_grad(theta, grad)
     with pytest.raises(ValueError):
-        _codes.hidden_states(theta, data, offsets, form, np.empty((3, 5), np.float32))
+        _codes.encode(theta, Batch(data.astype(float), offsets), form)
     with pytest.raises(ValueError):
-        _codes.unroll(theta, np.zeros((2, 5), np.float32), offsets, form, True, np.empty((7, 3), np.float32))
+        _codes.unroll(theta, np.zeros((2, 4), np.float32), offsets, form, True)
     with pytest.raises(ValueError):
-        _codes.step(theta, np.zeros((2, 5), np.float32), data[:1], form, np.empty((2, 5), np.float32))
+        _codes.unroll(theta, np.zeros((3, 5), np.float32), offsets, form, True)
+    assert _codes.step(theta, np.zeros((2, 5), np.float32), data[:1], form) is None
+    updates = Updates(form, solver_of("adam"), [Blocks(form, np.float32)] * 2, None, 1.0, True)
+    for bad in ([Blocks(form, np.float32)], [Blocks(form, float)] * 2, [Blocks(Form(3, 4), np.float32)] * 2):
+        with pytest.raises(ValueError):
+            Updates(form, solver_of("adam"), bad, None, 1.0, True)
     with pytest.raises(ValueError):
-        _training.Training(offsets, 3)
+        updates.once(theta.astype(float), objective, Record())
+    with pytest.raises(ValueError):
+        Passes(objective, updates, Record(), 3, 1)
+    for rows, bounds in [(data, [0, 4]), (data, [0, 0, 8]), (data, [1, 8]), (data[::2], [0, 4]), (data[:, ::2], [0, 8]),
+                         (data.astype(int), offsets), (data.tolist(), offsets)]:
+        with pytest.raises(ValueError):
+            Batch(rows, bounds)
     with pytest.raises(ValueError):
         _products.use_gemm("mkl")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import FORMS, form_id, problem
+from problems import FORMS, encode, form_id, problem, solver_of, train
+from problems import gradient as loss_and_gradient
 
-from rae_fast import RAE, _codes, _sequence, _training
-from rae_fast.parameters import Form
-from rae_fast.solvers import Solver, new_state
+from rae_fast import RAE, _codes
+from rae_fast._form import Form
 
 DTYPES = [np.float32, np.float64]
 # (I, H, T, B): several parts of equal and of ragged batches, more parts than threads, one part of large models.
@@ -26,8 +26,7 @@ def gradient(form, shape, dtype, ragged, n_jobs, max_memory=KEEP):
     I, H, T, B = shape
     theta, data, offsets, weights = problem(form, T, B, ragged)
     theta, data, weights = (a.astype(dtype) for a in (theta, data, weights))
-    grad = np.full_like(theta, np.nan)
-    loss = _sequence.loss_and_grad(theta, data, offsets, weights, form, grad, max_memory, n_jobs)
+    loss, grad = loss_and_gradient(theta, data, offsets, weights, form, max_memory, n_jobs)
     return np.append(grad, loss)
 
 
@@ -66,15 +65,17 @@ def test_bounded_memory_is_bounded():
     code = """
         import resource
         import numpy as np
-        from rae_fast import _sequence, parameters
-        from rae_fast.parameters import Form
+        from rae_fast import _objectives, parameters
+        from rae_fast._batch import Batch
+        from rae_fast._form import Form
         form, T = Form(1, 64, "unfold"), 1_000_000
         theta = parameters.initialise(form, 0.05, np.random.default_rng(0), np.dtype(np.float32))
         data, offsets = np.zeros((T, 1), np.float32), np.array([0, T])
-        grad = np.empty_like(theta)
-        _sequence.loss_and_grad(theta, data[:2000], np.array([0, 2000]), None, form, grad, 2**22)
+        few = _objectives.objective_of(form, Batch(data[:2000], [0, 2000]), max_memory=2**22)
+        few.loss_and_grad(theta, few.new_gradient())
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        _sequence.loss_and_grad(theta, data, offsets, None, form, grad, 2**22)
+        all = _objectives.objective_of(form, Batch(data, offsets), max_memory=2**22)
+        all.loss_and_grad(theta, all.new_gradient())
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """
     unit = 1 if sys.platform == "darwin" else 1024
@@ -93,12 +94,9 @@ def test_threads_change_no_bit_of_codes(dtype, shape):
         theta, data = 0.1 * theta.astype(dtype), data.astype(dtype)
         results = []
         for n_jobs in (1, 2, 3):
-            states, codes = np.full((len(data), H), np.nan, dtype), np.full((B, H), np.nan, dtype)
-            out = np.full((len(data), I), np.nan, dtype)
-            _codes.hidden_states(theta, data, offsets, form, states, False, n_jobs)
-            _codes.hidden_states(theta, data, offsets, form, codes, True, n_jobs)
-            _codes.unroll(theta, codes, offsets, form, True, out, n_jobs)
-            results.append([states, codes, out])
+            states = encode(theta, data, offsets, form, False, n_jobs)
+            codes = encode(theta, data, offsets, form, True, n_jobs)
+            results.append([states, codes, _codes.unroll(theta, codes, offsets, form, True, n_jobs)])
         for found in results[1:]:
             for a, b in zip(found, results[0]):
                 np.testing.assert_array_equal(a, b)
@@ -112,11 +110,9 @@ def test_threads_change_no_bit_of_a_training(dtype, name):
     data = data.astype(dtype)
 
     def trained(n_jobs):
-        found, run, losses = theta.astype(dtype), _training.Training(offsets, 48), np.empty(6)
-        state = list(new_state(Solver(name), len(theta), np.dtype(dtype)).values())
-        _training.train(found, data, offsets, None, form, Solver(name, 1e-2), state, None, 1.0, 0,
-                        np.random.default_rng(1).bit_generator, 6, 0.0, 1, run, losses, 1e9, KEEP, n_jobs)
-        return np.concatenate([found, losses.astype(dtype), *state])
+        found = train(theta.astype(dtype), data, offsets, None, form, solver_of(name, 1e-2), None, 1.0, 48,
+                      np.random.default_rng(1).bit_generator, 6, max_memory=KEEP, n_jobs=n_jobs)
+        return np.concatenate([found.theta, np.array(found.losses, dtype), *found.state])
 
     alone = trained(1)
     for n_jobs in (2, 4):

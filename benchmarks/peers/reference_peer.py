@@ -3,7 +3,7 @@
 from peers import layout
 from peers.engine_peer import as_ours
 from rae_fast import reference
-from rae_fast.parameters import Form, views
+from rae_fast._form import Form
 
 
 def about():
@@ -22,7 +22,7 @@ class Reference:
 
     def loss_and_grad(self, form):
         loss, grad = self._loss_and_grad()
-        return loss, layout.from_names(views(grad, self.form))
+        return loss, layout.from_names(self.form.views(grad))
 
     def _loss_and_grad(self):
         return reference.loss_and_grad(self.theta, self.data, self.offsets, None, self.form)
@@ -32,4 +32,4 @@ class Reference:
             self.theta -= rate * self._loss_and_grad()[1]
 
     def parameters(self, form):
-        return layout.from_names(views(self.theta, self.form))
+        return layout.from_names(self.form.views(self.theta))

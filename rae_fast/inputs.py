@@ -1,12 +1,12 @@
 """From what a user passes to what the kernels read: the only place that coerces input.
 
-Everything becomes a Batch: one C-contiguous float array with the sequences one after the other, and
-the offsets between them. A 3-D array is re-shaped, not copied, where its memory already fits.
+Everything becomes a Batch (_batch.pyx): one C-contiguous float array with the sequences one after the other, and the
+offsets between them. A 3-D array is re-shaped, not copied, where its memory already fits. What is ready as it is skips
+this module (_batch.ready) and takes the same way through a call as what comes out of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rae_fast import _blas, _kernels
+from rae_fast._batch import Batch
 
 Floats = NDArray[Any]
 Integers = NDArray[np.intp]
@@ -23,63 +24,15 @@ _KINDS = {"O": "objects", "S": "byte strings", "U": "strings", "T": "strings",
 
 _MOST = {np.dtype(t): float(np.finfo(t).max) for t in (np.float32, np.float64)}
 
-# Elements checked for NaN at a time: about 50 ms, so that Ctrl-C is heard in between.
+# Elements checked at a time: about 50 ms, so that Ctrl-C is heard in between.
 _CHECK_AT_ONCE = 1 << 25
+# How many steps and sequences of the data judge a choice that is made for a model.
+_JUDGED_STEPS, _JUDGED_SEQUENCES = 20_000, 256
 
 
-@dataclass(frozen=True)
-class Batch:
-    """N sequences as the kernels read them.
-
-    Attributes
-    ----------
-    data : ndarray of shape (sum of lengths, n_features), float32 or float64, C-contiguous
-    offsets : ndarray of shape (N + 1,), sequence n is data[offsets[n]:offsets[n + 1]]
-    is_list : whether the user passed a list, so that results are lists too
-    """
-
-    data: Floats
-    offsets: Integers
-    is_list: bool
-
-    @property
-    def n_sequences(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def n_features(self) -> int:
-        return int(self.data.shape[1])
-
-    @property
-    def common_length(self) -> int | None:
-        """The length of every sequence, None if they differ."""
-        if len(self.offsets) == 2:
-            return int(self.offsets[1])
-        lengths = np.diff(self.offsets)
-        return int(lengths[0]) if (lengths == lengths[0]).all() else None
-
-    def select(self, chosen: Integers) -> Batch:
-        """The chosen sequences, in that order, as a Batch of its own."""
-        lengths = np.diff(self.offsets)[chosen]
-        offsets = np.zeros(len(chosen) + 1, dtype=np.intp)
-        np.cumsum(lengths, out=offsets[1:])
-        rows = np.repeat(self.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Batch(self.data[rows], offsets, self.is_list)
-
-    def in_container(self, rows: Floats) -> Floats | list[Floats]:
-        """Results with one row per step, in the user's container: (N, T, F) or a list of (T_n, F)."""
-        return pack(rows, self.offsets, self.is_list)
-
-
-def pack(rows: Floats, offsets: Integers, as_list: bool) -> Floats | list[Floats]:
-    """(sum of lengths, F) as (N, T, F), or as a list of (T_n, F) arrays that share no memory."""
-    if not as_list:
-        return rows.reshape(len(offsets) - 1, -1, rows.shape[1])
-    return [rows[a:b].copy() for a, b in zip(offsets[:-1], offsets[1:])]
-
-
-def as_batch(X: Any, *, dtype: np.dtype[Any] | None = None, n_features: int | None = None) -> Batch:
-    """Validate and convert sequences.
+def as_batch(X: Any, dtype: np.dtype[Any] | None = None, n_features: int | None = None,
+             name: str = "the model") -> Batch:
+    """Validate and convert sequences. For those of a fitted model that need neither, `_batch.ready` is quicker.
 
     Parameters
     ----------
@@ -87,6 +40,7 @@ def as_batch(X: Any, *, dtype: np.dtype[Any] | None = None, n_features: int | No
         of N array-likes of shape (T_n, I)
     dtype : the model's dtype; None keeps float32 and makes all else float64
     n_features : the model's number of features; None accepts any
+    name : the estimator's, for messages
 
     Raises
     ------
@@ -94,16 +48,23 @@ def as_batch(X: Any, *, dtype: np.dtype[Any] | None = None, n_features: int | No
         For wrong shapes, empty input, NaN or infinity (the message names the sequence and step),
         sizes beyond the BLAS integer, and for anything that is not an array of real numbers:
         objects, strings, complex numbers, sparse matrices, arrays with masked values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> batch = as_batch([np.eye(3), np.eye(3)[:2]])
+    >>> batch.data.shape, batch.offsets.tolist(), batch.common_length
+    ((5, 3), [0, 3, 5], None)
     """
-    if isinstance(X, (list, tuple)):
-        batch = _from_list(X, dtype, n_features)
-    else:
-        batch = _from_array(X, dtype, n_features)
-    _check_finite(batch)
+    convert = _from_list if isinstance(X, (list, tuple)) else _from_array
+    batch = convert(X, dtype, n_features, name)
+    position = batch.first_not_finite()
+    if position >= 0:
+        raise _not_finite(batch, position)
     return batch
 
 
-def _from_array(X: Any, dtype: np.dtype[Any] | None, n_features: int | None) -> Batch:
+def _from_array(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, name: str) -> Batch:
     array = _as_numbers(X, "X")
     if array.ndim not in (2, 3):
         if array.ndim == 1:
@@ -117,12 +78,12 @@ def _from_array(X: Any, dtype: np.dtype[Any] | None, n_features: int | None) -> 
         array = array[None]
     if array.shape[0] == 0:
         raise ValueError("X is empty: it holds no sequence")
-    _check_shape(array.shape[1:], "X", n_features)
+    _check_shape(array.shape[1:], "X", n_features, f"{name} is expecting")
     offsets = np.arange(0, array.shape[0] * array.shape[1] + 1, array.shape[1], dtype=np.intp)
-    return Batch(_as_floats(array, dtype).reshape(-1, array.shape[2]), offsets, is_list=False)
+    return Batch(_as_floats(array, dtype).reshape(-1, array.shape[2]), offsets)
 
 
-def _from_list(X: Any, dtype: np.dtype[Any] | None, n_features: int | None) -> Batch:
+def _from_list(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, name: str) -> Batch:
     if len(X) == 0:
         raise ValueError("X is empty: it holds no sequence")
     arrays = []
@@ -134,7 +95,7 @@ def _from_list(X: Any, dtype: np.dtype[Any] | None, n_features: int | None) -> B
                              "2-D array")
         n_features = array.shape[1] if n_features is None and i == 0 else n_features
         _check_shape(array.shape, f"sequence {i}", n_features,
-                     "sequence 0 has" if dtype is None else "RAE is expecting")
+                     "sequence 0 has" if dtype is None else f"{name} is expecting")
         arrays.append(array)
     if dtype is None:
         dtype = _float_dtype(*arrays)
@@ -185,8 +146,7 @@ def _as_floats(array: NDArray[Any], dtype: np.dtype[Any] | None) -> Floats:
         return np.require(array, dtype=dtype, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
 
-def _check_shape(shape: tuple[int, ...], what: str, n_features: int | None,
-                 whose: str = "RAE is expecting") -> None:
+def _check_shape(shape: tuple[int, ...], what: str, n_features: int | None, whose: str) -> None:
     if shape[0] == 0:
         raise ValueError(f"{what} has length zero; every sequence needs at least one step")
     if shape[1] == 0:
@@ -206,20 +166,28 @@ def _first_not_finite(flat: Floats) -> int | None:
     return None
 
 
-def _check_finite(batch: Batch) -> None:
-    position = _first_not_finite(batch.data.reshape(-1))
-    if position is None:
-        return
+def _not_finite(batch: Batch, position: int) -> ValueError:
+    """The error for NaN or infinity at that position of the data."""
     row, feature = divmod(position, batch.n_features)
     n = int(np.searchsorted(batch.offsets, row, side="right")) - 1
     value = batch.data[row, feature]
-    name, as_dtype = ("NaN", "") if np.isnan(value) else (f"{value}", f" as {batch.data.dtype}")
-    raise ValueError(f"sequence {n} has {name} at step {row - int(batch.offsets[n])}, feature {feature}"
-                     f"{as_dtype}; remove or fill such values first")
+    what, as_dtype = ("NaN", "") if np.isnan(value) else (f"{value}", f" as {batch.data.dtype}")
+    return ValueError(f"sequence {n} has {what} at step {row - int(batch.offsets[n])}, feature {feature}"
+                      f"{as_dtype}; remove or fill such values first")
+
+
+def sample(batch: Batch) -> Batch:
+    """Sequences evenly spread over the batch, in float64: few enough to be judged quickly, at least one."""
+    mean_length = batch.n_rows / batch.n_sequences
+    n = int(min(batch.n_sequences, _JUDGED_SEQUENCES, max(1, _JUDGED_STEPS // mean_length)))
+    chosen = batch.select(np.linspace(0, batch.n_sequences - 1, n).astype(np.intp))
+    return Batch(chosen.data.astype(np.float64), chosen.offsets, True)
 
 
 def check_distributions(batch: Batch) -> None:
     """Raise ValueError unless every step is a distribution: not negative, sum 1 within rounding."""
+    if batch.surely_distributions():
+        return
     limit = 8 * float(np.finfo(batch.data.dtype).eps) * max(8, batch.n_features)
     limit = max(limit, 1e-6 if batch.data.dtype == np.float64 else 1e-4)
     at_once = max(1, _CHECK_AT_ONCE // batch.n_features)
@@ -247,14 +215,38 @@ def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Fl
     return floats
 
 
-def as_weights(sample_weight: Any, n: int, dtype: np.dtype[Any]) -> Floats | None:
-    """One finite, non-negative weight per sequence; None stays None."""
+def as_streams(state: Any, x: Any, n_hidden: int, n_inputs: int, dtype: np.dtype[Any]) -> tuple[Floats, Floats]:
+    """States and inputs of streams: of one, (H,) and (I,), or of N, (N, H) and (N, I)."""
+    one = np.ndim(state) == 1
+    if one != (np.ndim(x) == 1):
+        raise ValueError(f"state and x must both be vectors or both matrices; they have {np.ndim(state)} and "
+                         f"{np.ndim(x)} dimensions")
+    if one:
+        state = state[None] if isinstance(state, np.ndarray) else [state]
+        x = x[None] if isinstance(x, np.ndarray) else [x]
+    states, inputs = as_matrix(state, "state", n_hidden, dtype), as_matrix(x, "x", n_inputs, dtype)
+    if len(states) != len(inputs):
+        raise ValueError(f"state holds {len(states)} streams, but x holds {len(inputs)}")
+    return (states[0], inputs[0]) if one else (states, inputs)
+
+
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """ValueError unless out is an array that can take a result."""
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
+        raise ValueError(f"out must be a {dtype} array of shape {shape}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+
+
+def as_weights(sample_weight: Any, batch: Batch) -> Floats | None:
+    """One finite, non-negative weight per sequence, of the batch's dtype; None stays None."""
     if sample_weight is None:
         return None
+    n = batch.n_sequences
     array = _as_numbers(sample_weight, "sample_weight")
     if array.shape != (n,):
         raise ValueError(f"sample_weight has shape {array.shape}; expected ({n},), one weight per sequence")
-    weights = _as_floats(array, dtype)
+    weights = _as_floats(array, batch.dtype)
     position = _first_not_finite(weights)
     if position is not None:
         raise ValueError(f"sample_weight[{position}] is {weights[position]}; weights must be finite")
@@ -266,21 +258,31 @@ def as_weights(sample_weight: Any, n: int, dtype: np.dtype[Any]) -> Floats | Non
     return weights
 
 
-def as_lengths(lengths: Any, n: int) -> tuple[Integers, bool]:
-    """Offsets for one length or one per code, and whether there was one each (a list results)."""
-    if isinstance(lengths, Integral) and not isinstance(lengths, bool):
-        each = np.full(n, lengths, dtype=object)
-        as_list = False
-    else:
-        array = np.asarray(lengths)
-        if array.shape != (n,) or array.dtype.kind not in "iu":
-            raise ValueError(f"lengths must be one integer or {n} of them, one per code; "
-                             f"got {lengths!r}")
-        each, as_list = array.astype(object), True
+def as_length(name: str, value: Any, n: int) -> int:
+    """One number of steps for n codes, at least 1; `name` is the argument's."""
+    if type(value) is int and 0 < value < 2**31 > n:
+        return value
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ValueError(f"{name} must be one integer of at least 1; got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1; got {value}")
+    if n * int(value) > np.iinfo(np.intp).max:
+        raise ValueError(f"{n} codes of {value} steps each are more than an array can hold")
+    return int(value)
+
+
+def as_lengths(lengths: Any, n: int) -> int | Integers:
+    """One length for n codes, or of one length each the offsets, (n + 1,)."""
+    if type(lengths) is int or isinstance(lengths, Integral):
+        return as_length("lengths", lengths, n)
+    array = np.asarray(lengths)
+    if array.shape != (n,) or array.dtype.kind not in "iu":
+        raise ValueError(f"lengths must be one integer or {n} of them, one per code; got {lengths!r}")
+    each = array.astype(object)
     if min(each) < 1:
         raise ValueError(f"lengths must be at least 1; got {min(each)}")
     if sum(each) > np.iinfo(np.intp).max:
         raise ValueError(f"the lengths add up to {sum(each)} steps, more than an array can hold")
     offsets = np.zeros(n + 1, dtype=np.intp)
     np.cumsum(each.astype(np.intp), out=offsets[1:])
-    return offsets, as_list
+    return offsets

@@ -1,9 +1,8 @@
-"""The short way of ready arrays and the long way of everything else give the same bits, and refuse the same input.
+"""Arrays that are ready as they are, and everything that is converted first: the same bits, the same refusals.
 
-A list of sequences always goes the long way.
+A list of sequences is always converted.
 """
 
-import collections
 import copy
 import itertools
 import os
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 from problems import FORMS, form_id
 
-from rae_fast import RAE, _kernels, _quick, _sequence
+from rae_fast import RAE, _batch, _kernels, _objectives, inputs
 from rae_fast.solvers import SOLVERS
 
 
@@ -41,7 +40,8 @@ def test_same_results(form, dtype):
     codes = model.transform(list(X))
     states, rows = np.stack(model.hidden_states(list(X))), np.stack(model.inverse_transform(codes, [6, 6]))
     loss, grads = model.loss_and_grad(list(X))
-    assert _quick.states_of(model.theta_, X, model._form, True, 1) is not None  # this is the short way
+    assert _batch.ready(X, model.theta_, model._learned.form) is not None
+    assert _batch.ready(list(X), model.theta_, model._learned.form) is None
     same(model.transform(X), codes)
     same(model.hidden_states(X), states)
     same(model.inverse_transform(codes), rows)
@@ -78,38 +78,58 @@ def test_same_updates(form, solver, relative_rates, dtype):
         part = X if i % 2 else X[:1]
         quick.partial_fit(part)
         slow.partial_fit(list(part))
-    assert "_updates" in quick.__dict__
     same(quick.theta_, slow.theta_)
     assert quick.loss_curve_ == slow.loss_curve_ and quick.n_updates_ == slow.n_updates_ == 5
-    for name, array in slow.solver_state_.items():
-        same(quick.solver_state_[name], array)
+    for name, blocks in slow.solver_state_.items():
+        for block, array in blocks.items():
+            same(quick.solver_state_[name][block], array)
 
 
-def short_way(model):
-    """Whether partial_fit would take it now."""
-    kept = model.__dict__.get("_updates")
-    return kept is not None and kept.serves(model._form, model._settings(one_update=True), model.rate_scale_,
-                                         model._loss_unit)
+def test_what_is_ready_is_not_converted(monkeypatch):
+    """Else the rest of this file compares a way with itself."""
+    model, X = fitted(FORMS[0], "float64", solver="sgd", relative_rates=False, learning_rate=0.01)
+    codes, state, x = model.transform(X), np.zeros(5), X[0, 0].copy()
+    model.partial_fit(X)
+
+    def fail(*_, **__):
+        raise AssertionError("converted")
+
+    for name in ("as_batch", "as_matrix", "as_streams"):
+        monkeypatch.setattr(inputs, name, fail)
+    model.partial_fit(X).partial_fit(X[0])
+    model.loss_and_grad(X), model.transform(X[0]), model.hidden_states(X), model.reconstruct(X)
+    model.unroll(codes, 3), model.inverse_transform(codes, [2, 3])
+    model.step(state, x), model.step(codes, X[:, 0].copy())
+    for call in (lambda: model.transform(list(X)), lambda: model.partial_fit(X.astype("float32")),
+                 lambda: model.unroll(codes.tolist(), 3), lambda: model.step(state.tolist(), x)):
+        with pytest.raises(AssertionError, match="converted"):
+            call()
+
+
+def prepared(model):
+    """Whether partial_fit would go on with the updates that it has prepared."""
+    kept = model._kept
+    return kept is not None and kept.learned is model._learned and kept.settings is model._settings()
 
 
 def test_whatever_is_set_is_seen_by_the_next_update():
     model, X = fitted(FORMS[0], "float64", solver="sgd", relative_rates=False, learning_rate=0.01)
-    assert not short_way(model)
+    assert not prepared(model)
     model.partial_fit(X)
-    assert short_way(model)
+    assert prepared(model)
     before = model.theta_.copy()
     model.learning_rate = 1e-12
-    assert not short_way(model)
+    assert not prepared(model)
     model.partial_fit(X)
     np.testing.assert_allclose(model.theta_, before, rtol=0, atol=1e-9)
     model.solver = "adam"
     model.partial_fit(X)
     assert model.n_updates_ == 1 and set(model.solver_state_) == set(SOLVERS["adam"].state)
     model.fit(X)
-    assert not short_way(model)
+    assert not prepared(model)
     model.partial_fit(X)
     for twin in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert "_updates" not in twin.__dict__
+        assert twin._kept is None and twin._checked is None
 
 
 @pytest.mark.parametrize("harm", [
@@ -147,7 +167,7 @@ def test_bad_input_is_refused_by_a_model_that_is_ready(harm):
 def test_an_update_that_would_overflow_is_not_made():
     model, X = fitted(FORMS[0], "float32", solver="sgd", relative_rates=False, learning_rate=1e-3)
     model.partial_fit(X)
-    assert short_way(model)
+    assert prepared(model)
     before = model.theta_.copy()
     with pytest.raises(FloatingPointError, match="at update 2"):
         model.partial_fit(X * np.float32(1e30))
@@ -172,31 +192,30 @@ def test_parameters_and_states_that_are_not_ready():
     with pytest.raises(ValueError, match="theta_ must be"):
         model.loss_and_grad(X)
     model.theta_ = theta.copy()
-    name = next(iter(model.solver_state_))
-    model.solver_state_[name] = model.solver_state_[name][:-1]
-    with pytest.raises(ValueError, match="arrays of"):
+    theta = model.theta_.copy()
+    model.theta_ = theta.astype("float32")  # another type than the solver's state
+    with pytest.raises(ValueError, match="element type"):
         model.partial_fit(X)
-    same(model.theta_, theta)
+    assert model.transform(X).dtype == np.float32
 
 
-def test_a_scale_that_is_replaced_or_grows_is_seen():
+def test_a_scale_that_grows_is_seen():
     """What rates are relative to bounds how large a step may be."""
     model, X = fitted(FORMS[0], "float32", solver="adam", relative_rates=True, learning_rate=1e-3)
     model.partial_fit(X)
-    assert short_way(model)
-    model.rate_scale_ = model.rate_scale_ * np.float32(2)
-    assert not short_way(model)
-    model.partial_fit(X)
+    assert prepared(model)
     slow = copy.deepcopy(model)
-    model.rate_scale_ *= np.float32(4)
-    slow.rate_scale_ *= np.float32(4)
+    for one in (model, slow):
+        for value in one.rate_scale_.values():
+            value *= np.float32(4)
     same(model.partial_fit(X).theta_, slow.partial_fit(list(X)).theta_)
 
     X = np.random.default_rng(0).standard_normal((3, 6, 4)).astype("float32")
     params = {"init": "normal", "max_iter": 0, "random_state": 0, "solver": "sgd", "learning_rate": 1.0}
     model = RAE(5, relative_rates=True, **params).fit(X)
     model.partial_fit(X)
-    model.rate_scale_ *= np.float32(1e25)
+    for value in model.rate_scale_.values():
+        value *= np.float32(1e25)
     before = model.theta_.copy()
     for way in (X, list(X)):
         with pytest.raises(FloatingPointError):
@@ -215,11 +234,11 @@ def test_memory_kept_by_other_kernels_is_not_used(kept, wanted):
         expected = model.loss_and_grad(X)[1]
         _kernels.use_isa(kept)
         model.loss_and_grad(X)
-        work = _sequence.spare_isa()
+        work = _objectives.spare_isa()
         _kernels.use_isa(wanted)
         for name, grad in model.loss_and_grad(X)[1].items():
             same(grad, expected[name])
-        assert (work, _sequence.spare_isa()) == (kept, wanted)
+        assert (work, _objectives.spare_isa()) == (kept, wanted)
     finally:
         _kernels.use_isa(now)
 
@@ -249,24 +268,26 @@ def test_what_lies_in_fresh_memory_changes_no_bit(dtype):
     assert len(results) == 1
 
 
-def test_a_handler_may_replace_the_solvers_state_during_an_update():
+def test_a_handler_may_replace_the_model_during_an_update():
     code = """
         import signal
         import numpy as np
         from rae_fast import RAE
         X = np.random.default_rng(0).standard_normal((40, 200, 100))
-        model = RAE(200, init="normal", max_iter=0, solver="adam", relative_rates=False, random_state=0).fit(X[:1])
+        params = dict(init="normal", max_iter=0, solver="adam", relative_rates=False, random_state=0)
+        model = RAE(200, **params).fit(X[:1])
         model.partial_fit(X)
         calls = []
         def replace(*_):
             calls.append(1)
-            model.solver_state_.update({k: v.copy() for k, v in model.solver_state_.items()})
+            model.__setstate__(RAE(200, **params).fit(X[:1]).__getstate__())
+            model.theta_ = model.theta_.copy()
         signal.signal(signal.SIGALRM, replace)
         signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
         for _ in range(5):
             model.partial_fit(X)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        assert calls and model.n_updates_ == 6 and np.isfinite(model.theta_).all()
+        assert calls and np.isfinite(model.theta_).all()
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
@@ -301,20 +322,77 @@ def test_an_exception_of_a_handler_leaves_theta_and_the_record_together(as_list)
     assert raised
 
 
-def test_solver_state_in_another_kind_of_mapping():
-    model, X = fitted(FORMS[0], "float64", solver="adam", relative_rates=False)
-    twin = copy.deepcopy(model)
-    for _ in range(3):
-        model.solver_state_ = collections.OrderedDict(reversed(list(model.solver_state_.items())))
-        same(model.partial_fit(X).theta_, twin.partial_fit(X).theta_)
+def test_what_was_learned_cannot_lose_a_part():
+    model, X = fitted(FORMS[0], "float64", solver="sgd", relative_rates=False)
+    for name in ("n_steps_", "loss_curve_", "n_iter_", "n_updates_", "solver_state_", "rate_scale_", "parameters_"):
+        with pytest.raises(AttributeError):
+            delattr(model, name)
+        with pytest.raises(AttributeError):
+            setattr(model, name, 0)
+    with pytest.raises(AttributeError):
+        del model.theta_
+    model.partial_fit(X)
 
 
-def test_a_missing_record_is_noticed_before_the_update():
-    for name in ("n_steps_", "loss_curve_", "n_iter_"):
-        model, X = fitted(FORMS[0], "float64", solver="sgd", relative_rates=False)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_hidden", [1, 5, 24, 33, 130])
+def test_ready_and_converted_arrays_of_every_size(dtype, n_hidden):
+    """What needs no conversion and what does give the same numbers."""
+    rng = np.random.default_rng(n_hidden)
+    X = rng.standard_normal((7, 3)).astype(dtype)
+    model = RAE(n_hidden, max_iter=0, init="orthogonal", random_state=0).fit(X)
+    code = model.transform(X)
+    assert code.dtype == dtype and code.shape == (1, n_hidden) and code.flags.owndata
+    X.flags.writeable = False
+    for same in (X, [X], X[None], np.asfortranarray(X), X.astype(dtype).byteswap().view(X.dtype.newbyteorder())):
+        np.testing.assert_array_equal(model.transform(same), code)
+    state = model.initial_state()
+    eps = 16 * np.finfo(dtype).eps
+    for x in X:
+        after = model.step(state, x)
+        assert after.dtype == dtype and after.shape == (n_hidden,)
+        np.testing.assert_array_equal(model.step(state, x, np.empty_like(state)), after)
+        np.testing.assert_array_equal(model.step(state.tolist(), x.tolist()), after)
+        np.testing.assert_allclose(model.step(np.tile(state, (40, 1)), np.tile(x, (40, 1)))[39], after, atol=eps)
+        state = after
+    np.testing.assert_allclose(state, code[0], atol=eps)
+
+
+def test_what_is_not_ready_is_explained():
+    X = np.ones((4, 3))
+    model = RAE(5, max_iter=0, random_state=0).fit(X)
+    bad = X.copy()
+    bad[2, 1] = np.nan
+    state = model.initial_state()
+    for wrong, message in [(bad, "NaN at step 2"), (X[:, :2], "2 features"), (X[:0], "length zero"), (X[0], "1 dim"),
+                           (X + 1j, "Complex"), (np.ma.masked_equal(X, 1), "masked")]:
+        with pytest.raises(ValueError, match=message):
+            model.transform(wrong)
+    for s, x in [(state, bad[2]), (bad[2], X[0]), (state[:2], X[0]), (state, X[0, :2]), (state, X),
+                 (np.full_like(state, np.inf), X[0])]:
+        with pytest.raises(ValueError):
+            model.step(s, x)
+    with pytest.raises(ValueError, match="n_jobs"):
+        model.set_params(n_jobs=0).transform(X)
+
+
+
+def test_checked_hyper_parameters_are_never_stale():
+    class Callback:
+        __hash__ = None
+
+        def __call__(self, model):
+            return None
+
+    X = np.eye(3)
+    model = RAE(4, random_state=0, callbacks=Callback(), max_iter=1).fit(X).partial_fit(X)
+    model.learning_rate = -1
+    with pytest.raises(ValueError, match="learning_rate"):
         model.partial_fit(X)
-        delattr(model, name)
-        before = model.theta_.copy()
-        with pytest.raises(AttributeError, match=name):
-            model.partial_fit(X)
-        same(model.theta_, before)
+    model.set_params(learning_rate=0.1).partial_fit(X)
+    other = RAE(4, random_state=0, learning_rate=0.2).partial_fit(X)
+    model.__setstate__(other.__getstate__())
+    assert model._settings().learning_rate == 0.2
+    assert "_checked" not in model.__getstate__()
+    del model.learning_rate
+    assert model.learning_rate == 0.3 and model._settings().learning_rate == 0.3  # as declared

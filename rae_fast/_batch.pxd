@@ -1,0 +1,19 @@
+"""Sequences on their way from what a user passes to the kernels: see _batch.pyx."""
+
+cdef struct Source:                        # what kernels read of a batch, through _cell.pyx
+    const void *values                     # (n_rows, n_features)
+    const Py_ssize_t *offset               # (n_sequences + 1)
+
+cdef class Batch:
+    cdef readonly Py_ssize_t n_sequences, n_rows, n_features
+    cdef readonly Py_ssize_t longest       # length
+    cdef readonly bint is_list             # whether the user passed a list, so that results are lists too
+    cdef readonly bint single              # float32, else float64
+    cdef Source source
+    cdef bint equal                        # all lengths are
+    cdef object array, bounds              # whose memory that is; bounds: None, where offset is memory of its own
+    cdef Py_ssize_t *piece
+    cdef Py_ssize_t few[2]
+    cdef object rows, checked              # made when asked for
+
+cdef bint is_ready(object x, bint single, int ndim, Py_ssize_t columns) except -1

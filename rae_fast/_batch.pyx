@@ -1,0 +1,227 @@
+"""Sequences on their way from what a user passes to the kernels: made once, then handed on whole.
+
+inputs.py makes a Batch of anything; `ready` makes one of what needs no conversion, in a tenth of a microsecond or so.
+Both ways end in the same object, and everything after it is the same.
+"""
+
+import numpy as np
+
+cimport cython
+cimport numpy as cnp
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
+from libc.math cimport fabs
+
+cdef extern from *:
+    """
+    #undef I  /* C's imaginary unit, which NumPy's headers bring, is the number of inputs in a Plan. */
+    """
+
+from rae_fast._blas cimport real
+from rae_fast._form cimport Form, is_single
+from rae_fast._kernels cimport first_beyond
+from rae_fast._pulse cimport hear
+
+cnp.import_array()
+
+# Elements looked at between two chances for Ctrl-C: some 50 ms.
+cdef enum:
+    CHECK_AT_ONCE = 33554432
+
+
+cdef class Batch:
+    """N sequences as the kernels read them, one after the other in rows of float32 or float64.
+
+    Attributes
+    ----------
+    data : ndarray of shape (n_rows, n_features), C-contiguous
+    offsets : ndarray of shape (N + 1,), sequence n is data[offsets[n]:offsets[n + 1]]
+    n_sequences, n_rows, n_features, longest : int
+    common_length : int or None, the length of every sequence
+    is_list : whether results are lists, one array a sequence
+    """
+
+    def __init__(self, data, offsets, bint is_list=False):
+        """data (rows, n_features), C-contiguous, aligned and native; offsets: rising from 0 to their number."""
+        cdef Py_ssize_t i, length
+        if (type(data) is not np.ndarray or data.ndim != 2 or data.dtype.char not in "fd"
+                or not (data.flags.c_contiguous and data.flags.aligned and data.dtype.isnative)):
+            raise ValueError("data must be a C-contiguous matrix of float32 or float64")
+        bounds = np.ascontiguousarray(offsets, dtype=np.intp)
+        if bounds.ndim != 1 or len(bounds) < 2 or bounds[0] != 0 or bounds[len(bounds) - 1] != len(data):
+            raise ValueError(f"data of {len(data)} rows does not fit its offsets")
+        self.array, self.bounds, self.is_list = data, bounds, is_list
+        self.n_sequences, self.n_rows, self.n_features = len(bounds) - 1, data.shape[0], data.shape[1]
+        self.single = data.dtype.itemsize == sizeof(float)
+        self.source.values = cnp.PyArray_DATA(<cnp.ndarray>data)
+        self.source.offset = <const Py_ssize_t *>cnp.PyArray_DATA(<cnp.ndarray>bounds)
+        self.equal = True
+        self.longest = self.source.offset[1]
+        for i in range(self.n_sequences):
+            length = self.source.offset[i + 1] - self.source.offset[i]
+            if length < 1:
+                raise ValueError(f"sequence {i} has no steps")
+            self.equal = self.equal and length == self.longest
+            self.longest = max(self.longest, length)
+
+    def __dealloc__(self):
+        PyMem_Free(self.piece)
+
+    @property
+    def data(self):
+        if self.rows is None:
+            self.rows = self.array.reshape(self.n_rows, self.n_features)
+        return self.rows
+
+    @property
+    def offsets(self):
+        if self.bounds is None:  # of equal lengths
+            self.bounds = np.arange(0, self.n_rows + 1, self.longest, dtype=np.intp)
+        return self.bounds
+
+    @property
+    def dtype(self):
+        return self.array.dtype
+
+    @property
+    def common_length(self):
+        return self.longest if self.equal else None
+
+    def lengths(self):
+        """(N,) the number of steps of each."""
+        return np.diff(self.offsets)
+
+    @cython.wraparound(True)
+    def select(self, chosen):
+        """The chosen sequences, in that order, as a Batch of its own."""
+        lengths = self.lengths()[chosen]
+        offsets = np.zeros(len(chosen) + 1, dtype=np.intp)
+        np.cumsum(lengths, out=offsets[1:])
+        rows = np.repeat(self.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Batch(self.data[rows], offsets, self.is_list)
+
+    def in_container(self, rows):
+        """Results with one row per step, in the user's container: (N, T, F), or of (rows, F) a list of (T_n, F)."""
+        return pack(rows, self.offsets, True) if self.is_list else rows
+
+    def first_not_finite(self):
+        """Where in data.ravel() the first element is that is NaN or infinite; -1 if there is none."""
+        return first_not_finite(self.single, self.n_rows * self.n_features, self.source.values)
+
+    def surely_distributions(self):
+        """Whether every row certainly is one: within far less than inputs.check_distributions lets pass."""
+        cdef Py_ssize_t at_once = max(<Py_ssize_t>1, CHECK_AT_ONCE // self.n_features), first = 0, some
+        cdef bint sure = True
+        while sure and first < self.n_rows:
+            if first > 0:
+                hear()
+            some = min(at_once, self.n_rows - first)
+            if self.single:
+                sure = distributions(some, self.n_features, FLT_EPSILON,
+                                     <const float *>self.source.values + first * self.n_features)
+            else:
+                sure = distributions(some, self.n_features, DBL_EPSILON,
+                                     <const double *>self.source.values + first * self.n_features)
+            first += some
+        return sure
+
+
+@cython.wraparound(True)
+def pack(rows, offsets, bint as_list):
+    """(sum of lengths, F) as (N, T, F), or as a list of (T_n, F) arrays that share no memory."""
+    if not as_list:
+        return rows.reshape(len(offsets) - 1, -1, rows.shape[1])
+    return [rows[a:b].copy() for a, b in zip(offsets[:-1], offsets[1:])]
+
+
+cdef bint distributions(Py_ssize_t rows, Py_ssize_t n, double eps, const real *x) noexcept nogil:
+    cdef Py_ssize_t r, i
+    cdef double total
+    for r in range(rows):
+        total = 0
+        for i in range(n):
+            if not x[r * n + i] >= 0:
+                return False
+            total += x[r * n + i]
+        if not fabs(total - 1) <= eps * 8:
+            return False
+    return True
+
+
+cdef Py_ssize_t first_not_finite(bint single, Py_ssize_t n, const void *values) except -2:
+    cdef Py_ssize_t start = 0, some, found
+    while start < n:
+        if start > 0:
+            hear()
+        some = min(n - start, <Py_ssize_t>CHECK_AT_ONCE)
+        if single:
+            found = first_beyond(some, FLT_MAX, <const float *>values + start)
+        else:
+            found = first_beyond(some, DBL_MAX, <const double *>values + start)
+        if found < some:
+            return start + found
+        start += some
+    return -1
+
+
+# ---- what is ready as it is ----------------------------------------------------------------------
+
+cdef inline bint plain(object x, bint single) noexcept:
+    """Whether x is an array, of no subclass, of floats or doubles as C has them."""
+    return (cnp.PyArray_CheckExact(x)
+            and cnp.PyArray_TYPE(<cnp.ndarray>x) == <int>(cnp.NPY_FLOAT if single else cnp.NPY_DOUBLE)
+            and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>x))
+
+
+def ready(X, theta, Form form not None):
+    """The Batch of one sequence (T, I) or several (N, T, I) for a model, if they are finite and need no conversion;
+    None for everything else.
+
+    Raises
+    ------
+    ValueError
+        If theta is not a vector of the form's parameters.
+    """
+    cdef bint single = is_single(theta, form)
+    cdef int ndim
+    cdef Py_ssize_t n, steps, i
+    cdef Batch batch
+    if not plain(X, single):
+        return None
+    ndim = cnp.PyArray_NDIM(<cnp.ndarray>X)
+    if (ndim != 2 and ndim != 3) or cnp.PyArray_DIM(<cnp.ndarray>X, ndim - 1) != form.n_inputs:
+        return None
+    n = 1 if ndim == 2 else cnp.PyArray_DIM(<cnp.ndarray>X, 0)
+    steps = cnp.PyArray_DIM(<cnp.ndarray>X, ndim - 2)
+    if n < 1 or steps < 1 or first_not_finite(single, n * steps * form.n_inputs, cnp.PyArray_DATA(<cnp.ndarray>X)) >= 0:
+        return None
+    batch = Batch.__new__(Batch)
+    if n > 1:
+        batch.piece = <Py_ssize_t *>PyMem_Malloc((n + 1) * sizeof(Py_ssize_t))
+        if batch.piece == NULL:
+            raise MemoryError()
+        for i in range(n + 1):
+            batch.piece[i] = i * steps
+        batch.source.offset = batch.piece
+    else:
+        batch.few[0], batch.few[1] = 0, steps
+        batch.source.offset = batch.few
+    batch.array, batch.source.values, batch.single = X, cnp.PyArray_DATA(<cnp.ndarray>X), single
+    batch.n_sequences, batch.n_rows, batch.n_features, batch.longest = n, n * steps, form.n_inputs, steps
+    batch.equal = True
+    return batch
+
+
+cdef bint is_ready(object x, bint single, int ndim, Py_ssize_t columns) except -1:
+    """Whether x is such an array with ndim dimensions and so many columns, not empty, and finite."""
+    cdef Py_ssize_t size
+    if not (plain(x, single) and cnp.PyArray_NDIM(<cnp.ndarray>x) == ndim
+            and cnp.PyArray_DIM(<cnp.ndarray>x, ndim - 1) == columns):
+        return False
+    size = cnp.PyArray_SIZE(x)
+    return size > 0 and first_not_finite(single, size, cnp.PyArray_DATA(<cnp.ndarray>x)) == -1
+
+
+def ready_codes(codes, theta, Form form not None):
+    """codes, if they are some (N, H) of a model, finite and in need of no conversion; None for everything else."""
+    return codes if is_ready(codes, is_single(theta, form), 2, form.n_hidden) else None

@@ -1,0 +1,64 @@
+"""The cell: sizes and choices of a call, weights as factors, rows in, rows out. See _cell.pyx."""
+
+from rae_fast._batch cimport Source
+from rae_fast._blas cimport real
+from rae_fast._buckets cimport Bucket
+from rae_fast._form cimport Form, Layout
+from rae_fast._kernels cimport rae_team
+from rae_fast._products cimport Factor
+from rae_fast._workspace cimport Workspace
+
+cdef enum:
+    TEAM_MIN_HIDDEN = 192      # from here on a team shares the products of a single part or bucket
+    TEAM_WORK = 20000000       # operations below which starting a team takes longer than it saves
+    # With fewer sequences the first step is one more of the recurrence, from h0: a row of its own in the product of
+    # the inputs would cost more.
+    FEW_SEQUENCES = 8
+    PRODUCT_LIMIT = 8000000000  # operations in one product, about 0.1 s: between them Ctrl-C is heard
+
+cdef struct Plan:
+    Py_ssize_t I
+    Py_ssize_t H
+    Py_ssize_t K              # H + I
+    Py_ssize_t H_full         # H up to a full vector, for the C kernels
+    Py_ssize_t ld_h           # row distances in buffers: rows of H and of K numbers
+    Py_ssize_t ld_k
+    Py_ssize_t span_rows      # at most, except for a single step with more sequences
+    Py_ssize_t bucket_rows    # at most, except for a single longer sequence
+    Py_ssize_t bucket_sequences
+    bint own                  # C kernels, or BLAS
+    bint tanh_decoder
+    bint softmax
+    bint tied
+    const Layout *theta       # where the parameters are
+    const Layout *grad        # and their gradients
+
+cdef struct Encoder:           # weights of one theta
+    Factor W_hh                # rows of W
+    Factor W_xh
+    Factor W_hh_T              # for gradients
+    void *bias                 # (H_full)  b_h
+    void *bias0                # (H_full)  b_h + h0 W_hh: what the first step adds to x W_xh
+
+cdef inline const real *block(const real *memory, const Layout *layout, int name) noexcept nogil:
+    """Where a block begins in memory that is laid out so."""
+    return memory + layout.at[name].start
+
+cdef inline real *block_to_write(real *memory, const Layout *layout, int name) noexcept nogil:
+    return memory + layout.at[name].start
+
+cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep) noexcept  # for as long as the form lives
+cdef bint lie_bare(const Plan *p, Py_ssize_t sequences, size_t item) noexcept nogil
+cdef int take_encoder(Workspace space, const Plan *p, size_t item, bint gradient, Encoder *w) except -1
+cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, bint gradient, Encoder *w) noexcept nogil
+cdef void set_stacked(const Plan *p, const real *matrix, bint lying, Factor *codes, Factor *inputs) noexcept nogil
+cdef void set_turned(const real *matrix, Py_ssize_t n, Py_ssize_t H, bint lying, Factor *factor) noexcept nogil
+cdef void padded_copy(const Plan *p, const real *x, real *y) noexcept nogil
+cdef const real *packed_inputs(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1,
+                               const Source *source, real *out) noexcept nogil
+cdef void gather_inputs(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, const Source *source,
+                        real *out, Py_ssize_t ld) noexcept nogil
+cdef void gather_latest(const Plan *p, const Bucket *bucket, Py_ssize_t k, const Source *source,
+                        real *out) noexcept nogil
+cdef double output_loss(const Plan *p, Py_ssize_t rows, const real *w, const real *c, const real *x, Py_ssize_t ldx,
+                        real *g, Py_ssize_t ldg) noexcept nogil

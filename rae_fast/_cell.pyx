@@ -1,0 +1,144 @@
+"""The cell: sizes and choices of a call, weights as factors of products, rows in, rows out.
+
+Shapes: I inputs, H hidden units, K = H + I; all arrays row-major. The mathematics: docs/design.md. What is here knows
+nothing of the order in which a cell is applied: _sequence.pyx does.
+
+Rows in buffers are padded to whole vectors, which are 0 where the C kernels write them.
+"""
+
+from libc.string cimport memcpy, memset
+
+from rae_fast._form cimport B_H, H0, W_HH
+from rae_fast._kernels cimport copy_rows, cross_entropy, gather, lanes, residual
+from rae_fast._products cimport (choose_own, multiply, recurs_bare, rows_of, set_bare, set_factor, take_factor)
+
+# ---- the plan of a call ------------------------------------------------------------------------
+
+# A span's buffers, 2 (H + I) + H numbers a row, are to stay in the L2 cache beside the weights, but
+# a product over fewer than SPAN_MIN_ROWS rows would pay too much for each pass over the weights.
+cdef enum:
+    SPAN_BYTES = 1048576
+    SPAN_MIN_ROWS = 256
+    BUCKET_BYTES = 268435456  # hidden states kept for one bucket of several sequences
+    ENCODE_SEQUENCES = 256    # a bucket that keeps no hidden states: more rows gain nothing
+
+
+cdef Py_ssize_t row_distance(Py_ssize_t n, Py_ssize_t itemsize) noexcept nogil:
+    """n up to whole cache lines; from 8 on an odd number of them, lest a column of a matrix meet in one cache set."""
+    cdef Py_ssize_t lines = (n * itemsize + 63) // 64
+    if lines >= 8:
+        lines |= 1
+    return lines * (16 if itemsize == sizeof(float) else 8)
+
+
+cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep) noexcept:
+    """The plan of a call that keeps the hidden states of a bucket (gradients) or does not."""
+    cdef Plan plan
+    cdef Py_ssize_t I = form.n_inputs, H = form.n_hidden
+    cdef Py_ssize_t limit_rows = max(<Py_ssize_t>1, <Py_ssize_t>PRODUCT_LIMIT // (2 * (H + I) * H))
+    plan.I, plan.H, plan.K = I, H, I + H
+    plan.own = choose_own(I, H, itemsize)
+    plan.H_full = (H + lanes(itemsize) - 1) & ~(lanes(itemsize) - 1) if plan.own else H
+    plan.ld_h = row_distance(H, itemsize)
+    plan.ld_k = row_distance(H + I, itemsize)
+    plan.tanh_decoder = form.tanh_decoder
+    plan.softmax = form.softmax
+    plan.tied = form.tied
+    plan.theta = plan.grad = &form.layout
+    plan.span_rows = max(<Py_ssize_t>SPAN_MIN_ROWS, SPAN_BYTES // ((3 * H + 2 * I) * itemsize))
+    plan.span_rows = min(plan.span_rows, limit_rows)
+    plan.bucket_rows = max(<Py_ssize_t>1, BUCKET_BYTES // (H * itemsize)) if keep else <Py_ssize_t>2 ** 62
+    plan.bucket_sequences = min(limit_rows, <Py_ssize_t>2 ** 62 if keep else ENCODE_SEQUENCES)
+    return plan
+
+
+# ---- the weights as factors --------------------------------------------------------------------
+
+cdef bint lie_bare(const Plan *p, Py_ssize_t sequences, size_t item) noexcept nogil:
+    """Whether the recurrences use their weights as they lie; tied ones serve in other products too."""
+    return p.own and not p.tied and recurs_bare(sequences, p.H, item)
+
+
+cdef void set_stacked(const Plan *p, const real *matrix, bint lying, Factor *codes, Factor *inputs) noexcept nogil:
+    """W or V' (H+I, H) in one piece; or the rows of codes as they lie, and those of inputs in the memory of both."""
+    if lying:
+        set_bare(codes, p.H, matrix, p.H, False)
+        inputs[0] = codes[0]
+        set_factor(inputs, p.I, p.H, matrix + p.H * p.H, p.H, False)
+    else:
+        set_factor(codes, p.K, p.H, matrix, p.H, False)
+        inputs[0] = rows_of(codes, p.H, matrix)
+
+
+cdef void set_turned(const real *matrix, Py_ssize_t n, Py_ssize_t H, bint lying, Factor *factor) noexcept nogil:
+    """The transpose of n rows of W or V': as it lies, or in panels."""
+    if lying:
+        set_bare(factor, n, matrix, H, True)
+    else:
+        set_factor(factor, H, n, matrix, H, True)
+
+
+cdef void padded_copy(const Plan *p, const real *x, real *y) noexcept nogil:
+    memcpy(y, x, p.H * sizeof(real))
+    memset(y + p.H, 0, (p.H_full - p.H) * sizeof(real))
+
+
+cdef int take_encoder(Workspace space, const Plan *p, size_t item, bint gradient, Encoder *w) except -1:
+    take_factor(space, p.K, p.H, item, p.own, &w.W_hh)
+    take_factor(space, p.H, p.H if gradient else 0, item, p.own, &w.W_hh_T)
+    w.bias = space.take(p.H_full, item)
+    w.bias0 = space.take(p.H_full, item)
+    return 0
+
+
+cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, bint gradient, Encoder *w) noexcept nogil:
+    """What encoding buckets of up to so many sequences needs, and the gradient of that."""
+    cdef bint lying = lie_bare(p, sequences, sizeof(real))
+    cdef const real *W = block(theta, p.theta, W_HH)
+    set_stacked(p, W, lying, &w.W_hh, &w.W_xh)
+    padded_copy(p, block(theta, p.theta, B_H), <real *>w.bias)
+    if sequences >= FEW_SEQUENCES:
+        multiply(NULL, 1, p.H_full, p.H, block(theta, p.theta, H0), p.H, &w.W_hh, <real *>w.bias, 0, <real *>w.bias0,
+                 p.H_full)
+    if gradient:
+        set_turned(W, p.H, p.H, lying, &w.W_hh_T)
+
+
+# ---- rows in -------------------------------------------------------------------------------------
+
+cdef void gather_inputs(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, const Source *source,
+                        real *out, Py_ssize_t ld) noexcept nogil:
+    """Inputs of steps t0:t1 in packed order into rows of `out`, ld numbers apart."""
+    cdef const real *data = <const real *>source.values
+    cdef Py_ssize_t t
+    if bucket.n == 1:
+        copy_rows(t1 - t0, p.I, data + (bucket.start[0] + t0) * p.I, p.I, out, ld)
+        return
+    for t in range(t0, t1):
+        gather(bucket.active[t], p.I, data + t * p.I, bucket.start, out, ld)
+        out += bucket.active[t] * ld
+
+
+cdef void gather_latest(const Plan *p, const Bucket *bucket, Py_ssize_t k, const Source *source,
+                        real *out) noexcept nogil:
+    """The inputs that step k of unrolling gives back, the k-th latest (from 0) of every sequence, into rows of out."""
+    gather(bucket.active[k], p.I, <const real *>source.values - k * p.I, bucket.last, out, p.I)
+
+
+cdef const real *packed_inputs(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1,
+                               const Source *source, real *out) noexcept nogil:
+    """Inputs of steps t0:t1 in packed order, (rows, I): copied to `out`, unless they are so in the data."""
+    if bucket.n == 1:
+        return <const real *>source.values + (bucket.start[0] + t0) * p.I
+    gather_inputs(p, bucket, t0, t1, source, out, p.I)
+    return out
+
+
+# ---- rows out ------------------------------------------------------------------------------------
+
+cdef double output_loss(const Plan *p, Py_ssize_t rows, const real *w, const real *c, const real *x, Py_ssize_t ldx,
+                        real *g, Py_ssize_t ldg) noexcept nogil:
+    """Loss of the outputs g + c against x (rows, I), weighted by w (rows), and its gradient into g."""
+    if p.softmax:
+        return cross_entropy(rows, p.I, w, c, x, ldx, g, ldg)
+    return residual(rows, p.I, w, c, x, ldx, g, ldg)

@@ -1,0 +1,46 @@
+"""What a model computes, and where its parameters lie: see _form.pyx."""
+
+cdef enum:                 # the blocks, in the order of _TABLE in _form.pyx
+    W_HH
+    W_XH
+    B_H
+    H0
+    V_HH
+    V_HX
+    C_H
+    C_X
+    N_BLOCKS
+
+cdef struct Place:         # of a block in a vector of blocks
+    Py_ssize_t start
+    Py_ssize_t rows
+    Py_ssize_t columns
+    bint absent            # of theta: it has no numbers of its own, another block stands for it
+
+cdef struct Layout:
+    Place at[N_BLOCKS]
+    Py_ssize_t size
+
+cdef class Form:
+    cdef readonly Py_ssize_t n_inputs, n_hidden
+    cdef readonly str objective, decoder, output
+    cdef readonly bint tied, reconstruct_h0
+    cdef bint tanh_decoder, softmax        # decoder and output
+    cdef readonly double hidden_weight
+    cdef Layout layout     # of theta
+
+cdef class Blocks:
+    cdef readonly Form form
+    cdef readonly object memory
+    cdef tuple by_row
+    cdef Layout layout     # of memory
+    cdef void *data
+    cdef bint single
+
+cdef bint same_places(const Layout *a, const Layout *b) noexcept nogil
+cdef Blocks new_blocks(Form form, bint single)
+cdef bint is_single(object theta, Form form, bint to_write=*) except -1
+cdef bint is_array(object x, bint single, int ndim, Py_ssize_t columns) noexcept
+cdef Py_ssize_t length_of(object array) noexcept
+cdef void *data_of(object array) noexcept
+cdef object new_array(bint single, Py_ssize_t a, Py_ssize_t b=*, Py_ssize_t c=*)

@@ -1,0 +1,407 @@
+"""What every estimator here can: learn, go on learning, be kept.
+
+A Learner owns hyper-parameters and one Learned, and hands both over: to training.py for a fit, to compiled calls for an
+update, to model_file.py for a file. What a model is, what it reads and what it is judged by is its subclass's affair:
+the methods at the end of the class.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rae_fast import _objectives, checkpoint, hyperparameters, inputs, model_file, persistence, relative_rates, training
+from rae_fast._batch import Batch
+from rae_fast._estimator import Estimator, not_fitted
+from rae_fast._form import Form, check_theta
+from rae_fast._record import Record
+from rae_fast._training import Updates
+from rae_fast.hyperparameters import Settings, TrainingParameters
+from rae_fast.learned import Learned, SolverState, new_solver
+from rae_fast.solvers import Solver
+
+Floats = NDArray[Any]
+
+# Version of the pickled state.
+_STATE_FORMAT = 4
+
+
+class _Kept(NamedTuple):
+    """What a model keeps for its next partial_fit, and what it is for."""
+
+    learned: Learned
+    settings: Settings
+    updates: Updates
+
+
+class Learner(Estimator, TrainingParameters):
+    """Base of the estimators; see the module."""
+
+    # The name of the kind of model in files, and what its forms are.
+    _kind: str
+    _form_class: type[Form]
+    _learned: Learned | None = None
+    # What is kept for the next call, and is no part of the model.
+    _checked: Settings | None = None
+    _kept: _Kept | None = None
+
+    # ---- learning ------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, resume: Any = False) -> Self:
+        """Learn from scratch, or go on with an interrupted fit.
+
+        Parameters
+        ----------
+        X : sequences of I features, see Notes of the class
+        y : ignored
+        sample_weight : array-like of shape (N,), optional
+            The weights w_n of the objective sum_n w_n E(X_n) of a batch, taken as they are; by
+            default 1 / (sequences in the batch) each, so that a batch's objective is a mean.
+        resume : bool or path, default=False
+            A checkpoint to go on from, made by a fit with the same hyper-parameters on the same data; the
+            result is then the same, bit for bit, as if that fit had not been interrupted. True stands for
+            the file that `checkpoint` names, and starts afresh where there is none yet.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For bad input or hyper-parameters, or a checkpoint that does not fit; the model is unchanged.
+        FloatingPointError
+            When the loss or its gradient overflows; the model keeps the last finite parameters.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> rng = np.random.default_rng(0)
+        >>> X = [rng.random((n, 2)) for n in (3, 5, 4)]
+        >>> model = RAE(n_hidden=4, max_iter=50, random_state=0).fit(X)
+        >>> model.loss_curve_[-1] < model.loss_curve_[0]
+        True
+        """
+        settings = hyperparameters.check(self)
+        rng = hyperparameters.generator(settings.random_state)
+        target = settings.checkpoint
+        checkpoint.check_place(target)
+        path = checkpoint.place(resume, target)
+        batch = self._read_first(X, settings)
+        n_steps = batch.common_length
+        weights = inputs.as_weights(sample_weight, batch)
+        mark = checkpoint.fingerprint(batch, weights) if target or path else 0
+        saved = None if path is None else checkpoint.read(path, type(self), self._kind, self._form_class)
+        if saved is not None:
+            checkpoint.check_resumable(saved, self, batch)
+        held_out = None
+        if settings.early_stopping:
+            n = batch.n_sequences
+            chosen = (training.draw_held_out(n, settings.validation_fraction, rng) if saved is None
+                      else checkpoint.held_out_in(saved, n))
+            batch, weights, held_out = training.hold_out(batch, weights, chosen)
+        settings = training.with_passes(settings, batch.n_sequences)
+        learned = self._start(batch, weights, settings, rng, n_steps) if saved is None else saved.learned
+        stepper = training.stepper(learned, batch, weights, settings, 0.0 if held_out else settings.tol,
+                                   rng.bit_generator)
+        fit = training.Fit(learned, settings, stepper, type(self).__name__, lambda part: self._errors(learned, part),
+                           lambda: self._notify(settings), held_out)
+        if target is not None:
+            fit.write = lambda fit: checkpoint.write(target, self._kind, self, fit, rng, mark)
+        if saved is not None:
+            checkpoint.resume(saved, fit, rng, mark)
+        elif held_out is not None:
+            held_out.best_theta, held_out.best_score = learned.theta.copy(), held_out.score(fit.errors)
+        self._learned = learned
+        fit.run()
+        return self
+
+    def _notify(self, settings: Settings) -> bool:
+        """Call the callbacks; whether one of them ends the fit."""
+        answers = [callback(self) for callback in settings.callbacks]
+        return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Make one update with all of X as the batch, from whatever theta_ holds.
+
+        Initialises first where there is no theta_ yet. Appends the objective before the update to
+        loss_curve_. This is ``train(X)`` of the original program. The solver goes on from its state; a
+        changed `solver` starts with a new one. `schedule` is for `fit` and has no effect here.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`; X must have n_features_in_ features and is cast to the dtype of theta_.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, FloatingPointError
+            As in `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, random_state=0)
+        >>> for _ in range(3):
+        ...     _ = model.partial_fit(np.eye(3))
+        >>> len(model.loss_curve_)
+        3
+        """
+        settings = self._checked or self._settings()
+        kept = self._kept
+        if kept is None or kept.learned is not self._learned or kept.settings is not settings:
+            batch, weights, kept = self._prepare_updates(X, sample_weight, settings)
+        else:
+            batch = self._read_targets(X, kept.learned)
+            weights = None if sample_weight is None else inputs.as_weights(sample_weight, batch)
+        learned, _, updates = kept
+        objective = _objectives.borrow(updates.form, batch, weights, settings.max_memory, settings.n_jobs)
+        if not updates.once(learned.theta, objective, learned.record):
+            raise training.too_large(settings, learned.record.n_updates + 1, learned.theta.dtype)
+        _objectives.give_back(objective)
+        return self
+
+    def _prepare_updates(self, X: Any, sample_weight: Any,
+                         settings: Settings) -> tuple[Batch, Floats | None, _Kept]:
+        """Updates for the model and the settings as they are now, by X first; both are kept."""
+        if settings.solver == "lbfgs":
+            raise ValueError("solver='lbfgs' needs all the data at once: use fit, or another solver")
+        learned = self._learned
+        if learned is None:
+            batch = self._read_first(X, settings)
+            weights = inputs.as_weights(sample_weight, batch)
+            # An update is coming, whatever max_iter says.
+            learned = self._start(batch, weights, settings.but(max_iter=1),
+                                  hyperparameters.generator(settings.random_state), batch.common_length)
+        else:
+            check_theta(learned.theta, learned.form, True)
+            self._check_fixed(settings, learned.form)
+            batch = self._read_targets(X, learned)
+            weights = inputs.as_weights(sample_weight, batch)
+            units = learned.solver.scale is not None
+            if settings.solver != learned.solver.name or settings.relative_rates != units:
+                # Another solver, or the same in other units: what it remembers means nothing any more.
+                learned = learned.with_solver(self._new_solver(settings, learned.theta, learned.form, batch))
+        form = learned.form.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
+        kept = _Kept(learned, settings, training.updates_of(learned, form, settings))
+        self._learned, self._kept = learned, kept
+        return batch, weights, kept
+
+    def _check_fixed(self, settings: Settings, form: Form) -> None:
+        """ValueError if a hyper-parameter that cannot change once a model is fitted has changed."""
+        declared = hyperparameters.declarations(self)
+        for name in form.FIXED:
+            if name in declared and (now := getattr(settings, name)) != (then := getattr(form, name)):
+                raise ValueError(f"{name} was changed from {then!r} to {now!r} after the model was fitted; "
+                                 "call fit to start afresh")
+
+    def _start(self, batch: Batch, weights: Floats | None, settings: Settings, rng: np.random.Generator,
+               n_steps: int | None) -> Learned:
+        """A model that has learned nothing yet but its initial values."""
+        form = self._form(settings, batch)
+        with np.errstate(all="ignore"):  # what overflows is found
+            theta = self._initial_values(form, batch, weights, settings, rng)
+        return Learned(form, theta, Record(n_steps), self._new_solver(settings, theta, form, batch))
+
+    def _new_solver(self, settings: Settings, theta: Floats, form: Form, batch: Batch) -> SolverState:
+        """A solver that has made no update yet."""
+        scale, unit = None, 1.0
+        if settings.relative_rates:
+            with np.errstate(all="ignore"):
+                scale, unit = relative_rates.units(theta, form, batch)
+        return new_solver(Solver.of(settings), form, theta.dtype, scale, unit)
+
+    # ---- what was learned ------------------------------------------------------------------------
+
+    @property
+    def theta_(self) -> Floats:
+        return self._fitted().theta
+
+    @theta_.setter
+    def theta_(self, value: Any) -> None:
+        self._fitted().theta = value  # looked at by whatever uses it
+
+    @property
+    def parameters_(self) -> dict[str, Floats]:
+        """The named parameters as views into theta_: dict of str to ndarray.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> {name: view.shape for name, view in model.parameters_.items()}["V_hx"]
+        (4, 3)
+        """
+        learned = self._fitted()
+        return learned.form.views(learned.theta)
+
+    @property
+    def n_features_in_(self) -> int:
+        return self._fitted().form.n_inputs
+
+    @property
+    def n_steps_(self) -> int | None:
+        return self._fitted().record.n_steps
+
+    @property
+    def n_iter_(self) -> int:
+        return self._fitted().record.n_iter
+
+    @property
+    def n_updates_(self) -> int:
+        return self._fitted().record.n_updates
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        return self._fitted().record.loss_curve
+
+    @property
+    def validation_scores_(self) -> list[float]:
+        return self._fitted().validation_scores
+
+    @property
+    def solver_state_(self) -> dict[str, dict[str, Floats]]:
+        return {name: blocks.views() for name, blocks in self._fitted().solver.state.items()}
+
+    @property
+    def rate_scale_(self) -> dict[str, Floats] | None:
+        scale = self._fitted().solver.scale
+        return None if scale is None else scale.views()
+
+    def _fitted(self) -> Learned:
+        """What was learned; NotFittedError where that is nothing."""
+        if self._learned is None:
+            raise not_fitted(f"this {type(self).__name__} is not fitted yet; call fit or partial_fit first")
+        return self._learned
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._learned is not None
+
+    # ---- files and copies ------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file in the safetensors format, whole or not at all.
+
+        The file holds the parameters by name, the solver's state, the record of training and the
+        hyper-parameters, except for `callbacks`, `checkpoint` and others of where a fit runs, and of
+        `random_state` only None or an integer. Any safetensors reader can read the arrays.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; an older one at `path` is then still there.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=5, random_state=0).fit(np.eye(3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(os.path.join(folder, "model.safetensors"))
+        ...     again = RAE.load(os.path.join(folder, "model.safetensors"))
+        >>> bool((again.theta_ == model.theta_).all())
+        True
+        """
+        learned = self._fitted()
+        check_theta(learned.theta, learned.form)
+        persistence.write(path, *model_file.pack(self._kind, self, learned))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """A model that `save` or a checkpoint wrote. Executes nothing from the file.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        the model
+            It predicts, and goes on learning with `partial_fit`, as the saved one does.
+
+        Raises
+        ------
+        ValueError
+            If the file is truncated, altered, of another format version, or no such model at all.
+        OSError
+            If it cannot be read.
+
+        Examples
+        --------
+        See `save`.
+        """
+        model, learned = model_file.unpack(cls, cls._kind, cls._form_class, path, *persistence.read(path))
+        model._learned = learned
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**{k: v for k, v in self.__dict__.items() if k not in ("_checked", "_kept")},
+                "_state_format": _STATE_FORMAT}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        found = state.get("_state_format")
+        if found != _STATE_FORMAT:
+            raise ValueError(f"this pickle of a {type(self).__name__} has format {found!r}, but this version of "
+                             f"rae_fast reads format {_STATE_FORMAT}")
+        self.__dict__.clear()
+        self.__dict__.update({k: v for k, v in state.items() if k != "_state_format"})
+
+    # ---- hyper-parameters --------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name[0] != "_":
+            self.__dict__.pop("_checked", None)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self.__dict__.pop("_checked", None)
+
+    def _settings(self) -> Settings:
+        """The hyper-parameters, checked once for as long as none is set: an update of a small model takes 2 us."""
+        settings = self._checked
+        if settings is None:
+            values = {name: getattr(self, name) for name in hyperparameters.declarations(self)}
+            settings = hyperparameters.check(self)
+            self.__dict__["_checked"] = settings
+            if any(getattr(self, name) is not value for name, value in values.items()):
+                self.__dict__.pop("_checked", None)  # another thread has set one meanwhile
+        return settings
+
+    # ---- what a subclass says ------------------------------------------------------------------------
+
+    def _form(self, settings: Settings, batch: Batch) -> Form:
+        """What a model of that data is."""
+        raise NotImplementedError
+
+    def _initial_values(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings,
+                        rng: np.random.Generator) -> Floats:
+        """Its parameters before any training, all finite; ValueError if they cannot be."""
+        raise NotImplementedError
+
+    def _read_first(self, X: Any, settings: Settings) -> Batch:
+        """What a user passes to learn from, for a model yet to be made."""
+        raise NotImplementedError
+
+    def _read_targets(self, X: Any, learned: Learned) -> Batch:
+        """What a user passes to a fitted model that is to give it back."""
+        raise NotImplementedError
+
+    def _errors(self, learned: Learned, batch: Batch) -> Floats:
+        """The reconstruction error of each of the batch's sequences, (N,)."""
+        raise NotImplementedError

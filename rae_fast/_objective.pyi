@@ -1,0 +1,15 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+from rae_fast._batch import Batch
+from rae_fast._form import Blocks, Form
+
+Floats = NDArray[Any]
+
+class Objective:
+    form: Form
+    batch: Batch | None
+    sample_weight: Floats | None
+    def loss_and_grad(self, theta: Floats, grad: Blocks) -> float: ...
+    def new_gradient(self) -> Blocks: ...

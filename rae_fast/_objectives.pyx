@@ -1,0 +1,65 @@
+"""The objectives by name, and the memory of the last small call for the next one."""
+
+from rae_fast._batch cimport Batch
+from rae_fast._cell cimport TEAM_WORK
+from rae_fast._form cimport Form
+from rae_fast._objective cimport Objective, rows_of_batches
+from rae_fast._stepwise import Stepwise
+from rae_fast._unfold import Unfold
+
+cdef dict _classes = {"stepwise": Stepwise, "unfold": Unfold}
+NAMES = tuple(_classes)
+
+# Memory up to this size is kept: to set it up takes longer than the gradient of a small model.
+cdef enum:
+    SPARE_BYTES = 1048576
+
+cdef Objective _spare = None
+
+
+def objective_of(Form form not None, Batch batch not None, sample_weight=None, Py_ssize_t batch_size=0,
+                 max_memory=2**30, Py_ssize_t n_jobs=1):
+    """The form's objective on a batch, for gradients of up to batch_size of its sequences at a time (0: of all).
+
+    sample_weight: one each, of the batch's element type; None for 1 / (sequences at a time). max_memory: bytes of
+    hidden states kept; of longer sequences, those of a span are computed again. n_jobs: threads, which change no bit.
+    """
+    cdef Py_ssize_t most = batch_size if batch_size > 0 else batch.n_sequences
+    if most > batch.n_sequences:
+        raise ValueError("batch_size is beyond the number of sequences")
+    cdef Objective objective = _classes[form.objective]()
+    objective.prepare(form, batch.single, batch.longest, rows_of_batches(batch, most), most, max_memory, n_jobs)
+    objective.take(batch, sample_weight)
+    return objective
+
+
+cdef Py_ssize_t worthwhile(Py_ssize_t n_jobs, Form form, Py_ssize_t rows) noexcept:
+    """The threads for one gradient of so many rows: one if the others would cost more than they save."""
+    cdef double K = form.n_hidden + form.n_inputs
+    return n_jobs if n_jobs == 1 or 12.0 * rows * form.n_hidden * K >= TEAM_WORK else 1
+
+
+def borrow(Form form not None, Batch batch not None, sample_weight, max_memory, Py_ssize_t n_jobs):
+    """objective_of a whole batch for a single call, in the memory of the call before if that fits; see give_back."""
+    global _spare
+    cdef Objective objective = _spare
+    _spare = None
+    n_jobs = worthwhile(n_jobs, form, batch.n_rows)
+    if objective is None or not objective.fits(form, batch.single, batch.longest, batch.n_rows, batch.n_sequences,
+                                               max_memory, n_jobs):
+        return objective_of(form, batch, sample_weight, 0, max_memory, n_jobs)
+    objective.take(batch, sample_weight)
+    return objective
+
+
+def give_back(Objective objective not None):
+    """Keep its memory for the next call, unless that is large, or threads belong to it."""
+    global _spare
+    objective.take(None, None)
+    if objective.team == NULL and objective.space.size <= SPARE_BYTES:
+        _spare = objective
+
+
+def spare_isa():
+    """The instruction set that the memory at hand was set up for; None if there is none."""
+    return None if _spare is None else _spare.isa.name.decode()

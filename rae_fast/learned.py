@@ -1,0 +1,54 @@
+"""What was learned: everything of a fitted model that is not a hyper-parameter, in one object.
+
+An estimator holds one Learned, and its attributes (theta_, loss_curve_, ...) are read from there; to replace the model
+is one assignment. What compiled code advances is in the record. Nothing that could be made anew is in here: what a
+model keeps for its next call is the estimator's own affair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rae_fast._form import Blocks, Form
+from rae_fast._record import Record
+from rae_fast.solvers import Solver
+
+Floats = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SolverState:
+    """A solver's memory, and the units in which it works."""
+
+    name: str
+    state: dict[str, Blocks] = field(default_factory=dict)
+    scale: Blocks | None = None    # of theta, with relative rates
+    unit: float = 1.0              # of the loss
+
+
+def new_solver(solver: Solver, form: Form, dtype: np.dtype[Any], scale: Blocks | None, unit: float) -> SolverState:
+    """That of a solver which has made no update yet."""
+    state = {name: Blocks(form, dtype) for name in solver.kind.state}
+    for name, setting in solver.kind.starts_at:
+        state[name].memory[:] = getattr(solver, setting)
+    return SolverState(solver.name, state, scale, unit)
+
+
+@dataclass(eq=False, slots=True)
+class Learned:
+    """A fitted model: form and parameters, the record of its training, and the solver's memory."""
+
+    form: Form
+    theta: Floats
+    record: Record
+    solver: SolverState
+    validation_scores: list[float] = field(default_factory=list)
+
+    def with_solver(self, solver: SolverState) -> Learned:
+        """The same model with another solver, which starts anew."""
+        record = Record(self.record.n_steps, self.record.n_iter, 0, self.record.loss_curve)
+        return Learned(self.form, self.theta, record, solver, self.validation_scores)

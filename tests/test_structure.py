@@ -1,0 +1,111 @@
+"""The house: imports go down, modules keep to themselves, files and functions stay small."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "rae_fast"
+pytestmark = pytest.mark.skipif(not (PACKAGE / "_form.pyx").exists(), reason="the sources are not beside the tests")
+
+# Every module, such that each imports only from those before it: docs/design.md, "How data flows".
+ORDER = """
+    _blas _kernels _pulse _workspace _record solvers persistence _progress _estimator _config
+    _buckets _products _form _batch parameters reference
+    _cell _objective _sequence _stepwise _unfold _objectives _codes _training
+    inputs closed_form relative_rates hyperparameters learned
+    model_file lbfgs training checkpoint _learner rae __init__
+""".split()
+
+MOST_LINES = 700
+SCREEN = 60  # lines of code and comments, without the docstring
+
+
+def sources():
+    """Module, file name and text of every Python and Cython source."""
+    for path in sorted(PACKAGE.glob("*")):
+        if path.suffix in (".py", ".pyx", ".pxd"):
+            yield path.stem, path.name, path.read_text()
+
+
+def imported(text):
+    """The modules of the package that a source imports anywhere, under TYPE_CHECKING and in functions too."""
+    for match in re.finditer(r"^\s*from rae_fast((?:\.\w+)?) c?import (\([^)]*\)|[^\n]*)", text, re.MULTILINE):
+        if match[1]:
+            yield match[1][1:]
+        else:
+            yield from re.findall(r"\w+", match[2].split("#")[0])
+    yield from re.findall(r"^\s*c?import rae_fast\.(\w+)", text, re.MULTILINE)
+
+
+def test_every_module_has_its_place():
+    assert sorted({name for name, _, _ in sources()}) == sorted(ORDER)
+
+
+def test_imports_go_down():
+    for name, file, text in sources():
+        for other in set(imported(text)) - {name, "__version__", "RAE"}:
+            assert other in ORDER, f"{file} imports {other}"
+            assert ORDER.index(other) < ORDER.index(name), f"{file} imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize("line, found", [
+    ("from rae_fast import _blas, rae\n", ["_blas", "rae"]), ("    from rae_fast.rae import RAE\n", ["rae"]),
+    ("from rae_fast._form cimport (Form,\n   Layout)\n", ["_form"]), ("import rae_fast.rae\n", ["rae"]),
+    ("from rae_fast import (_codes,\n    inputs)\n", ["_codes", "inputs"]),
+])
+def test_an_import_is_seen(line, found):
+    assert list(imported(line)) == found
+
+
+def test_no_module_uses_what_is_private_to_another_class():
+    """An attribute with an underscore belongs to self, or to a module of that name."""
+    theirs = {"random_state._bit_generator"}  # NumPy's, which has no public name for it
+    for name, file, text in sources():
+        code = re.sub(r'"""(?:[^"\\]|\\.|"(?!""))*"""', "", re.sub(r"#.*", "", text))
+        for owner, attribute in re.findall(r"(\w+)\.(_[a-z]\w*)", code):
+            if owner not in ("self", "cls", "model", "rae_fast") and f"{owner}.{attribute}" not in theirs:
+                assert attribute in ORDER, f"{file}: {owner}.{attribute}"
+            if owner == "model":  # only Learner.load makes one of its own class
+                assert name == "_learner" and attribute == "_learned", f"{file}: {owner}.{attribute}"
+
+
+def test_compiled_code_knows_no_estimator():
+    for _, file, text in sources():
+        if file.endswith((".pyx", ".pxd")):
+            assert "__dict__" not in text and "RAE(" not in text, file
+
+
+def functions(text):
+    """Name, first line, lines without the docstring, and the line above, of every function and method."""
+    lines = text.splitlines()
+    for i, line in enumerate(lines):
+        head = re.match(r"( *)(?:def|cdef|cpdef) .*?(\w+)\(", line)
+        if not head or "cdef class" in line:
+            continue
+        j = i + 1
+        while j < len(lines) and (not lines[j].strip() or lines[j].startswith(head[1] + " ")
+                                  or lines[j].startswith(head[1] + ")")):
+            j += 1
+        body = "\n".join(lines[i:j]).rstrip()
+        body = re.sub(r'"""(?:[^"\\]|\\.|"(?!""))*"""', "", body, count=1)
+        above = i - 1
+        while above >= 0 and lines[above].lstrip().startswith("@"):
+            above -= 1
+        yield head[2], i + 1, len([row for row in body.splitlines() if row.strip()]), lines[above].strip()
+
+
+def test_files_and_functions_stay_small():
+    """A function of more than a screen has the reason in a comment above it."""
+    long = []
+    for _, file, text in sources():
+        assert text.count("\n") <= MOST_LINES, file
+        long += [f"{file}:{line} {name} has {count} lines" for name, line, count, above in functions(text)
+                 if count > SCREEN and not above.startswith("#")]
+    assert not long, "\n".join(long)
+
+
+def test_a_long_function_is_seen():
+    body = "".join(f"    x = {i}\n" for i in range(SCREEN + 5))
+    text = f"def short():\n    pass\n\n\ncdef int f(int x,\n           int y) nogil:\n{body}"
+    assert [found[:3] for found in functions(text)] == [("short", 1, 2), ("f", 5, SCREEN + 7)]
