@@ -119,7 +119,7 @@ def test_fit_starts_afresh():
     model.fit(X3)
     np.testing.assert_array_equal(model.theta_, theta)
     assert len(model.loss_curve_) == 3
-    model.fit(RNG.standard_normal((2, 4, 5)).astype(np.float32))
+    model.fit(np.random.default_rng(2).standard_normal((2, 4, 5)).astype(np.float32))
     assert model.n_features_in_ == 5 and model.theta_.dtype == np.float32 and model.n_steps_ == 4
 
 
@@ -158,7 +158,7 @@ def test_partial_fit_refuses_another_n_hidden():
 
 def test_weights_are_the_weights_of_the_sum(X):
     model = fitted(X)
-    w = RNG.uniform(0, 1, len(X))
+    w = np.random.default_rng(1).uniform(0, 1, len(X))
     w[1] = 0
     each = [model.loss_and_grad([x]) for x in X]
     loss, grad = model.loss_and_grad(X, sample_weight=w)

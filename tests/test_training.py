@@ -75,7 +75,7 @@ def test_early_stopping_needs_two_sequences_and_weights_on_both_sides():
 
 
 def test_what_is_held_out_is_checked_too():
-    X = np.eye(4)[RNG.integers(0, 4, (12, 5))]
+    X = np.eye(4)[np.random.default_rng(1).integers(0, 4, (12, 5))]
     for n in range(12):
         bad = X.copy()
         bad[n] = -7.0
@@ -167,7 +167,7 @@ def test_a_resumed_fit_gives_the_bits_of_an_unbroken_one(solver, dtype, extra, t
     params = settings(solver, schedule="cosine", checkpoint=tmp_path / "fit", **extra)
     if extra:
         params["learning_rate"] /= 20
-    weights = RNG.uniform(0.1, 0.4, len(X))
+    weights = np.random.default_rng(2).uniform(0.1, 0.4, len(X))
     for w in (None, weights):
         unbroken = RAE(**params).fit(X, sample_weight=w)
         interrupted_at(3, X, w, **params)
@@ -409,7 +409,7 @@ def test_lbfgs_finds_what_adam_finds_in_the_end():
 
 
 def test_lbfgs_weight_decay_weights_and_single_precision():
-    weights = RNG.uniform(0.1, 1, 12)
+    weights = np.random.default_rng(3).uniform(0.1, 1, 12)
     model = RAE(**settings("lbfgs", max_iter=3000, weight_decay=0.5, objective="unfold")).fit(X3, sample_weight=weights)
     _, grad = model.loss_and_grad(X3, sample_weight=weights)
     assert max(np.abs(grad[name] + 0.5 * view).max() for name, view in model.parameters_.items()) < 1e-3
@@ -503,7 +503,8 @@ def test_lbfgs_that_starts_beyond_all_numbers_says_so():
 @pytest.mark.parametrize("output", ["linear", "softmax"])
 def test_the_default_fit_ends_below_its_closed_form_start(n_hidden, output):
     t = np.arange(10)[:, None]
-    X = [np.sin(RNG.uniform(0.3, 1) * t[:n] + RNG.uniform(0, 6, 2)) for n in RNG.integers(4, 11, 300)]
+    rng = np.random.default_rng(4)
+    X = [np.sin(rng.uniform(0.3, 1) * t[:n] + rng.uniform(0, 6, 2)) for n in rng.integers(4, 11, 300)]
     if output == "softmax":
         X = [reference.softmax(3 * x) for x in X]
     start = RAE(n_hidden, output=output, max_iter=0, random_state=0).fit(X[:200])
@@ -557,7 +558,7 @@ def test_subnormal_numbers_are_flushed_inside_the_loop_only():
     signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:
         with pytest.raises(KeyboardInterrupt):
-            RAE(64, init="normal", max_iter=10**6).fit(RNG.standard_normal((1, 200_000, 2)))
+            RAE(64, init="normal", max_iter=10**6).fit(np.random.default_rng(5).standard_normal((1, 200_000, 2)))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
