@@ -12,7 +12,7 @@ demo: $(VENV)/built
 	$(BIN)/python benchmarks/demo.py $(DEMO)
 
 test: $(VENV)/built
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 # Every float32 bit pattern through tanh, on every instruction set: about five minutes.
 slow: $(VENV)/built

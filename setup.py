@@ -58,4 +58,5 @@ setup(
         compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False,
                              "cdivision": True, "initializedcheck": False},
     ),
+    options={"build_ext": {"parallel": True}},
 )
