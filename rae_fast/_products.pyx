@@ -15,7 +15,7 @@ from rae_fast._kernels cimport (RAE_BARE, RAE_PANELS, RAE_ROWS, RAE_TURNED, back
                                 lanes, outer, pack, pack_transposed, packed_size, product, rae_operand, tanh_)
 from rae_fast._pulse cimport beat
 
-# Without AVX2 BLAS is faster where the weights (W and V together) are larger: docs/performance.md.
+# Without AVX2 BLAS is faster where the weights (W and V together) are larger: "Own or BLAS".
 cdef enum:
     OWN_MAX_BYTES = 524288
 

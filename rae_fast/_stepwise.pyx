@@ -16,8 +16,9 @@ from rae_fast._form cimport C_H, Form, H0, V_HH, V_HX
 from rae_fast._kernels cimport axpy, column_sums, copy_rows, residual, rows_within, tanh_, tanh_backward
 from rae_fast._products cimport Factor, backward, multiply, set_factor, take_factor
 from rae_fast._pulse cimport beat
-from rae_fast._sequence cimport (Extent, SequenceObjective, Task, add_decoder_gradient, add_encoder_gradient, encode,
-                                 encoder_within, h0_gradient, keep_last, keep_next, residuals_within, span_of, targets)
+from rae_fast._sequence cimport (Extent, SequenceObjective, Task, add_decoder_gradient, add_encoder_gradient,
+                                 bucket_f32, bucket_f64, encode, encoder_within, h0_gradient, keep_last, keep_next,
+                                 residuals_within, span_of, targets)
 from rae_fast._workspace cimport Workspace
 
 
@@ -166,10 +167,6 @@ cdef int bucket_gradient(Task *task, const real *theta, const Source *source, bi
             copy_rows(bucket.active[t0], H, pull, ld_pull, <real *>extra.pull_next, ld)
     axpy(H, factor, <const real *>task.buffers.h0_sum, block_to_write(target, p.grad, H0))
     return 0
-
-
-ctypedef int (*bucket_f32)(Task *, const float *, const Source *, bint, float *, double *) noexcept nogil
-ctypedef int (*bucket_f64)(Task *, const double *, const Source *, bint, double *, double *) noexcept nogil
 
 
 cdef class Stepwise(SequenceObjective):

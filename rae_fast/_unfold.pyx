@@ -18,8 +18,8 @@ from rae_fast._kernels cimport axpy, copy_rows, rows_within
 from rae_fast._products cimport Factor, backward, forward, multiply, take_factor
 from rae_fast._pulse cimport beat
 from rae_fast._sequence cimport (Extent, SequenceObjective, Task, Trace, add_decoder_gradient, add_encoder_gradient,
-                                 before_span, encode, encoder_within, h0_gradient, keep_last, keep_next,
-                                 residuals_within, span_of, take_trace, targets)
+                                 before_span, bucket_f32, bucket_f64, encode, encoder_within, h0_gradient, keep_last,
+                                 keep_next, residuals_within, span_of, take_trace, targets)
 from rae_fast._workspace cimport Workspace
 
 
@@ -207,10 +207,6 @@ cdef int bucket_gradient(Task *task, const real *theta, const Source *source, bi
         keep_next(task, s, <const real *>da)
     axpy(H, factor, <const real *>task.buffers.h0_sum, block_to_write(target, p.grad, H0))
     return 0
-
-
-ctypedef int (*bucket_f32)(Task *, const float *, const Source *, bint, float *, double *) noexcept nogil
-ctypedef int (*bucket_f64)(Task *, const double *, const Source *, bint, double *, double *) noexcept nogil
 
 
 cdef class Unfold(SequenceObjective):

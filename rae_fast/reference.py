@@ -5,7 +5,7 @@ against it, and check it in turn by the complex step, for which it keeps clear o
 are not analytic. The mathematics and its sources: docs/design.md.
 
 `data` (sum T_n, I) holds the sequences one after the other, sequence n in rows
-offsets[n]:offsets[n+1]; theta is laid out as in parameters.py.
+offsets[n]:offsets[n+1]; theta is laid out as a Form says (_form.pyx).
 """
 
 from __future__ import annotations

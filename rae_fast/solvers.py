@@ -17,7 +17,7 @@ clip_norm as a whole, then weight_decay * theta added), update number t from 1, 
     lbfgs     scipy.optimize's L-BFGS-B on the whole data, with a line search in place of a rate; it has no
               state here because fit starts it anew every LBFGS_ROUND iterations        (Liu & Nocedal 1989)
 
-With relative_rates the solver works on theta / scale, scale as in parameters.relative_scales: g becomes
+With relative_rates the solver works on theta / scale, scale as in relative_rates.scales: g becomes
 scale g, and its step is multiplied by scale.
 
 momentum_schedule "sutskever" uses mu_t = min(1 - 3 / (t + 4), momentum) at update t, which is

@@ -125,7 +125,7 @@ def solved(form, T, B, ragged):
 
 # Every mathematical choice with every other one; the hidden term's options only where there is one.
 FORMS = [{"objective": objective, "decoder": decoder, "output": output, "tied": tied, **hidden}
-         for objective in ("stepwise", "unfold") for decoder in ("linear", "tanh")
+         for objective in _objectives.NAMES for decoder in ("linear", "tanh")
          for output in ("linear", "softmax") for tied in (False, True)
          for hidden in ([{}, {"hidden_weight": 0.3, "reconstruct_h0": True}] if objective == "stepwise" else [{}])]
 

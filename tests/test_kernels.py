@@ -376,7 +376,7 @@ def test_no_kernel_reads_past_an_array(dtype, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("objective", ["stepwise", "unfold"])
+@pytest.mark.parametrize("objective", _objectives.NAMES)
 def test_no_driver_reads_or_writes_past_a_user_s_array(isa, gemm, dtype, objective):
     """theta, data, weights, gradient, state, units and codes each end where the next page may not be touched."""
     for I, H, T, B in [(1, 1, 3, 2), (3, 5, 4, 9), (8, 24, 8, 1), (7, 31, 5, 17), (16, 48, 3, 8), (5, 130, 4, 3)]:

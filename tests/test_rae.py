@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from problems import PLAIN, ragged_lengths, solver_of
 
-from rae_fast import RAE, NotFittedError, parameters, reference
+from rae_fast import RAE, NotFittedError, _objectives, parameters, reference
 from rae_fast._form import NAMES, Form
 from rae_fast.solvers import SOLVERS
 
@@ -425,7 +425,7 @@ def test_ctrl_c_in_one_long_gradient_keeps_the_parameters():
     assert np.isfinite(model.theta_).all() and model.theta_.shape == theta.shape
 
 
-@pytest.mark.parametrize("objective", ["stepwise", "unfold"])
+@pytest.mark.parametrize("objective", _objectives.NAMES)
 def test_ctrl_c_never_leaves_half_an_update(objective):
     """Plain SGD of one span writes into theta sum by sum: whenever Ctrl-C comes, all of them or none are there."""
     X = np.random.default_rng(0).standard_normal((1, 100, 50)).astype(np.float32)
@@ -451,7 +451,7 @@ def distributions(X):
     return [reference.softmax(x) for x in X] if isinstance(X, list) else reference.softmax(X)
 
 
-@pytest.mark.parametrize("objective", ["stepwise", "unfold"])
+@pytest.mark.parametrize("objective", _objectives.NAMES)
 @pytest.mark.parametrize("decoder", ["linear", "tanh"])
 @pytest.mark.parametrize("output", ["linear", "softmax"])
 @pytest.mark.parametrize("tied", [False, True])
@@ -525,7 +525,7 @@ def test_a_copy_goes_on_with_the_same_bits(X, solver, keep):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("objective", ["stepwise", "unfold"])
+@pytest.mark.parametrize("objective", _objectives.NAMES)
 def test_every_solver_learns(X, solver, objective):
     rate = {"adadelta": 1.0, "sgd": 0.02, "momentum": 2e-3, "nesterov": 2e-3}.get(solver, 0.01)
     model = fitted(X, solver=solver, objective=objective, learning_rate=rate, max_iter=200, tol=0,
@@ -622,7 +622,7 @@ def test_sgd_refuses_what_would_overflow_anywhere(dtype):
     """Also where a gradient is never made: h0's, through W_hh, and V's, through the unrolled codes."""
     big = np.finfo(dtype).max
     plain = {**PLAIN, "learning_rate": 0.1, "max_iter": 0, "random_state": 0}
-    for objective in ("unfold", "stepwise"):
+    for objective in _objectives.NAMES:
         model = RAE(4, **{**plain, "objective": objective}).fit(np.ones((1, 1), dtype))
         p = model.parameters_
         p["W_hh"][:], p["h0"][:], p["b_h"][:], p["V_hx"][:], p["W_xh"][:] = big / 2, 0, 0, 30, 0.01

@@ -249,12 +249,12 @@ def test_what_lies_in_fresh_memory_changes_no_bit(dtype):
     code = f"""
         import hashlib
         import numpy as np
-        from rae_fast import RAE, _kernels
+        from rae_fast import RAE, _kernels, _objectives
         rng, found = np.random.default_rng(0), hashlib.sha256()
         for isa in _kernels.usable_isas():
             _kernels.use_isa(isa)
             for H in (4, 60, 64, 128):
-                for objective in ("stepwise", "unfold"):
+                for objective in _objectives.NAMES:
                     X = rng.standard_normal((6, 15, 8)).astype("{dtype}")
                     model = RAE(H, objective=objective, init="normal", max_iter=3, random_state=0, solver="sgd",
                                 relative_rates=False, learning_rate=1e-3, batch_size=6).fit(X)

@@ -207,7 +207,7 @@ RULES += [solver_of("momentum", 1e-3, momentum=0.999, momentum_schedule="sutskev
 
 @pytest.mark.parametrize("solver", RULES, ids=lambda s: f"{s.name}-{s.schedule}-{s.momentum_schedule}")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("objective", ["stepwise", "unfold"])
+@pytest.mark.parametrize("objective", _objectives.NAMES)
 @pytest.mark.parametrize("scaled", [False, True])
 def test_every_solver_matches_the_reference(isa, dtype, solver, objective, scaled):
     I, H, T, B, batch_size = 3, 5, 6, 7, 3

@@ -13,7 +13,7 @@ import pytest
 from problems import FORMS, encode, form_id, problem, solver_of, train
 from problems import gradient as loss_and_gradient
 
-from rae_fast import RAE, _codes
+from rae_fast import RAE, _codes, _objectives
 from rae_fast._form import Form
 
 DTYPES = [np.float32, np.float64]
@@ -34,7 +34,7 @@ def gradient(form, shape, dtype, ragged, n_jobs, max_memory=KEEP):
 @pytest.mark.parametrize("ragged", [False, True])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_threads_change_no_bit_of_a_gradient(isa, dtype, ragged, shape):
-    for objective in ("stepwise", "unfold"):
+    for objective in _objectives.NAMES:
         form = Form(shape[0], shape[1], objective, decoder="tanh")
         alone = gradient(form, shape, dtype, ragged, 1)
         for n_jobs in (2, 3, 5):
