@@ -282,8 +282,9 @@ def test_a_handler_may_replace_the_model_during_an_update():
             calls.append(1)
             model.__setstate__(RAE(200, **params).fit(X[:1]).__getstate__())
             model.theta_ = model.theta_.copy()
+            signal.setitimer(signal.ITIMER_REAL, 0.01)  # not before this one has ended
         signal.signal(signal.SIGALRM, replace)
-        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
         for _ in range(5):
             model.partial_fit(X)
         signal.setitimer(signal.ITIMER_REAL, 0)
