@@ -31,7 +31,7 @@ typedef struct {
     size_t ld, columns;
 } rae_operand;
 
-/* An update by a solver; numbers: of its own settings, in the order of rae_fast/solvers.py. */
+/* An update by a solver; numbers: its own, in the order of rae_fast/solvers.py. */
 typedef struct {
     double rate;
     size_t t;                /* the number of the update, from 1 */

@@ -2,7 +2,7 @@
  * rae_fast/reference.py.
  *
  * A solver is a row of the list at the end, by its name there. It gets the rate and the number of the update, the
- * numbers of its own settings in the order in which solvers.py names them, the gradient, up to two state arrays (NULL
+ * its own numbers in the order in which solvers.py names them, the gradient, up to two state arrays (NULL
  * where it keeps fewer) and theta; none of these overlap. The loops are plain: the compiler vectorises them, square
  * roots included. */
 

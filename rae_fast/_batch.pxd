@@ -14,6 +14,6 @@ cdef class Batch:
     cdef object array, bounds              # whose memory that is; bounds: None, where offset is memory of its own
     cdef Py_ssize_t *piece
     cdef Py_ssize_t few[2]
-    cdef object rows, checked              # made when asked for
+    cdef object rows                       # made when asked for
 
 cdef bint is_ready(object x, bint single, int ndim, Py_ssize_t columns) except -1

@@ -47,7 +47,13 @@ cdef class Batch:
         if (type(data) is not np.ndarray or data.ndim != 2 or data.dtype.char not in "fd"
                 or not (data.flags.c_contiguous and data.flags.aligned and data.dtype.isnative)):
             raise ValueError("data must be a C-contiguous matrix of float32 or float64")
-        bounds = np.ascontiguousarray(offsets, dtype=np.intp)
+        if data.shape[1] < 1:
+            raise ValueError("data must have at least one feature")
+        bounds = np.array(offsets)  # nobody else's
+        if bounds.dtype.kind not in "iu":
+            raise ValueError(f"offsets must be integers, not {bounds.dtype}")
+        bounds = bounds.astype(np.intp, copy=False)
+        bounds.flags.writeable = False
         if bounds.ndim != 1 or len(bounds) < 2 or bounds[0] != 0 or bounds[len(bounds) - 1] != len(data):
             raise ValueError(f"data of {len(data)} rows does not fit its offsets")
         self.array, self.bounds, self.is_list = data, bounds, is_list
@@ -67,6 +73,9 @@ cdef class Batch:
     def __dealloc__(self):
         PyMem_Free(self.piece)
 
+    def __reduce__(self):
+        return Batch, (self.data, self.offsets, self.is_list)
+
     @property
     def data(self):
         if self.rows is None:
@@ -77,6 +86,7 @@ cdef class Batch:
     def offsets(self):
         if self.bounds is None:  # of equal lengths
             self.bounds = np.arange(0, self.n_rows + 1, self.longest, dtype=np.intp)
+            self.bounds.flags.writeable = False
         return self.bounds
 
     @property
@@ -110,7 +120,7 @@ cdef class Batch:
 
     def surely_distributions(self):
         """Whether every row certainly is one: within far less than inputs.check_distributions lets pass."""
-        cdef Py_ssize_t at_once = max(<Py_ssize_t>1, CHECK_AT_ONCE // self.n_features), first = 0, some
+        cdef Py_ssize_t at_once = max(<Py_ssize_t>1, CHECK_AT_ONCE // max(<Py_ssize_t>1, self.n_features)), first = 0, some
         cdef bint sure = True
         while sure and first < self.n_rows:
             if first > 0:
@@ -166,7 +176,7 @@ cdef Py_ssize_t first_not_finite(bint single, Py_ssize_t n, const void *values) 
 
 # ---- what is ready as it is ----------------------------------------------------------------------
 
-cdef inline bint plain(object x, bint single) noexcept:
+cdef inline bint is_exact(object x, bint single) noexcept:
     """Whether x is an array, of no subclass, of floats or doubles as C has them."""
     return (cnp.PyArray_CheckExact(x)
             and cnp.PyArray_TYPE(<cnp.ndarray>x) == <int>(cnp.NPY_FLOAT if single else cnp.NPY_DOUBLE)
@@ -186,7 +196,7 @@ def ready(X, theta, Form form not None):
     cdef int ndim
     cdef Py_ssize_t n, steps, i
     cdef Batch batch
-    if not plain(X, single):
+    if not is_exact(X, single):
         return None
     ndim = cnp.PyArray_NDIM(<cnp.ndarray>X)
     if (ndim != 2 and ndim != 3) or cnp.PyArray_DIM(<cnp.ndarray>X, ndim - 1) != form.n_inputs:
@@ -215,11 +225,22 @@ def ready(X, theta, Form form not None):
 cdef bint is_ready(object x, bint single, int ndim, Py_ssize_t columns) except -1:
     """Whether x is such an array with ndim dimensions and so many columns, not empty, and finite."""
     cdef Py_ssize_t size
-    if not (plain(x, single) and cnp.PyArray_NDIM(<cnp.ndarray>x) == ndim
+    if not (is_exact(x, single) and cnp.PyArray_NDIM(<cnp.ndarray>x) == ndim
             and cnp.PyArray_DIM(<cnp.ndarray>x, ndim - 1) == columns):
         return False
     size = cnp.PyArray_SIZE(x)
     return size > 0 and first_not_finite(single, size, cnp.PyArray_DATA(<cnp.ndarray>x)) == -1
+
+
+def first_not_finite_in(array not None):
+    """Where in array.ravel() the first element is that is NaN or infinite; -1 if there is none.
+
+    array: float32 or float64, C-contiguous, aligned and native.
+    """
+    cdef int kind = cnp.PyArray_TYPE(<cnp.ndarray?>array)
+    if (kind != cnp.NPY_FLOAT and kind != cnp.NPY_DOUBLE) or not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array):
+        raise ValueError("a C-contiguous array of float32 or float64 is needed")
+    return first_not_finite(kind == cnp.NPY_FLOAT, cnp.PyArray_SIZE(array), cnp.PyArray_DATA(<cnp.ndarray>array))
 
 
 def ready_codes(codes, theta, Form form not None):

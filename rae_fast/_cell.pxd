@@ -51,7 +51,8 @@ cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep) noexcept  # for a
 cdef bint lie_bare(const Plan *p, Py_ssize_t sequences, size_t item) noexcept nogil
 cdef int take_encoder(Workspace space, const Plan *p, size_t item, bint gradient, Encoder *w) except -1
 cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, bint gradient, Encoder *w) noexcept nogil
-cdef void set_stacked(const Plan *p, const real *matrix, bint lying, Factor *codes, Factor *inputs) noexcept nogil
+cdef void set_stacked(const Plan *p, const real *theta, int codes_block, int inputs_block, bint lying, Factor *codes,
+                      Factor *inputs) noexcept nogil
 cdef void set_turned(const real *matrix, Py_ssize_t n, Py_ssize_t H, bint lying, Factor *factor) noexcept nogil
 cdef void padded_copy(const Plan *p, const real *x, real *y) noexcept nogil
 cdef const real *packed_inputs(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1,

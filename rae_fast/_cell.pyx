@@ -8,7 +8,7 @@ Rows in buffers are padded to whole vectors, which are 0 where the C kernels wri
 
 from libc.string cimport memcpy, memset
 
-from rae_fast._form cimport B_H, H0, W_HH
+from rae_fast._form cimport B_H, H0, W_HH, W_XH
 from rae_fast._kernels cimport copy_rows, cross_entropy, gather, lanes, residual
 from rae_fast._products cimport (choose_own, multiply, recurs_bare, rows_of, set_bare, set_factor, take_factor)
 
@@ -59,12 +59,14 @@ cdef bint lie_bare(const Plan *p, Py_ssize_t sequences, size_t item) noexcept no
     return p.own and not p.tied and recurs_bare(sequences, p.H, item)
 
 
-cdef void set_stacked(const Plan *p, const real *matrix, bint lying, Factor *codes, Factor *inputs) noexcept nogil:
+cdef void set_stacked(const Plan *p, const real *theta, int codes_block, int inputs_block, bint lying, Factor *codes,
+                      Factor *inputs) noexcept nogil:
     """W or V' (H+I, H) in one piece; or the rows of codes as they lie, and those of inputs in the memory of both."""
+    cdef const real *matrix = block(theta, p.theta, codes_block)
     if lying:
         set_bare(codes, p.H, matrix, p.H, False)
         inputs[0] = codes[0]
-        set_factor(inputs, p.I, p.H, matrix + p.H * p.H, p.H, False)
+        set_factor(inputs, p.I, p.H, block(theta, p.theta, inputs_block), p.H, False)
     else:
         set_factor(codes, p.K, p.H, matrix, p.H, False)
         inputs[0] = rows_of(codes, p.H, matrix)
@@ -94,14 +96,13 @@ cdef int take_encoder(Workspace space, const Plan *p, size_t item, bint gradient
 cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, bint gradient, Encoder *w) noexcept nogil:
     """What encoding buckets of up to so many sequences needs, and the gradient of that."""
     cdef bint lying = lie_bare(p, sequences, sizeof(real))
-    cdef const real *W = block(theta, p.theta, W_HH)
-    set_stacked(p, W, lying, &w.W_hh, &w.W_xh)
+    set_stacked(p, theta, W_HH, W_XH, lying, &w.W_hh, &w.W_xh)
     padded_copy(p, block(theta, p.theta, B_H), <real *>w.bias)
     if sequences >= FEW_SEQUENCES:
         multiply(NULL, 1, p.H_full, p.H, block(theta, p.theta, H0), p.H, &w.W_hh, <real *>w.bias, 0, <real *>w.bias0,
                  p.H_full)
     if gradient:
-        set_turned(W, p.H, p.H, lying, &w.W_hh_T)
+        set_turned(block(theta, p.theta, W_HH), p.H, p.H, lying, &w.W_hh_T)
 
 
 # ---- rows in -------------------------------------------------------------------------------------

@@ -113,8 +113,8 @@ cdef int one_bucket(const Job *job, Reader *r, const real *theta, Py_ssize_t b) 
     return unroll_bucket(job, r, theta) if job.codes != NULL else encode_bucket(job, r, theta)
 
 
-ctypedef int (*bucket_f32)(const Job *, Reader *, const float *, Py_ssize_t) noexcept nogil
-ctypedef int (*bucket_f64)(const Job *, Reader *, const double *, Py_ssize_t) noexcept nogil
+ctypedef int (*reader_f32)(const Job *, Reader *, const float *, Py_ssize_t) noexcept nogil
+ctypedef int (*reader_f64)(const Job *, Reader *, const double *, Py_ssize_t) noexcept nogil
 
 
 cdef void some_buckets(void *argument, size_t member, size_t members) noexcept nogil:
@@ -125,9 +125,9 @@ cdef void some_buckets(void *argument, size_t member, size_t members) noexcept n
     while b < job.buckets and not r.failed:
         # The casts keep a raised exception set for `compute`, where it belongs.
         if job.single:
-            r.failed = (<bucket_f32>&one_bucket[float])(job, r, <const float *>job.theta, b) != 0
+            r.failed = (<reader_f32>&one_bucket[float])(job, r, <const float *>job.theta, b) != 0
         else:
-            r.failed = (<bucket_f64>&one_bucket[double])(job, r, <const double *>job.theta, b) != 0
+            r.failed = (<reader_f64>&one_bucket[double])(job, r, <const double *>job.theta, b) != 0
         b += members
 
 
@@ -243,6 +243,8 @@ def unroll(theta, codes not None, lengths not None, Form form not None, bint chr
     if not is_array(codes, single, 2, form.n_hidden) or length_of(codes) < 1:
         raise ValueError("codes must be a C-contiguous (N, H) array of theta's element type")
     N = length_of(codes)
+    if isinstance(lengths, int) and lengths < 1:
+        raise ValueError(f"codes are unrolled over at least 1 step, not {lengths}")
     if isinstance(lengths, int) and N <= FEW:
         each = lengths
         for i in range(N + 1):
@@ -256,10 +258,12 @@ def unroll(theta, codes not None, lengths not None, Form form not None, bint chr
         out = new_array(single, N, each, form.n_inputs)
     else:
         offsets = lengths
-        if offsets.shape[0] != N + 1:
+        if offsets.shape[0] != N + 1 or offsets[0] != 0:
             raise ValueError("codes do not fit the offsets")
         job.offsets, job.longest = &offsets[0], 0
         for i in range(N):
+            if offsets[i + 1] - offsets[i] < 1:
+                raise ValueError(f"code {i} has no steps in the offsets")
             job.longest = max(job.longest, offsets[i + 1] - offsets[i])
         out = new_array(single, offsets[N], form.n_inputs)
     job.codes, job.chronological, job.out = data_of(codes), chronological, data_of(out)

@@ -25,9 +25,13 @@ def not_fitted(message: str) -> Exception:
     return error(message)
 
 
+def constructor_parameters(cls: type) -> dict[str, Any]:
+    """The parameters of a class's constructor, and their defaults."""
+    return _parameters(cls.__init__)  # type: ignore[misc]
+
+
 @functools.cache
-def _signature(constructor: Callable[..., None]) -> dict[str, Any]:
-    """The parameters of a constructor, and their defaults."""
+def _parameters(constructor: Callable[..., None]) -> dict[str, Any]:
     parameters = list(inspect.signature(constructor).parameters.values())[1:]  # without self
     return {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
@@ -56,7 +60,7 @@ class Estimator:
         >>> RAE(n_hidden=4).get_params()["n_hidden"]
         4
         """
-        return {name: getattr(self, name) for name in _signature(type(self).__init__)}
+        return {name: getattr(self, name) for name in constructor_parameters(type(self))}
 
     def set_params(self, **params: Any) -> Self:
         """Set hyper-parameters by name; they are checked by the next fit.
@@ -81,7 +85,7 @@ class Estimator:
         >>> RAE(n_hidden=4).set_params(solver="sgd", learning_rate=0.1)
         RAE(n_hidden=4, solver='sgd', learning_rate=0.1)
         """
-        valid = _signature(type(self).__init__)
+        valid = constructor_parameters(type(self))
         for name in params:
             if name not in valid:
                 raise ValueError(f"{type(self).__name__} has no parameter {name!r}; "
@@ -91,7 +95,7 @@ class Estimator:
         return self
 
     def __repr__(self) -> str:
-        defaults = _signature(type(self).__init__)
+        defaults = constructor_parameters(type(self))
         changed = [f"{name}={value!r}" for name, value in self.get_params().items()
                    if not _same(value, defaults[name])]
         return f"{type(self).__name__}({', '.join(changed)})"

@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 Floats = NDArray[Any]
 
 NAMES: tuple[str, ...]
+DECODERS: tuple[str, ...]
+OUTPUTS: tuple[str, ...]
 
 class Block(NamedTuple):
     name: str

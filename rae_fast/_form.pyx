@@ -36,12 +36,27 @@ _TABLE = (
 )
 cdef tuple _ORDER = tuple([row[0] for row in _TABLE])
 
+DECODERS, OUTPUTS = ("linear", "tanh"), ("linear", "softmax")
+
 # The keys of RAE.parameters_ and of gradients, in the order in which initial values are drawn.
 NAMES = ("W_xh", "W_hh", "b_h", "h0", "V_hh", "V_hx", "c_h", "c_x")
 cdef tuple _NAMED = tuple([(name, _ORDER.index(name)) for name in NAMES])
 cdef bint _turned[N_BLOCKS]
-for _i in range(N_BLOCKS):
-    _turned[_i] = _TABLE[_i][3]
+cdef bint _vector[N_BLOCKS]
+
+
+def _read_table():
+    """What compiled code asks of the table, and what it takes for granted."""
+    cdef Py_ssize_t i
+    for i in range(N_BLOCKS):
+        _vector[i], _turned[i] = "1" in _TABLE[i][1:3], _TABLE[i][3]
+    # The enum of _form.pxd names them in this order; kernels take W, V' and c for one piece each.
+    assert _ORDER[W_HH] + _ORDER[W_XH] + _ORDER[V_HH] + _ORDER[V_HX] + _ORDER[C_H] + _ORDER[C_X] == (
+        "W_hhW_xhV_hhV_hxc_hc_x"), "the blocks' enum is not the table's order"
+    assert len(_TABLE) == N_BLOCKS and (W_XH, V_HX, C_X) == (W_HH + 1, V_HH + 1, C_H + 1)
+
+
+_read_table()
 
 # Parameters that are read and updated where they are begin on a cache line: docs/performance.md, "The small rung".
 cdef enum:
@@ -79,6 +94,8 @@ cdef class Form:
                   str output="linear", bint tied=False, double hidden_weight=1.0, bint reconstruct_h0=False):
         if n_inputs < 1 or n_hidden < 1:
             raise ValueError("n_inputs and n_hidden must be at least 1")
+        if decoder not in DECODERS or output not in OUTPUTS:
+            raise ValueError(f"decoder can be one of {DECODERS} and output one of {OUTPUTS}, not {decoder!r}, {output!r}")
         self.n_inputs, self.n_hidden = n_inputs, n_hidden
         self.objective, self.decoder, self.output, self.tied = objective, decoder, output, tied
         self.hidden_weight, self.reconstruct_h0 = hidden_weight, reconstruct_h0
@@ -176,7 +193,7 @@ cdef dict named_views(cnp.ndarray memory, const Layout *layout, tuple by_row):
             shape[0], shape[1], strides[0], strides[1] = shape[1], shape[0], strides[1], strides[0]
         if by_row is not None:
             ndim = 2 if name in by_row else 0
-        elif i == B_H or i == H0 or i == C_H or i == C_X:
+        elif _vector[i]:
             ndim = 1
             shape[0], strides[0] = shape[0] * shape[1], item
         else:

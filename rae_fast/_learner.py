@@ -7,6 +7,7 @@ the methods at the end of the class.
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Any, NamedTuple, Self
 
@@ -17,16 +18,27 @@ from rae_fast import _objectives, checkpoint, hyperparameters, inputs, model_fil
 from rae_fast._batch import Batch
 from rae_fast._estimator import Estimator, not_fitted
 from rae_fast._form import Form, check_theta
+from rae_fast._objective import Objective
 from rae_fast._record import Record
 from rae_fast._training import Updates
 from rae_fast.hyperparameters import Settings, TrainingParameters
 from rae_fast.learned import Learned, SolverState, new_solver
-from rae_fast.solvers import Solver
+from rae_fast.solvers import SOLVERS, Solver
 
 Floats = NDArray[Any]
 
 # Version of the pickled state.
 _STATE_FORMAT = 4
+
+
+# Attributes that wait for the next call, and are no part of a copy or a pickle; and those that no setting depends on.
+_FOR_NEXT_CALL = ("_checked", "_kept")
+_NOT_SETTINGS = (*_FOR_NEXT_CALL, "_learned")
+
+
+def _slots(cls: type) -> list[str]:
+    names = cls.__dict__.get("__slots__", ())
+    return [name for name in ((names,) if isinstance(names, str) else names) if name not in ("__dict__", "__weakref__")]
 
 
 class _Kept(NamedTuple):
@@ -40,9 +52,8 @@ class _Kept(NamedTuple):
 class Learner(Estimator, TrainingParameters):
     """Base of the estimators; see the module."""
 
-    # The name of the kind of model in files, and what its forms are.
+    # The name of the kind of model in files.
     _kind: str
-    _form_class: type[Form]
     _learned: Learned | None = None
     # What is kept for the next call, and is no part of the model.
     _checked: Settings | None = None
@@ -94,8 +105,8 @@ class Learner(Estimator, TrainingParameters):
         batch = self._read_first(X, settings)
         n_steps = batch.common_length
         weights = inputs.as_weights(sample_weight, batch)
-        mark = checkpoint.fingerprint(batch, weights) if target or path else 0
-        saved = None if path is None else checkpoint.read(path, type(self), self._kind, self._form_class)
+        checksum = checkpoint.fingerprint(batch, weights) if target or path else 0
+        saved = None if path is None else checkpoint.read(path, type(self), self._kind)
         if saved is not None:
             checkpoint.check_resumable(saved, self, batch)
         held_out = None
@@ -111,9 +122,9 @@ class Learner(Estimator, TrainingParameters):
         fit = training.Fit(learned, settings, stepper, type(self).__name__, lambda part: self._errors(learned, part),
                            lambda: self._notify(settings), held_out)
         if target is not None:
-            fit.write = lambda fit: checkpoint.write(target, self._kind, self, fit, rng, mark)
+            fit.write = lambda fit: checkpoint.write(target, self._kind, self, fit, rng, checksum)
         if saved is not None:
-            checkpoint.resume(saved, fit, rng, mark)
+            checkpoint.resume(saved, fit, rng, checksum)
         elif held_out is not None:
             held_out.best_theta, held_out.best_score = learned.theta.copy(), held_out.score(fit.errors)
         self._learned = learned
@@ -165,16 +176,34 @@ class Learner(Estimator, TrainingParameters):
             weights = None if sample_weight is None else inputs.as_weights(sample_weight, batch)
         learned, _, updates = kept
         objective = _objectives.borrow(updates.form, batch, weights, settings.max_memory, settings.n_jobs)
-        if not updates.once(learned.theta, objective, learned.record):
+        if kept is self._kept:
+            made = updates.once(learned.theta, objective, learned.record)
+        else:
+            made = self._update_first(kept, objective)
+        if not made:
             raise training.too_large(settings, learned.record.n_updates + 1, learned.theta.dtype)
         _objectives.give_back(objective)
         return self
 
+    def _update_first(self, kept: _Kept, objective: Objective) -> bool:
+        """Replace the model and make its first update, or neither; whether it was made."""
+        before, learned = self._learned, kept.learned
+        n_updates = learned.record.n_updates
+        try:
+            self._learned = learned
+            made = kept.updates.once(learned.theta, objective, learned.record)
+            self._kept = kept
+        finally:
+            # By the record, for an exception of a signal handler may come when the update has been made.
+            if learned.record.n_updates == n_updates:
+                self._learned = before
+        return made
+
     def _prepare_updates(self, X: Any, sample_weight: Any,
                          settings: Settings) -> tuple[Batch, Floats | None, _Kept]:
-        """Updates for the model and the settings as they are now, by X first; both are kept."""
-        if settings.solver == "lbfgs":
-            raise ValueError("solver='lbfgs' needs all the data at once: use fit, or another solver")
+        """Updates for the model and the settings as they are now, by X first."""
+        if SOLVERS[settings.solver].whole:
+            raise ValueError(f"solver={settings.solver!r} needs all the data at once: use fit, or another solver")
         learned = self._learned
         if learned is None:
             batch = self._read_first(X, settings)
@@ -192,9 +221,7 @@ class Learner(Estimator, TrainingParameters):
                 # Another solver, or the same in other units: what it remembers means nothing any more.
                 learned = learned.with_solver(self._new_solver(settings, learned.theta, learned.form, batch))
         form = learned.form.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
-        kept = _Kept(learned, settings, training.updates_of(learned, form, settings))
-        self._learned, self._kept = learned, kept
-        return batch, weights, kept
+        return batch, weights, _Kept(learned, settings, training.updates_of(learned, form, settings))
 
     def _check_fixed(self, settings: Settings, form: Form) -> None:
         """ValueError if a hyper-parameter that cannot change once a model is fitted has changed."""
@@ -228,7 +255,8 @@ class Learner(Estimator, TrainingParameters):
 
     @theta_.setter
     def theta_(self, value: Any) -> None:
-        self._fitted().theta = value  # looked at by whatever uses it
+        learned = self._fitted()
+        learned.theta = check_theta(value, learned.form)
 
     @property
     def parameters_(self) -> dict[str, Floats]:
@@ -345,27 +373,38 @@ class Learner(Estimator, TrainingParameters):
         --------
         See `save`.
         """
-        model, learned = model_file.unpack(cls, cls._kind, cls._form_class, path, *persistence.read(path))
+        model, learned = model_file.unpack(cls, cls._kind, path, *persistence.read(path))
         model._learned = learned
         return model
 
+    def __copy__(self) -> Self:
+        """A model of its own, which goes on learning by itself; hyper-parameters are shared."""
+        model = type(self).__new__(type(self))
+        model.__setstate__(self.__getstate__())
+        model._learned = copy.deepcopy(self._learned)
+        return model
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**{k: v for k, v in self.__dict__.items() if k not in ("_checked", "_kept")},
-                "_state_format": _STATE_FORMAT}
+        # A copy, for another thread may set something meanwhile; subclasses may have slots.
+        slots = {name: getattr(self, name) for cls in type(self).__mro__ for name in _slots(cls) if hasattr(self, name)}
+        state = slots | self.__dict__.copy()
+        return {**{k: v for k, v in state.items() if k not in _FOR_NEXT_CALL}, "_state_format": _STATE_FORMAT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        found = state.get("_state_format")
+        found = state.get("_state_format") if isinstance(state, dict) else None
         if found != _STATE_FORMAT:
             raise ValueError(f"this pickle of a {type(self).__name__} has format {found!r}, but this version of "
                              f"rae_fast reads format {_STATE_FORMAT}")
         self.__dict__.clear()
-        self.__dict__.update({k: v for k, v in state.items() if k != "_state_format"})
+        for name, value in state.items():
+            if name != "_state_format":
+                object.__setattr__(self, name, value)
 
     # ---- hyper-parameters --------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name[0] != "_":
+        if name not in _NOT_SETTINGS:
             self.__dict__.pop("_checked", None)
 
     def __delattr__(self, name: str) -> None:

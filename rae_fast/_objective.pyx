@@ -178,17 +178,24 @@ cdef class Objective:
 
     def new_gradient(self):
         """Blocks for loss_and_grad to write to."""
+        if self.form is None:
+            raise ValueError("the objective was not made by objective_of")
         return new_blocks(self.form, self.single)
 
     def loss_and_grad(self, theta not None, Blocks grad not None):
         """The loss of the whole batch; its gradient is written to grad, blocks of the form."""
         cdef double loss = 0
-        cdef Py_ssize_t n = self.batch.n_sequences
+        cdef Py_ssize_t n
         cdef const void *parameters = data_of(theta)
+        if self.batch is None:
+            raise ValueError("the objective has no batch")
+        n = self.batch.n_sequences
         if is_single(theta, self.form) != self.single or grad.single != self.single:
             raise ValueError("theta and the gradient must be of the batch's element type")
         if not same_places(&grad.layout, &self.layout) or self.most < n:
             raise ValueError("the gradient or the memory does not fit the form or the batch")
+        if not grad.memory.flags.writeable:
+            raise ValueError("the gradient is read-only")
         count(n, self.order)
         self.pulse()[0] = new_pulse(0)
         with nogil:

@@ -25,8 +25,12 @@ def objective_of(Form form not None, Batch batch not None, sample_weight=None, P
     hidden states kept; of longer sequences, those of a span are computed again. n_jobs: threads, which change no bit.
     """
     cdef Py_ssize_t most = batch_size if batch_size > 0 else batch.n_sequences
-    if most > batch.n_sequences:
-        raise ValueError("batch_size is beyond the number of sequences")
+    if batch_size < 0 or most > batch.n_sequences or batch.n_sequences < 1:
+        raise ValueError(f"batch_size is {batch_size}, of {batch.n_sequences} sequences")
+    if n_jobs < 1 or max_memory < 0:
+        raise ValueError(f"n_jobs must be at least 1 and max_memory at least 0; got {n_jobs} and {max_memory}")
+    if form.objective not in _classes:
+        raise ValueError(f"objective must be one of {', '.join(map(repr, NAMES))}; got {form.objective!r}")
     cdef Objective objective = _classes[form.objective]()
     objective.prepare(form, batch.single, batch.longest, rows_of_batches(batch, most), most, max_memory, n_jobs)
     objective.take(batch, sample_weight)

@@ -12,7 +12,7 @@ from rae_fast._batch cimport Source
 from rae_fast._blas cimport real
 from rae_fast._buckets cimport Bucket, active_at
 from rae_fast._cell cimport Encoder, Plan, block, block_to_write, lie_bare, output_loss, padded_copy, set_turned
-from rae_fast._form cimport C_H, Form, H0, V_HH, V_HX
+from rae_fast._form cimport C_H, C_X, Form, H0, V_HH, V_HX
 from rae_fast._kernels cimport axpy, column_sums, copy_rows, residual, rows_within, tanh_, tanh_backward
 from rae_fast._products cimport Factor, backward, multiply, set_factor, take_factor
 from rae_fast._pulse cimport beat
@@ -100,7 +100,8 @@ cdef int decode(Task *task, const real *theta, Py_ssize_t rows, const real *h, d
         # H V                          (rows,H+I) = (rows,H)(H,H+I)
         multiply(task.team, rows, p.K, H, h, ld, &w.V, <const real *>NULL, 0, g, p.ld_k)
         loss[0] += residual(rows, H, <const real *>extra.w_hidden, c, z, p.ld_k, g, p.ld_k)
-    loss[0] += output_loss(p, rows, <const real *>task.buffers.w_row, c + H, z + H, p.ld_k, g + H, p.ld_k)
+    loss[0] += output_loss(p, rows, <const real *>task.buffers.w_row, block(theta, p.theta, C_X), z + H, p.ld_k,
+                           g + H, p.ld_k)
     beat(&task.pulse, 2.0 * rows * H * p.K)
     # dH = G V'                        (rows,H) = (rows,H+I)(H+I,H)
     multiply(task.team, rows, p.H_full, p.K, g, p.ld_k, &w.V_T, <const real *>NULL, 0, <real *>task.buffers.da, ld)

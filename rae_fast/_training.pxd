@@ -4,12 +4,12 @@ from rae_fast._form cimport Blocks, Form, N_BLOCKS
 from rae_fast._objective cimport Objective
 
 cdef enum:
-    MOST_NUMBERS = 8           # of a solver's own settings
+    MOST_NUMBERS = 8           # that a solver's C function takes
 
 cdef struct Rule:              # how a model is updated: solvers.Solver
     Py_ssize_t solver          # its number in the kernels' table
     double numbers[MOST_NUMBERS]
-    bint plain                 # theta may take the sums of a gradient at once
+    bint sums                  # theta may take the sums of a gradient at once
     bint squares               # the solver squares gradients
     int schedule
     double learning_rate
@@ -35,5 +35,6 @@ cdef class Updates:
     cdef Stretch stretches[N_BLOCKS]
     cdef Py_ssize_t n_stretches
     cdef int refresh(self) except -1
+    cdef bint apply_to(self, void *theta, void *grad, void *step, double loss, double rate, Py_ssize_t t) noexcept nogil
     cdef bint make(self, Objective objective, void *theta, Py_ssize_t *chosen, Py_ssize_t n, double rate, Py_ssize_t t,
                    double *loss) except -1 nogil

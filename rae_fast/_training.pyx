@@ -13,7 +13,7 @@ from libc.string cimport memset
 
 from rae_fast._blas cimport real
 from rae_fast._buckets cimport count
-from rae_fast._form cimport Layout, data_of, is_single, same_places
+from rae_fast._form cimport Layout, data_of, is_single, new_blocks, same_places
 from rae_fast._kernels cimport axpy, find_solver, first_beyond, rae_step, sum_squares, update_by
 from rae_fast._objective cimport Descent
 from rae_fast._pulse cimport Pulse, new_pulse, rae_flush_subnormals, rae_set_fp_state
@@ -57,14 +57,14 @@ cdef double learning_rate_at(const Rule *rule, double done) noexcept nogil:
     return rule.learning_rate
 
 
-cdef Rule rule_of(Form form, solver, bint scaled, double unit) except *:
+cdef Rule rule_of(solver, bint scaled, double unit) except *:
     """What of an update does not depend on the present values of anything."""
     cdef Rule rule
     cdef Py_ssize_t i
     rule.solver = find_solver(solver.name)
     numbers = solver.numbers
     if len(numbers) > MOST_NUMBERS:
-        raise AssertionError(f"{solver.name} has more settings than a Rule has room for")
+        raise AssertionError(f"{solver.name} takes more numbers than a Rule has room for")
     for i in range(len(numbers)):
         rule.numbers[i] = numbers[i]
     rule.schedule = _SCHEDULES[solver.schedule]
@@ -73,8 +73,7 @@ cdef Rule rule_of(Form form, solver, bint scaled, double unit) except *:
     rule.weight_decay = solver.weight_decay
     rule.squares, rule.scaled, rule.unit = solver.kind.squares, scaled, unit
     # Plain SGD needs no gradient to look at: theta can take the sums at once.
-    rule.plain = (solver.name == "sgd" and rule.clip_norm == INFINITY and rule.weight_decay == 0 and not scaled
-                  and not form.tied and not form.reconstruct_h0)
+    rule.sums = solver.kind.sums and rule.clip_norm == INFINITY and rule.weight_decay == 0 and not scaled
     return rule
 
 
@@ -231,7 +230,7 @@ cdef class Updates:
             raise ValueError("the solver's units do not fit the model")
         self.first = state[0] if len(state) > 0 else None
         self.second = state[1] if len(state) > 1 else None
-        self.rule = rule_of(form, solver, scale is not None, unit)
+        self.rule = rule_of(solver, scale is not None, unit)
         # As many blocks at a time as lie one after the other everywhere. A gradient is laid out as theta is.
         for i in range(N_BLOCKS):
             if form.layout.at[i].absent:
@@ -258,25 +257,51 @@ cdef class Updates:
         """Update number t (from 1) by the items chosen[0:n] of the objective's batch; whether it was made."""
         cdef Descent descent
         descent.limit, descent.rate, descent.made = self.rule.limit, rate, False
-        objective.gradient(theta, chosen, n, objective.grad, &descent if self.rule.plain else NULL, loss)
-        if descent.made:
-            return True
-        if not isfinite(loss[0]):
+        objective.gradient(theta, chosen, n, objective.grad, &descent if self.rule.sums else NULL, loss)
+        return descent.made or self.apply_to(theta, objective.grad, objective.step, loss[0], rate, t)
+
+    cdef bint apply_to(self, void *theta, void *grad, void *step, double loss, double rate, Py_ssize_t t) noexcept nogil:
+        """Update number t by that gradient, which is overwritten, of that loss; step: scratch. Whether it was made."""
+        if not isfinite(loss):
             return False
         if self.single:
-            return apply(self, rate, t, <float *>objective.grad, <float *>objective.step, <float *>theta)
-        return apply(self, rate, t, <double *>objective.grad, <double *>objective.step, <double *>theta)
+            return apply(self, rate, t, <float *>grad, <float *>step, <float *>theta)
+        return apply(self, rate, t, <double *>grad, <double *>step, <double *>theta)
+
+    def apply(self, theta not None, Blocks grad not None, double loss, n_steps, Record record not None):
+        """One update by a gradient that is there, whoever has computed it, and its entry into the record; whether it
+        was made.
+
+        grad: blocks of the form, overwritten. loss: that of the gradient, by sequences of the common length n_steps, or
+        None.
+        """
+        cdef Blocks step = new_blocks(self.form, self.single)
+        cdef void *parameters = data_of(theta)
+        cdef bint made
+        if is_single(theta, self.form, True) != self.single or grad.single != self.single:
+            raise ValueError("theta and the gradient must be of the element type of the solver's state")
+        if not same_places(&grad.layout, &self.form.layout) or not grad.memory.flags.writeable:
+            raise ValueError("the gradient is of another form, or read-only")
+        self.refresh()
+        cdef uint64_t fp_state = rae_flush_subnormals()
+        try:
+            made = self.apply_to(parameters, grad.data, step.data, loss, self.rule.learning_rate, record.n_updates + 1)
+        finally:
+            rae_set_fp_state(fp_state)
+        if made:
+            record.enter_update(loss, n_steps)
+        return made
 
     def once(self, theta not None, Objective objective not None, Record record not None):
         """One update by all of the objective's batch, and its entry into the record; whether it was made.
 
         Ctrl-C comes before both or after.
         """
-        cdef Py_ssize_t n = objective.batch.n_sequences
+        cdef Py_ssize_t n = 0 if objective.batch is None else objective.batch.n_sequences
         cdef void *parameters = data_of(theta)
         cdef double loss = 0
         cdef bint made
-        check_fit(self, theta, objective)
+        check_fit(self, theta, objective, n)
         self.refresh()
         count(n, objective.order)
         objective.pulse()[0] = new_pulse(0)
@@ -292,11 +317,16 @@ cdef class Updates:
         return made
 
 
-cdef int check_fit(Updates updates, theta, Objective objective) except -1:
+cdef int check_fit(Updates updates, theta, Objective objective, Py_ssize_t most) except -1:
+    """ValueError unless the objective's gradients of up to `most` sequences can update theta."""
     if is_single(theta, updates.form, True) != updates.single or objective.single != updates.single:
         raise ValueError("theta and the batch must be of the element type of the solver's state")
     if not same_places(&objective.layout, &updates.form.layout):
         raise ValueError("the objective is of another form")
+    if objective.batch is None:
+        raise ValueError("the objective has no batch")
+    if objective.most < most:
+        raise ValueError(f"the objective has memory for {objective.most} sequences at a time, not for {most}")
     return 0
 
 
@@ -355,7 +385,7 @@ cdef class Passes:
     def __cinit__(self, Objective objective not None, Updates updates not None, Record record not None,
                   Py_ssize_t batch_size, Py_ssize_t max_iter, double tol=0.0, Py_ssize_t patience=1,
                   bit_generator=None):
-        cdef Py_ssize_t N = objective.batch.n_sequences
+        cdef Py_ssize_t N = 0 if objective.batch is None else objective.batch.n_sequences
         if not 1 <= batch_size <= N or batch_size > objective.most:
             raise ValueError("batch_size must lie between 1 and the number of sequences")
         self.objective, self.updates, self.record = objective, updates, record
@@ -399,7 +429,7 @@ cdef class Passes:
         cdef double[::1] losses = np.empty(max(<Py_ssize_t>1, min(most, self.max_iter - n_iter)))
         cdef bint updated = False
         cdef int status = 0
-        check_fit(self.updates, theta, objective)
+        check_fit(self.updates, theta, objective, self.batch_size)
         self.updates.refresh()
         objective.refresh()
         cdef Pulse *pulse = objective.pulse()

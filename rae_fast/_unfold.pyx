@@ -44,7 +44,7 @@ cdef void set_weights(const Plan *p, const Encoder *encoder, const real *theta, 
     if p.tied:
         w.V_hh_T, w.V_hx_T, w.V_hh = encoder.W_hh, encoder.W_xh, encoder.W_hh_T
     else:
-        set_stacked(p, V, lying, &w.V_hh_T, &w.V_hx_T)
+        set_stacked(p, theta, V_HH, V_HX, lying, &w.V_hh_T, &w.V_hx_T)
         set_turned(V, p.H, p.H, lying, &w.V_hh)
     set_turned(block(theta, p.theta, V_HX), p.I, p.H, lying, &w.V_hx)
     padded_copy(p, block(theta, p.theta, C_H), <real *>w.c_h)

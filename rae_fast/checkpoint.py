@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast import hyperparameters, model_file, persistence
+from rae_fast import model_file, persistence
 from rae_fast._batch import Batch
-from rae_fast._form import Form
 from rae_fast.learned import Learned
 from rae_fast.training import Fit
 
@@ -68,8 +67,8 @@ def fingerprint(batch: Batch, weights: Floats | None) -> int:
     return value if weights is None else zlib.crc32(weights.tobytes(), value)
 
 
-def write(path: Path, kind: str, model: Any, fit: Fit, rng: np.random.Generator, mark: int) -> None:
-    """Write a model and its fit, on data of that fingerprint, to the checkpoint file."""
+def write(path: Path, kind: str, model: Any, fit: Fit, rng: np.random.Generator, checksum: int) -> None:
+    """Write a model and its fit, on data of that checksum, to the checkpoint file."""
     held_out, state, learned = fit.held_out, fit.stepper.state(), fit.learned
     # Numbers that JSON has no text for, infinity among them, go into an array.
     losses = [state["best"], state["pass_loss"], held_out.best_score if held_out else 0.0]
@@ -82,25 +81,24 @@ def write(path: Path, kind: str, model: Any, fit: Fit, rng: np.random.Generator,
         arrays |= {"fit.held_out": held_out.chosen.astype(np.int64)}
         arrays |= model_file.named(model_file.FIT_THETA, form, form.views(theta))
         model_arrays |= model_file.named("", form, form.views(held_out.best_theta))
-    record = {"status": fit.status, "fingerprint": mark, "stalled": held_out.stalled if held_out else 0,
+    record = {"status": fit.status, "fingerprint": checksum, "stalled": held_out.stalled if held_out else 0,
               **{name: state[name] for name in ("in_pass", "position", "stalled_passes")},
               "bits": _plain(rng.bit_generator.state)}
     persistence.write(path, {**model_arrays, **arrays}, {**metadata, "fit": json.dumps(record)})
 
 
-def read(path: Path, cls: type, kind: str, form_class: type[Form]) -> Saved:
+def read(path: Path, cls: type, kind: str) -> Saved:
     """The checkpoint at a path; ValueError where there is none of such an estimator."""
     arrays, metadata = persistence.read(path)
-    return Saved(path, *model_file.unpack(cls, kind, form_class, path, arrays, metadata), arrays, metadata)
+    return Saved(path, *model_file.unpack(cls, kind, path, arrays, metadata), arrays, metadata)
 
 
 def check_resumable(saved: Saved, model: Any, batch: Batch) -> None:
     """ValueError unless the checkpoint has the model's hyper-parameters and the kind of the data."""
-    now, then, declared = model.get_params(), saved.model.get_params(), hyperparameters.declarations(model)
-    for name in now:
-        kept = name not in declared or declared[name].saved
-        if kept and name != "random_state" and model_file.plain(now[name]) != then[name]:
-            raise ValueError(f"{saved.path} is a checkpoint of a fit with {name}={then[name]!r}, not {now[name]!r}; "
+    now, then = model_file.saved_params(model), model_file.saved_params(saved.model)
+    for name, value in now.items():
+        if name != "random_state" and json.loads(model_file.as_json(name, value)) != then[name]:
+            raise ValueError(f"{saved.path} is a checkpoint of a fit with {name}={then[name]!r}, not {value!r}; "
                              "resume with the same hyper-parameters, or call fit without resume")
     dtype, n_features = saved.learned.theta.dtype, saved.learned.form.n_inputs
     if dtype != batch.dtype or n_features != batch.n_features:
@@ -117,12 +115,12 @@ def held_out_in(saved: Saved, n: int) -> NDArray[np.intp]:
     return chosen.astype(np.intp)
 
 
-def resume(saved: Saved, fit: Fit, rng: np.random.Generator, mark: int) -> None:
+def resume(saved: Saved, fit: Fit, rng: np.random.Generator, checksum: int) -> None:
     """Let a fit of the saved model, with the same settings on the same data, go on from the checkpoint."""
     if "fit" not in saved.metadata:
         raise ValueError(f"{saved.path} is a saved model, not a checkpoint: there is no fit to resume")
     record = persistence.parse_json(saved.path, saved.metadata["fit"])
-    if record.get("fingerprint") != mark:
+    if record.get("fingerprint") != checksum:
         raise ValueError(f"{saved.path} is a checkpoint of a fit on other data or sample weights; resume with the same")
     try:
         _take(record, saved.arrays, fit)

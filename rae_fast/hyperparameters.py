@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rae_fast import _objectives
+from rae_fast._form import DECODERS, OUTPUTS
 from rae_fast._kernels import threads
 from rae_fast.solvers import MOMENTUM_SCHEDULES, SCHEDULES, SOLVERS
 
@@ -38,8 +39,8 @@ def declared(default: Any, check: Check, *, saved: bool = True) -> Any:
 
 
 def declarations(owner: Any) -> dict[str, Declaration]:
-    """What an estimator, or its class, declares and inherits, by name."""
-    return {f.name: f.metadata["declaration"] for f in fields(owner)}
+    """What an estimator, or its class, declares and inherits, by name; fields that are no hyper-parameters left out."""
+    return {f.name: f.metadata["declaration"] for f in fields(owner) if "declaration" in f.metadata}
 
 
 class Settings:
@@ -186,8 +187,8 @@ class SequenceParameters:
     objective: str = declared("unfold", OneOf(*_objectives.NAMES))
     hidden_weight: float = declared(1.0, real)
     reconstruct_h0: bool = declared(False, boolean)
-    decoder: str = declared("tanh", OneOf("linear", "tanh"))
-    output: str = declared("linear", OneOf("linear", "softmax"))
+    decoder: str = declared("tanh", OneOf(*DECODERS))
+    output: str = declared("linear", OneOf(*OUTPUTS))
     tied: bool = declared(False, boolean)
     init: str = declared("linear", OneOf("linear", "normal", "orthogonal"))
     init_scale: float = declared(0.1, real)

@@ -13,16 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast import _blas, _kernels
-from rae_fast._batch import Batch
+from rae_fast import _blas
+from rae_fast._batch import Batch, first_not_finite_in
 
 Floats = NDArray[Any]
 Integers = NDArray[np.intp]
 
 _KINDS = {"O": "objects", "S": "byte strings", "U": "strings", "T": "strings",
           "M": "dates", "m": "time differences", "V": "records"}
-
-_MOST = {np.dtype(t): float(np.finfo(t).max) for t in (np.float32, np.float64)}
 
 # Elements checked at a time: about 50 ms, so that Ctrl-C is heard in between.
 _CHECK_AT_ONCE = 1 << 25
@@ -156,16 +154,6 @@ def _check_shape(shape: tuple[int, ...], what: str, n_features: int | None, whos
     _blas.check_size(shape[1], f"the number of features of {what}")
 
 
-def _first_not_finite(flat: Floats) -> int | None:
-    limit = _MOST[flat.dtype]
-    for start in range(0, flat.size, _CHECK_AT_ONCE):
-        part = flat[start:start + _CHECK_AT_ONCE]
-        found = _kernels.first_beyond_(part, limit)
-        if found < part.size:
-            return start + int(found)
-    return None
-
-
 def _not_finite(batch: Batch, position: int) -> ValueError:
     """The error for NaN or infinity at that position of the data."""
     row, feature = divmod(position, batch.n_features)
@@ -208,8 +196,8 @@ def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Fl
     if array.ndim != 2 or array.shape[1] != n_columns or array.shape[0] == 0:
         raise ValueError(f"{what} has shape {array.shape}; expected (n, {n_columns}) with n >= 1")
     floats = _as_floats(array, dtype)
-    position = _first_not_finite(floats.reshape(-1))
-    if position is not None:
+    position = first_not_finite_in(floats)
+    if position >= 0:
         row, column = divmod(position, n_columns)
         raise ValueError(f"{what} has {floats[row, column]} in row {row}, column {column}")
     return floats
@@ -217,13 +205,13 @@ def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Fl
 
 def as_streams(state: Any, x: Any, n_hidden: int, n_inputs: int, dtype: np.dtype[Any]) -> tuple[Floats, Floats]:
     """States and inputs of streams: of one, (H,) and (I,), or of N, (N, H) and (N, I)."""
-    one = np.ndim(state) == 1
-    if one != (np.ndim(x) == 1):
-        raise ValueError(f"state and x must both be vectors or both matrices; they have {np.ndim(state)} and "
-                         f"{np.ndim(x)} dimensions")
+    state, x = _as_numbers(state, "state"), _as_numbers(x, "x")
+    one = state.ndim == 1
+    if one != (x.ndim == 1):
+        raise ValueError(f"state and x must both be vectors or both matrices; they have {state.ndim} and "
+                         f"{x.ndim} dimensions")
     if one:
-        state = state[None] if isinstance(state, np.ndarray) else [state]
-        x = x[None] if isinstance(x, np.ndarray) else [x]
+        state, x = state[None], x[None]
     states, inputs = as_matrix(state, "state", n_hidden, dtype), as_matrix(x, "x", n_inputs, dtype)
     if len(states) != len(inputs):
         raise ValueError(f"state holds {len(states)} streams, but x holds {len(inputs)}")
@@ -247,8 +235,8 @@ def as_weights(sample_weight: Any, batch: Batch) -> Floats | None:
     if array.shape != (n,):
         raise ValueError(f"sample_weight has shape {array.shape}; expected ({n},), one weight per sequence")
     weights = _as_floats(array, batch.dtype)
-    position = _first_not_finite(weights)
-    if position is not None:
+    position = first_not_finite_in(weights)
+    if position >= 0:
         raise ValueError(f"sample_weight[{position}] is {weights[position]}; weights must be finite")
     if not weights.any():
         raise ValueError("sample_weight is zero for every sequence")
@@ -275,7 +263,10 @@ def as_lengths(lengths: Any, n: int) -> int | Integers:
     """One length for n codes, or of one length each the offsets, (n + 1,)."""
     if type(lengths) is int or isinstance(lengths, Integral):
         return as_length("lengths", lengths, n)
-    array = np.asarray(lengths)
+    try:
+        array = np.asarray(lengths)
+    except ValueError:  # of rows that differ in length
+        array = np.empty(0)
     if array.shape != (n,) or array.dtype.kind not in "iu":
         raise ValueError(f"lengths must be one integer or {n} of them, one per code; got {lengths!r}")
     each = array.astype(object)

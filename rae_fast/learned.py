@@ -33,8 +33,8 @@ class SolverState:
 def new_solver(solver: Solver, form: Form, dtype: np.dtype[Any], scale: Blocks | None, unit: float) -> SolverState:
     """That of a solver which has made no update yet."""
     state = {name: Blocks(form, dtype) for name in solver.kind.state}
-    for name, setting in solver.kind.starts_at:
-        state[name].memory[:] = getattr(solver, setting)
+    for name, attribute in solver.kind.starts_at:
+        state[name].memory[:] = getattr(solver, attribute)
     return SolverState(solver.name, state, scale, unit)
 
 
@@ -48,7 +48,19 @@ class Learned:
     solver: SolverState
     validation_scores: list[float] = field(default_factory=list)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.form, self.theta, self.record, self.solver, self.validation_scores)
+
     def with_solver(self, solver: SolverState) -> Learned:
         """The same model with another solver, which starts anew."""
         record = Record(self.record.n_steps, self.record.n_iter, 0, self.record.loss_curve)
         return Learned(self.form, self.theta, record, solver, self.validation_scores)
+
+
+def _again(form: Form, theta: Floats, *rest: Any) -> Learned:
+    """A copy, or what was pickled: theta begins on a cache line again, unless it is another's memory."""
+    if type(theta) is np.ndarray and theta.flags.owndata:
+        aligned = form.empty(theta.dtype)
+        aligned[:] = theta
+        theta = aligned
+    return Learned(form, theta, *rest)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rae_fast import _blas, hyperparameters
+from rae_fast._estimator import constructor_parameters
 from rae_fast._form import Blocks, Form
 from rae_fast._record import Record
 from rae_fast.learned import Learned, SolverState
@@ -52,6 +53,8 @@ def pack(kind: str, model: Any, learned: Learned) -> tuple[Arrays, dict[str, str
     params = saved_params(model)
     if not isinstance(params["random_state"], int) or params["random_state"] < 0:
         params["random_state"] = None
+    for name, value in params.items():
+        as_json(name, value)
     counts = {"n_iter": record.n_iter, "n_updates": record.n_updates, "n_steps": record.n_steps,
               "solver": solver.name, "loss_unit": solver.unit}
     return arrays, {"format": f"rae_fast.{kind}", "format_version": _VERSION, "params": json.dumps(params),
@@ -60,14 +63,14 @@ def pack(kind: str, model: Any, learned: Learned) -> tuple[Arrays, dict[str, str
 
 
 def saved_params(model: Any) -> dict[str, Any]:
-    """The hyper-parameters that files keep, as JSON holds them."""
-    saved = hyperparameters.declarations(model)
-    return {name: plain(value) for name, value in model.get_params().items()
-            if name not in saved or saved[name].saved}
+    """The hyper-parameters that files keep: the constructor's, and all that are declared."""
+    declared = hyperparameters.declarations(model)
+    values = {name: getattr(model, name) for name in declared} | model.get_params()
+    return {name: _plain(value) for name, value in values.items() if name not in declared or declared[name].saved}
 
 
-def plain(value: Any) -> Any:
-    """A hyper-parameter as JSON holds it: every kind of number and boolean becomes Python's."""
+def _plain(value: Any) -> Any:
+    """Numbers and booleans of every kind as Python's own."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, Integral):
@@ -75,7 +78,16 @@ def plain(value: Any) -> Any:
     return float(value) if isinstance(value, Real) else value
 
 
-def unpack(cls: type[Model], kind: str, form_class: type[Form], path: FilePath, arrays: Arrays,
+def as_json(name: str, value: Any) -> str:
+    """A hyper-parameter's text in a file; ValueError for what has none."""
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError(f"{name} is a {type(value).__name__}, which a model file cannot hold; it holds numbers, "
+                         "strings, booleans, None, and lists and dictionaries of these") from None
+
+
+def unpack(cls: type[Model], kind: str, path: FilePath, arrays: Arrays,
            metadata: dict[str, str]) -> tuple[Model, Learned]:
     """The estimator, not fitted, and what it had learned, in a file that `read` has read; ValueError for none."""
     if metadata.get("format") != f"rae_fast.{kind}":
@@ -84,18 +96,22 @@ def unpack(cls: type[Model], kind: str, form_class: type[Form], path: FilePath, 
         raise bad(path, f"it has format version {metadata.get('format_version')!r}; this rae_fast reads {_VERSION!r}")
     try:
         params, sizes, record = (parse_json(path, metadata[name]) for name in ("params", "form", "record"))
-        model = cls(**params)
-        declared = hyperparameters.declarations(model)
+        in_constructor, declared = constructor_parameters(cls), hyperparameters.declarations(cls)
         if wrong := [name for name in params if name in declared and not declared[name].saved]:
             raise ValueError(f"it sets {wrong[0]!r}, which no model file may")
+        if wrong := [name for name in params if name not in declared and name not in in_constructor]:
+            raise ValueError(f"it sets {wrong[0]!r}, which no {cls.__name__} has")
+        model = cls(**{name: value for name, value in params.items() if name in in_constructor})
+        for name in params.keys() - in_constructor.keys():
+            setattr(model, name, params[name])
         settings = hyperparameters.check(model)
         if not isinstance(settings.random_state, int | None):
             raise ValueError(f"random_state is {settings.random_state!r}; files have None or an integer")
         hyperparameters.generator(settings.random_state)
-        for name in form_class.FIXED:
+        for name in Form.FIXED:
             if name in declared:
                 declared[name].check(name, sizes[name])
-        form = _form(form_class, sizes).learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
+        form = _form(sizes).learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
         learned = _learned(cls.__name__, form, record, arrays)
     except (TypeError, KeyError, AttributeError, OverflowError) as error:
         raise bad(path, f"something is missing or of another kind ({type(error).__name__}: {error})") from None
@@ -104,12 +120,12 @@ def unpack(cls: type[Model], kind: str, form_class: type[Form], path: FilePath, 
     return model, learned
 
 
-def _form(form_class: type[Form], sizes: dict[str, Any]) -> Form:
+def _form(sizes: dict[str, Any]) -> Form:
     I, H = sizes["n_inputs"], sizes["n_hidden"]
-    if set(sizes) != set(form_class.FIXED) or type(I) is not int or type(H) is not int or min(I, H) < 1:
+    if set(sizes) != set(Form.FIXED) or type(I) is not int or type(H) is not int or min(I, H) < 1:
         raise ValueError("its sizes are not counts")
     _blas.check_size(I + H, "n_hidden plus the number of features")
-    return form_class(**sizes)
+    return Form(**sizes)
 
 
 def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> Learned:

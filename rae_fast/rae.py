@@ -126,8 +126,8 @@ class RAE(Learner, SequenceParameters):
         result. Batches of 16 sequences and more, or models of 192 units and more, are worth several; what is too
         small runs on one. BLAS's own threads are never touched.
     max_memory : int, default=2**30
-        Bytes of hidden states that a gradient keeps of a block of sequences; of longer sequences they are computed a
-        second time, stretch by stretch, which changes no bit and takes about one forward pass longer.
+        Bytes of hidden states that a gradient keeps of sequences computed together; of longer ones they are computed
+        a second time, span by span, which changes no bit and takes about one forward pass longer.
     random_state : int, Generator, RandomState, SeedSequence, BitGenerator or None, default=None
         Source of the initial values, of the held-out part and of the shuffling.
     verbose : int, default=0
@@ -196,7 +196,7 @@ class RAE(Learner, SequenceParameters):
     True
     """
 
-    _kind, _form_class = "RAE", Form
+    _kind = "RAE"
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Floats:
         """Learn, then encode: fit(X, y, sample_weight).transform(X).

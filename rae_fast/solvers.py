@@ -1,4 +1,4 @@
-"""The solvers: their settings, their formulas, and the state they keep between updates.
+"""The solvers: their numbers, their formulas, and the state they keep between updates.
 
 The updates themselves are C functions (csrc/solvers_body.h); their twins are in reference.update. A solver is one entry
 of SOLVERS here, one function there and its twin; its name is that of both. With rate e, gradient g (clipped to
@@ -38,18 +38,21 @@ class Kind(NamedTuple):
     state: tuple[str, ...] = ()      # the names of its state arrays, up to two, as its C function takes them
     numbers: tuple[str, ...] = ()    # the attributes of Solver that its C function takes as numbers, likewise
     squares: bool = False            # whether it squares gradients, which then must not overflow
-    starts_at: tuple[tuple[str, str], ...] = ()  # state arrays that do not start as 0, with the setting that they do
+    sums: bool = False               # theta can take the sums of a gradient at once: it only adds them, times a rate
+    whole: bool = False              # it needs all the data at once, and each of its iterations is a pass
+    # State arrays that do not start as 0, with the attribute of Solver that they start as.
+    starts_at: tuple[tuple[str, str], ...] = ()
 
 
 SOLVERS = {
-    "sgd": Kind(),
+    "sgd": Kind(sums=True),
     "momentum": Kind(("velocity",), ("momentum", "rising")),
     "nesterov": Kind(("velocity",), ("momentum", "rising")),
     "rmsprop": Kind(("square",), ("rho", "epsilon"), squares=True),
     "adadelta": Kind(("square", "moved"), ("rho", "epsilon"), squares=True),
     "adam": Kind(("mean", "square"), ("beta_1", "beta_2", "epsilon"), squares=True),
     "rprop": Kind(("previous", "step"), squares=True, starts_at=(("step", "learning_rate"),)),
-    "lbfgs": Kind(),
+    "lbfgs": Kind(whole=True),
 }
 # Iterations of lbfgs between two places where a fit can be taken up again, and the pairs it remembers.
 LBFGS_ROUND = 100
@@ -60,7 +63,7 @@ MOMENTUM_SCHEDULES = ("constant", "sutskever")
 
 @dataclass(frozen=True)
 class Solver:
-    """Checked settings of a solver: the hyper-parameters with the same names, `name` being `solver`."""
+    """Checked hyper-parameters of solvers, with the same names, `name` being `solver`."""
 
     name: str
     learning_rate: float
@@ -98,5 +101,5 @@ class Solver:
 
     @property
     def numbers(self) -> list[float]:
-        """Its own settings as its C function takes them."""
+        """Those that its C function takes, in its order."""
         return [float(getattr(self, name)) for name in self.kind.numbers]

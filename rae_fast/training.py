@@ -22,7 +22,7 @@ from rae_fast._training import Passes, Updates
 from rae_fast.hyperparameters import Settings
 from rae_fast.lbfgs import LBFGS
 from rae_fast.learned import Learned
-from rae_fast.solvers import Solver
+from rae_fast.solvers import SOLVERS, Solver
 
 Floats = NDArray[Any]
 
@@ -93,7 +93,7 @@ class ByUpdates:
 def stepper(learned: Learned, batch: Batch, weights: Floats | None, settings: Settings, tol: float,
             bits: np.random.BitGenerator) -> Stepper:
     """That of the settings' solver."""
-    if settings.solver == "lbfgs":
+    if SOLVERS[settings.solver].whole:
         objective = objective_of(learned.form, batch, weights, 0, settings.max_memory, settings.n_jobs)
         return LBFGS(learned, objective, settings, tol)
     return ByUpdates(learned, batch, weights, settings, tol, bits)
@@ -198,7 +198,7 @@ class Fit:
         every = self.settings.report_every
         if self.held_out is not None:
             return 1
-        return every - self.learned.record.n_iter % every if every else _PASSES_PER_CALL
+        return min(every - self.learned.record.n_iter % every, _PASSES_PER_CALL) if every else _PASSES_PER_CALL
 
     def _after_pass(self) -> bool:
         """Validation and callbacks, which may end the fit: whether they do."""
@@ -256,5 +256,5 @@ def with_passes(settings: Settings, n_sequences: int) -> Settings:
     if settings.max_iter != "auto":
         return settings
     per_pass = -(-n_sequences // settings.batch_size)
-    passes = _MOST_PASSES if settings.solver == "lbfgs" else -(-_ENOUGH_UPDATES // per_pass)
+    passes = _MOST_PASSES if SOLVERS[settings.solver].whole else -(-_ENOUGH_UPDATES // per_pass)
     return settings.but(max_iter=min(_MOST_PASSES, max(_FEWEST_PASSES, passes)))

@@ -75,7 +75,7 @@ def test_a_declaration_is_inherited_with_all_that_follows(tmp_path):
     np.testing.assert_array_equal(again.transform(X), model.transform(X))
 
 
-def test_a_subclass_with_a_constructor_of_its_own_follows_that():
+def test_a_subclass_with_a_constructor_of_its_own_follows_that(tmp_path):
     class Fewer(RAE):
         def __init__(self, n_hidden=3, tol=0.5):
             self.n_hidden, self.tol = n_hidden, tol
@@ -90,13 +90,81 @@ def test_a_subclass_with_a_constructor_of_its_own_follows_that():
     assert clone(model).get_params() == model.get_params()
     with pytest.raises(ValueError, match="Fewer has no parameter 'solver'; its parameters are n_hidden, tol"):
         model.set_params(solver="sgd")
-    # What it does not name keeps the value declared.
+    # What it does not name keeps the value declared, or set.
     plain = RAE(3, tol=0.25, random_state=0).fit(X)
     model.random_state = 0
     np.testing.assert_array_equal(model.fit(X).theta_, plain.theta_)
     more = More(depth=5, max_iter=2, random_state=0)
     assert more.get_params() == {"depth": 5} and clone(more).depth == 5
     assert more.fit(X).partial_fit(X).n_iter_ == 3
+    for fitted in (model, more):
+        fitted.hidden_weight = 0.25
+        fitted.partial_fit(X).save(tmp_path / "model")
+        again = type(fitted).load(tmp_path / "model")
+        assert again.get_params() == fitted.get_params() and again.hidden_weight == 0.25
+        np.testing.assert_array_equal(again.partial_fit(X).theta_, fitted.partial_fit(X).theta_)
+
+
+def test_checkpoints_of_a_subclass_keep_what_its_constructor_does_not_name(tmp_path):
+    class Sub(RAE):
+        def __init__(self, layers=(1, 2), seed=0):
+            super().__init__(3, learning_rate=0.01, max_iter=3, random_state=seed, checkpoint=tmp_path / "fit")
+            self.layers, self.seed = layers, seed
+
+    whole = Sub().fit(X)
+    np.testing.assert_array_equal(Sub().fit(X, resume=True).theta_, whole.theta_)
+    other = Sub()
+    other.learning_rate = 0.5
+    with pytest.raises(ValueError, match="with learning_rate=0.01, not 0.5"):
+        other.fit(X, resume=True)
+    with pytest.raises(ValueError, match=r"with layers=\[1, 2\], not \(3,\)"):
+        Sub(layers=(3,)).fit(X, resume=True)
+    with pytest.raises(ValueError, match="layers is a ndarray, which a model file cannot hold"):
+        Sub(layers=np.zeros(2)).fit(X)
+
+
+def test_fields_of_a_subclass_need_not_be_hyperparameters():
+    @dataclass(eq=False, repr=False)
+    class Noted(RAE):
+        note: str = "none"
+
+    model = clone(Noted(3, note="mine", max_iter=1)).fit(X)
+    assert model.note == "mine" and "note" not in hyperparameters.declarations(model)
+
+
+@pytest.mark.parametrize("with_slots", [False, True])
+def test_slots_travel(with_slots):
+    class Slot(RAE):
+        __slots__ = ("extra",)
+
+    @dataclass(eq=False, repr=False, slots=True)
+    class Slots(RAE):
+        _: KW_ONLY
+        width: int = declared(3, hyperparameters.integer(1))
+
+    model = (Slots if with_slots else Slot)(3, max_iter=1, random_state=0).fit(X)
+    name = "width" if with_slots else "extra"
+    setattr(model, name, 7)
+    again = copy.deepcopy(model)
+    assert getattr(again, name) == getattr(copy.copy(model), name) == 7
+    np.testing.assert_array_equal(again.partial_fit(X).theta_, model.partial_fit(X).theta_)
+
+
+def test_a_hyperparameter_may_depend_on_another_attribute():
+    class Slower(RAE):
+        @property
+        def learning_rate(self):
+            return self._rate
+
+        @learning_rate.setter
+        def learning_rate(self, value):
+            self._rate = value
+
+    model = Slower(3, solver="sgd", max_iter=0, init="normal", relative_rates=False, learning_rate=0.1).fit(X)
+    model.partial_fit(X)
+    model._rate = 1e-300
+    theta = model.theta_.copy()
+    np.testing.assert_array_equal(model.partial_fit(X).theta_, theta)
 
 
 def test_messages_name_the_estimator():

@@ -297,7 +297,11 @@ def test_bad_arguments_of_the_other_methods(model, call, args):
 ])
 def test_a_replaced_theta_is_checked(model, theta):
     assert model.theta_.shape == (129,)
-    model.theta_ = theta
+    before = model.theta_
+    with pytest.raises(ValueError, match="theta_ must be"):
+        model.theta_ = theta
+    assert model.theta_ is before
+    model._learned.theta = theta  # compiled code does not rely on that
     for call in CALLS[1:]:
         with pytest.raises(ValueError, match="theta_ must be"):
             getattr(model, call)(X3)

@@ -72,17 +72,17 @@ def test_same_results(form, dtype):
 def test_same_updates(form, solver, relative_rates, dtype):
     params = {"solver": solver, "relative_rates": relative_rates, "learning_rate": 0.01, "clip_norm": 5.0,
               "weight_decay": 1e-3}
-    quick, X = fitted(form, dtype, **params)
-    slow = copy.deepcopy(quick)
+    ready, X = fitted(form, dtype, **params)
+    converted = copy.deepcopy(ready)
     for i in range(5):
         part = X if i % 2 else X[:1]
-        quick.partial_fit(part)
-        slow.partial_fit(list(part))
-    same(quick.theta_, slow.theta_)
-    assert quick.loss_curve_ == slow.loss_curve_ and quick.n_updates_ == slow.n_updates_ == 5
-    for name, blocks in slow.solver_state_.items():
+        ready.partial_fit(part)
+        converted.partial_fit(list(part))
+    same(ready.theta_, converted.theta_)
+    assert ready.loss_curve_ == converted.loss_curve_ and ready.n_updates_ == converted.n_updates_ == 5
+    for name, blocks in converted.solver_state_.items():
         for block, array in blocks.items():
-            same(quick.solver_state_[name][block], array)
+            same(ready.solver_state_[name][block], array)
 
 
 def test_what_is_ready_is_not_converted(monkeypatch):
@@ -185,12 +185,9 @@ def test_parameters_and_states_that_are_not_ready():
     assert model.transform(X).shape == (2, 5)
     with pytest.raises(ValueError, match="writeable"):
         model.partial_fit(X)
-    model.theta_ = theta.astype(">f8")
-    with pytest.raises(ValueError, match="theta_ must be"):
-        model.transform(X)
-    model.theta_ = theta[:-1].copy()
-    with pytest.raises(ValueError, match="theta_ must be"):
-        model.loss_and_grad(X)
+    for wrong in (theta.astype(">f8"), theta[:-1].copy()):
+        with pytest.raises(ValueError, match="theta_ must be"):
+            model.theta_ = wrong
     model.theta_ = theta.copy()
     theta = model.theta_.copy()
     model.theta_ = theta.astype("float32")  # another type than the solver's state
@@ -204,11 +201,11 @@ def test_a_scale_that_grows_is_seen():
     model, X = fitted(FORMS[0], "float32", solver="adam", relative_rates=True, learning_rate=1e-3)
     model.partial_fit(X)
     assert prepared(model)
-    slow = copy.deepcopy(model)
-    for one in (model, slow):
+    other = copy.deepcopy(model)
+    for one in (model, other):
         for value in one.rate_scale_.values():
             value *= np.float32(4)
-    same(model.partial_fit(X).theta_, slow.partial_fit(list(X)).theta_)
+    same(model.partial_fit(X).theta_, other.partial_fit(list(X)).theta_)
 
     X = np.random.default_rng(0).standard_normal((3, 6, 4)).astype("float32")
     params = {"init": "normal", "max_iter": 0, "random_state": 0, "solver": "sgd", "learning_rate": 1.0}

@@ -221,12 +221,10 @@ def test_ctrl_c_with_threads(call):
         model.set_params(max_iter=100)
         signal.setitimer(signal.ITIMER_REAL, 0.5)
         signal.signal(signal.SIGALRM, signal.default_int_handler)
-        start = time.monotonic()
         try:
-            for _ in range(100):
+            for _ in range(100):  # some minutes
                 {call}
         except KeyboardInterrupt:
-            assert time.monotonic() - start < 20
             model.transform(X[:50])
             print("interrupted")
     """)

@@ -588,3 +588,26 @@ def test_a_fit_with_numbers_of_any_kind_is_taken_up(tmp_path):
     unbroken = RAE(**params).fit(X3)
     interrupted_at(3, X3, **params)
     same(RAE(**params).fit(X3, resume=True), unbroken)
+
+
+def test_an_update_that_fails_leaves_the_model_as_it_was():
+    plain = {"init": "normal", "relative_rates": False, "max_iter": 0, "random_state": 0}
+    model = RAE(3, **plain).fit(X3).partial_fit(X3)
+    theta, state = model.theta_.copy(), copy.deepcopy(model.solver_state_)
+    with pytest.raises(FloatingPointError):
+        model.set_params(solver="momentum", learning_rate=1.7e308).partial_fit(X3 * 100)
+    np.testing.assert_array_equal(model.theta_, theta)
+    assert list(model.solver_state_) == ["mean", "square"] and model.n_updates_ == 1 and len(model.loss_curve_) == 1
+    for name, blocks in model.solver_state_.items():
+        for block, array in blocks.items():
+            np.testing.assert_array_equal(array, state[name][block])
+    np.testing.assert_array_equal(model.set_params(solver="adam", learning_rate=0.3).partial_fit(X3).theta_,
+                                  RAE(3, **plain).fit(X3).partial_fit(X3).partial_fit(X3).theta_)
+    new = RAE(3, **{**plain, "solver": "sgd"})
+    with pytest.raises(FloatingPointError):
+        new.partial_fit(X3 * 1e200)
+    assert not new.__sklearn_is_fitted__() and new.partial_fit(X3).n_updates_ == 1
+
+
+def test_a_report_that_never_comes_takes_no_memory():
+    assert RAE(3, max_iter=2, report_every=10**15, random_state=0).fit(X3).n_iter_ == 2
