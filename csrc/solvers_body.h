@@ -1,8 +1,8 @@
 /* The solvers, one function each; included by kernels_body.h. Formulas: rae_fast/solvers.py, NumPy twins:
  * rae_fast/reference.py.
  *
- * A solver is a row of the list at the end, by its name there. It gets the rate and the number of the update, the
- * its own numbers in the order in which solvers.py names them, the gradient, up to two state arrays (NULL
+ * A solver is a row of the list at the end, by its name there. It gets the rate and the number of the update, its
+ * own numbers in the order in which solvers.py names them, the gradient, up to two state arrays (NULL
  * where it keeps fewer) and theta; none of these overlap. The loops are plain: the compiler vectorises them, square
  * roots included. */
 
