@@ -99,8 +99,7 @@ class Learner(Estimator, TrainingParameters):
         """
         settings = hyperparameters.check(self)
         rng = hyperparameters.generator(settings.random_state)
-        target = settings.checkpoint
-        checkpoint.check_place(target)
+        target = checkpoint.target_of(settings.checkpoint)
         path = checkpoint.place(resume, target)
         batch = self._read_first(X, settings)
         n_steps = batch.common_length
@@ -330,8 +329,15 @@ class Learner(Estimator, TrainingParameters):
 
         Raises
         ------
+        ValueError
+            If something else than a regular file stands at `path`, such as a folder, FIFO or device.
         OSError
             If the file cannot be written; an older one at `path` is then still there.
+
+        Notes
+        -----
+        A file that is replaced keeps its permissions, and its owner where that is allowed. A symbolic link is followed;
+        other names of a file (hard links) keep the old content.
 
         Examples
         --------

@@ -41,10 +41,15 @@ class Saved:
     metadata: dict[str, str]
 
 
-def check_place(path: Path | None) -> None:
-    """ValueError where no checkpoint could be written: found before a fit, not an hour into it."""
-    if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK)):
+def target_of(path: Path | None) -> Path | None:
+    """Where a fit's checkpoints are written, wherever its callbacks may take the process; ValueError where none could
+    be: found before a fit, not an hour into it."""
+    if path is None:
+        return None
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise ValueError(f"checkpoint={os.fspath(path)!r} must name a file in a folder that exists and can be written")
+    persistence.check_target(path)
+    return path.absolute()
 
 
 def place(resume: Any, checkpoint: Path | None) -> Path | None:

@@ -8,12 +8,22 @@ Reading executes nothing and allocates nothing beyond the size of the file.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
 import json
 import math
 import os
 import secrets
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +40,9 @@ _MOST_HEADER = 1 << 20
 def write(path: FilePath, arrays: Arrays, metadata: dict[str, str]) -> None:
     """Write a safetensors file so that at any moment `path` is what it was before or the whole new file.
 
-    The new file is written beside it under a name of its own, flushed to the disk, then renamed. Arrays are
-    float64, float32 or int64. A link is followed, and its target replaced.
+    The new file is written beside it under a name of its own, flushed to the disk, then renamed. Arrays are float64,
+    float32 or int64. A link is followed, and its target replaced. A file that was there keeps its permissions, and its
+    owner where that is allowed; other names of it (hard links) keep the old content.
     """
     header: dict[str, Any] = {"__metadata__": metadata}
     stored, offset = [], 0
@@ -45,26 +56,138 @@ def write(path: FilePath, arrays: Arrays, metadata: dict[str, str]) -> None:
     text += b" " * (-len(text) % 8)  # keeps the arrays aligned
     if len(text) > _MOST_HEADER:
         raise ValueError(f"the settings take {len(text)} bytes, more than the {_MOST_HEADER} of a model file's header")
-    target = Path(os.path.realpath(checked(path)))
-    # Nobody else's: neither another writer's of the same target nor a link that someone has laid out.
-    part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        with open(part, "wb", opener=lambda name, _: os.open(name, flags, 0o666)) as file:
+    standing = check_target(path)
+    target = Path(os.path.realpath(path))
+    with _naming(path):
+        _sweep(target)
+        with _beside(target, 0o666 if standing is None else 0o600) as (file, part):
             file.write(len(text).to_bytes(8, "little") + text)
             for array in stored:
                 file.write(array.reshape(-1).data.cast("B") if array.size else b"")
             file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    directory = os.open(target.parent, os.O_RDONLY)
+            _sync(file.fileno())
+            if standing is not None:
+                _take_over(file.fileno(), standing)
+            os.replace(part, target)
+    # The file is whole; whether its name survives a power failure is up to the file system, which may not say.
+    with contextlib.suppress(OSError):
+        directory = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def check_target(path: FilePath) -> os.stat_result | None:
+    """What stands where a file is to be written, None for nothing; ValueError for all but a regular file."""
     try:
-        os.fsync(directory)  # the rename itself
-    finally:
-        os.close(directory)
+        found = os.stat(checked(path))
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{os.fspath(path)} is {_kind(found.st_mode)}, not a regular file, and is left as it is; "
+                         "save to another path")
+    return found
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"),
+             (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
+    return next((name for test, name in kinds if test(mode)), "something else")
+
+
+@contextlib.contextmanager
+def _naming(path: FilePath) -> Iterator[None]:
+    """Errors of the system name the user's path, not the one that is written first."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+
+
+def _prefix(target: Path) -> str:
+    """What names of unfinished files for a target begin with: short, whatever the target is called."""
+    return f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}."
+
+
+@contextlib.contextmanager
+def _beside(target: Path, mode: int) -> Iterator[tuple[Any, Path]]:
+    """A new file in the target's folder, and its path. It is locked for as long as it is written, and gone afterwards
+    unless it was renamed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    while True:
+        # Nobody else's: neither another writer's of the same target nor a link that someone has laid out.
+        part = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.part")
+        with open(part, "wb", opener=lambda name, _: os.open(name, flags, mode)) as file:
+            try:
+                _lock(file.fileno())
+                if not _is_still(part, file.fileno()):  # swept before it was locked
+                    continue
+                yield file, part
+                return
+            finally:
+                part.unlink(missing_ok=True)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the file is now locked by this process: some file systems know no locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether the path names the open file."""
+    try:
+        there, here = os.stat(path, follow_symlinks=False), os.fstat(descriptor)
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed writers of the target have left: files of its prefix, our own, that nobody has locked."""
+    with contextlib.suppress(OSError):
+        with os.scandir(target.parent) as entries:
+            left = [entry.path for entry in entries
+                    if entry.name.startswith(_prefix(target)) and entry.name.endswith(".part")]
+        for part in left:
+            with contextlib.suppress(OSError):
+                descriptor = os.open(part, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+                try:
+                    found = os.fstat(descriptor)
+                    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and _lock(descriptor):
+                        os.unlink(part)
+                finally:
+                    os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    """Flush a file to the disk, where the file system knows how to."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
+
+
+def _take_over(descriptor: int, standing: os.stat_result) -> None:
+    """Give a new file the owner, where that is allowed, and the permissions of the one that it replaces."""
+    mode = stat.S_IMODE(standing.st_mode) & 0o777
+    try:
+        os.fchown(descriptor, standing.st_uid, standing.st_gid)
+    except OSError:
+        try:
+            os.fchown(descriptor, -1, standing.st_gid)
+        except OSError:
+            mode &= ~0o070 | (mode & 0o007) << 3  # to another group no more than to everybody
+    os.fchmod(descriptor, mode)
 
 
 def read(path: FilePath) -> tuple[Arrays, dict[str, str]]:
@@ -76,7 +199,7 @@ def read(path: FilePath) -> tuple[Arrays, dict[str, str]]:
         If the file is truncated, has anything but exactly the arrays its header describes, or is not a
         safetensors file of float64, float32 and int64 arrays at all.
     """
-    with open(checked(path), "rb") as file:
+    with open(checked(path), "rb", opener=_open_regular) as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, _MOST_HEADER):
@@ -96,6 +219,19 @@ def read(path: FilePath) -> tuple[Arrays, dict[str, str]]:
         if end != size - 8 - length:
             raise bad(path, f"{size - 8 - length - end} bytes follow the last array")
     return arrays, metadata
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """open() for regular files: a FIFO would wait for a writer, and a device may do anything."""
+    with _naming(path):
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode):
+            descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+            found = os.fstat(descriptor)  # it may have been replaced meanwhile
+            if stat.S_ISREG(found.st_mode):
+                return descriptor
+            os.close(descriptor)
+    raise bad(path, f"it is {_kind(found.st_mode)}, not a regular file")
 
 
 def _checked_entry(path: FilePath, name: str, entry: Any, end: int,
