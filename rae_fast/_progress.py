@@ -1,9 +1,14 @@
-"""Progress of a long fit: tqdm's bar where it is installed, else a line a second on stderr."""
+"""Progress of a long fit: tqdm's bar where it is installed, else a line a second on stderr.
+
+Showing it must never end a fit: where the output cannot be written to (there is none, it was closed, its disk is full,
+nobody reads the pipe any more), nothing more is shown.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -19,33 +24,46 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self.enabled:
-            try:
-                from tqdm.auto import tqdm
-            except ImportError:
-                self.last_line = time.monotonic()
-            else:
-                self.bar = tqdm(total=self.total, initial=self.count, unit="pass", mininterval=0.2)
+            self._show(self._open)
         return self
 
     def advance(self, passes: int, loss: float | None) -> None:
         """Count passes; loss is that of the last one, None before the first has ended."""
-        if not self.enabled:
-            return
         self.count += passes
         text = "" if loss is None else f"{loss:.6g}"
         if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {text}", refresh=False)
-            self.bar.update(passes)
-        elif time.monotonic() - self.last_line >= 1:
+            self._show(lambda: self._update(passes, text))
+        elif self.enabled and time.monotonic() - self.last_line >= 1:
             self.last_line = time.monotonic()
-            self._line(text)
+            self._show(lambda: self._line(text))
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
                  traceback: TracebackType | None) -> None:
         if self.bar is not None:
-            self.bar.close()
+            self._show(self.bar.close)
         elif self.enabled:
-            self._line("stopped" if kind else "done")
+            self._show(lambda: self._line("stopped" if kind else "done"))
+
+    def _show(self, action: Callable[[], Any]) -> None:
+        """Whatever a stream, or tqdm with the settings of a user's environment, raises: say nothing from here on."""
+        try:
+            action()
+        except Exception:
+            if self.bar is not None:
+                self.bar.disable = True  # or it would try again when it is deleted
+            self.enabled, self.bar = False, None
+
+    def _open(self) -> None:
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            self.last_line = time.monotonic()
+        else:
+            self.bar = tqdm(total=self.total, initial=self.count, unit="pass")
+
+    def _update(self, passes: int, text: str) -> None:
+        self.bar.set_postfix_str(f"loss {text}", refresh=False)
+        self.bar.update(passes)
 
     def _line(self, text: str) -> None:
-        print(f"{self.name}: pass {self.count} of {self.total}, {text}", file=sys.stderr)
+        print(f"{self.name}: pass {self.count} of {self.total}, {text}", file=sys.stderr, flush=True)
