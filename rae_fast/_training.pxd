@@ -11,6 +11,7 @@ cdef struct Rule:              # how a model is updated: solvers.Solver
     double numbers[MOST_NUMBERS]
     bint sums                  # theta may take the sums of a gradient at once
     bint squares               # the solver squares gradients
+    bint adds                  # its step is the rate times the gradient
     int schedule
     double learning_rate
     double clip_norm
@@ -19,6 +20,7 @@ cdef struct Rule:              # how a model is updated: solvers.Solver
     bint scaled                # the solver works in units of its own
     double limit               # no element of the gradient may be beyond it
     double limit_scaled        # nor, in the solver's units, beyond this one
+    double limit_step          # nor, in these units, of the step
 
 cdef struct Stretch:           # of blocks one after the other, in theta, in gradients and in the solver's state
     Py_ssize_t theta

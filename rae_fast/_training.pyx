@@ -9,7 +9,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport INFINITY, M_PI, cos, isfinite, sqrt
 from libc.stdint cimport uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from rae_fast._blas cimport real
 from rae_fast._buckets cimport count
@@ -71,25 +71,34 @@ cdef Rule rule_of(solver, bint scaled, double unit) except *:
     rule.learning_rate = solver.learning_rate
     rule.clip_norm = INFINITY if solver.clip_norm is None else solver.clip_norm
     rule.weight_decay = solver.weight_decay
-    rule.squares, rule.scaled, rule.unit = solver.kind.squares, scaled, unit
+    rule.squares, rule.adds, rule.scaled, rule.unit = solver.kind.squares, solver.kind.adds, scaled, unit
     # Plain SGD needs no gradient to look at: theta can take the sums at once.
-    rule.sums = solver.kind.sums and rule.clip_norm == INFINITY and rule.weight_decay == 0 and not scaled
+    rule.sums = solver.kind.adds and rule.clip_norm == INFINITY and rule.weight_decay == 0 and not scaled
     return rule
 
 
-cdef void set_limits(Rule *rule, bint single, Py_ssize_t size, double widest) noexcept nogil:
-    """Within these neither rate * gradient overflows nor, where it is squared, its sum of squares.
+# A number that, added to any finite one, leaves it finite: less than half the distance of the largest ones.
+cdef double FLT_STEP = 2.0**102
+cdef double DBL_STEP = 2.0**969
 
-    widest: the largest number of the solver's units. In these it squares the gradient, which must leave room for the
-    step's way back.
+
+cdef void set_limits(Rule *rule, bint single, Py_ssize_t size, double widest) noexcept nogil:
+    """Within these the gradient's sum of squares does not overflow where it is squared, and no step, once it is back in
+    theta's units, takes a finite number of theta beyond them.
+
+    widest: the largest number of the solver's units.
     """
     cdef double most = (FLT_MAX if single else DBL_MAX) / 2
+    cdef double step = (FLT_STEP if single else DBL_STEP) / max(widest, 1.0)
     rule.limit = most
     rule.limit_scaled = (sqrt(most / size) if rule.squares else most) / max(rule.learning_rate, 1.0) / max(widest, 1.0)
+    rule.limit_step = step
     if rule.clip_norm < INFINITY or (rule.squares and not rule.scaled):
         rule.limit = sqrt(most / size)
     if not rule.scaled:
         rule.limit /= max(rule.learning_rate, 1.0)
+        if rule.adds:
+            rule.limit = min(rule.limit, step / rule.learning_rate)
 
 
 cdef double largest(Py_ssize_t n, const real *x) noexcept nogil:
@@ -146,10 +155,17 @@ cdef bint within(Updates updates, double limit, const real *grad) noexcept nogil
     return True
 
 
+cdef bint all_within(Updates updates, double limit, const real *theta) noexcept nogil:
+    """The same of a vector that is laid out as theta."""
+    return first_beyond(updates.form.layout.size, limit, theta) == <size_t>updates.form.layout.size
+
+
 cdef bint apply(Updates updates, double rate, Py_ssize_t t, real *grad, real *step, real *theta) noexcept nogil:
     """Update number t (from 1) by that gradient, which is overwritten; whether it was made, for nothing may overflow.
 
-    step: scratch. Where the solver has units of its own, it works on theta / scale and on the loss over its unit.
+    step: scratch. Where the solver has units of its own, it works on theta / scale and on the loss over its unit. Then
+    its step can be looked at before it is made; of one that only adds the gradient the limit is enough; of all others
+    theta is looked at afterwards, and put back.
     """
     cdef const Rule *rule = &updates.rule
     cdef const Stretch *stretch
@@ -177,6 +193,10 @@ cdef bint apply(Updates updates, double rate, Py_ssize_t t, real *grad, real *st
         for i in range(updates.n_stretches):
             stretch = &updates.stretches[i]
             axpy(stretch.n, rule.weight_decay, theta + stretch.theta, grad + stretch.grad)
+        if not within(updates, rule.limit, grad):
+            return False
+    if not rule.scaled and not rule.adds:
+        memcpy(step, theta, updates.form.layout.size * sizeof(real))
     if rule.scaled:
         scale, moving = <const real *>updates.scale.data, step
         in_units(&updates.form.layout, &updates.scale.layout, scale, rule.unit, grad)
@@ -191,7 +211,12 @@ cdef bint apply(Updates updates, double rate, Py_ssize_t t, real *grad, real *st
             second = <real *>updates.second.data + stretch.state
         update_by(rule.solver, &how, stretch.n, grad + stretch.grad, first, second, moving + stretch.theta)
     if rule.scaled:
+        if not all_within(updates, rule.limit_step, step):
+            return False
         add_in_units(&updates.form.layout, &updates.scale.layout, scale, step, theta)
+    elif not rule.adds and not all_within(updates, FLT_MAX if updates.single else DBL_MAX, theta):
+        memcpy(theta, step, updates.form.layout.size * sizeof(real))
+        return False
     return True
 
 

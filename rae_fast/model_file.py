@@ -148,6 +148,8 @@ def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> 
     state = {name: Blocks(form, dtype) for name in SOLVERS[record["solver"]].state}
     for name, blocks in state.items():
         take(f"solver.{name}.", blocks.views())
+        if name in SOLVERS[record["solver"]].at_least_0 and (blocks.memory < 0).any():
+            raise ValueError(f"solver.{name} has values below 0, which {record['solver']} never keeps")
     scale = None
     if any(name.startswith("rate_scale.") for name in arrays):
         scale = Blocks(form, dtype, BY_ROW)

@@ -31,32 +31,38 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
 
+import numpy as np
+
 
 class Kind(NamedTuple):
     """What a solver is made of."""
 
     state: tuple[str, ...] = ()      # the names of its state arrays, up to two, as its C function takes them
     numbers: tuple[str, ...] = ()    # the attributes of Solver that its C function takes as numbers, likewise
+    at_least_0: tuple[str, ...] = ()  # those of them that hold nothing below 0
     squares: bool = False            # whether it squares gradients, which then must not overflow
-    sums: bool = False               # theta can take the sums of a gradient at once: it only adds them, times a rate
+    adds: bool = False               # its step is the rate times the gradient, whose sums theta can take at once
     whole: bool = False              # it needs all the data at once, and each of its iterations is a pass
     # State arrays that do not start as 0, with the attribute of Solver that they start as.
     starts_at: tuple[tuple[str, str], ...] = ()
 
 
 SOLVERS = {
-    "sgd": Kind(sums=True),
+    "sgd": Kind(adds=True),
     "momentum": Kind(("velocity",), ("momentum", "rising")),
     "nesterov": Kind(("velocity",), ("momentum", "rising")),
-    "rmsprop": Kind(("square",), ("rho", "epsilon"), squares=True),
-    "adadelta": Kind(("square", "moved"), ("rho", "epsilon"), squares=True),
-    "adam": Kind(("mean", "square"), ("beta_1", "beta_2", "epsilon"), squares=True),
-    "rprop": Kind(("previous", "step"), squares=True, starts_at=(("step", "learning_rate"),)),
+    "rmsprop": Kind(("square",), ("rho", "epsilon"), ("square",), squares=True),
+    "adadelta": Kind(("square", "moved"), ("rho", "epsilon"), ("square", "moved"), squares=True),
+    "adam": Kind(("mean", "square"), ("beta_1", "beta_2", "epsilon"), ("square",), squares=True),
+    "rprop": Kind(("previous", "step"), (), ("step",), squares=True, starts_at=(("step", "learning_rate"),)),
     "lbfgs": Kind(whole=True),
 }
 # Iterations of lbfgs between two places where a fit can be taken up again, and the pairs it remembers.
 LBFGS_ROUND = 100
 LBFGS_MEMORY = 20
+# Numbers that must not become 0 in the model's type, and those that must not become 1.
+_DIVISORS = ("learning_rate", "clip_norm", "epsilon")
+_FRACTIONS = ("momentum", "rho", "beta_1", "beta_2")
 SCHEDULES = ("constant", "cosine", "step", "inverse")
 MOMENTUM_SCHEDULES = ("constant", "sutskever")
 
@@ -76,6 +82,19 @@ class Solver:
     epsilon: float
     clip_norm: float | None
     weight_decay: float
+
+    def check_for(self, dtype: np.dtype[Any]) -> None:
+        """ValueError for a number that is of no use once it is of the model's type."""
+        tiny = float(np.finfo(dtype).tiny)
+        for name in ("learning_rate", "clip_norm", "weight_decay", *self.kind.numbers):
+            value = getattr(self, name)
+            with np.errstate(all="ignore"):
+                cast = 0.0 if value is None else float(dtype.type(value))
+            if value and (cast == np.inf or (name in _DIVISORS and cast < tiny) or (name in _FRACTIONS and cast == 1)):
+                # Numbers below tiny are taken for 0 while a model learns.
+                shown = "0" if cast < tiny else f"{cast:g}"
+                raise ValueError(f"{name}={value!r} is {shown} in {dtype}, the type of the model; choose another, or pass "
+                                 "X as float64")
 
     @classmethod
     def of(cls, settings: Any) -> Self:

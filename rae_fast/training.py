@@ -101,8 +101,9 @@ def stepper(learned: Learned, batch: Batch, weights: Floats | None, settings: Se
 
 def updates_of(learned: Learned, form: Form, settings: Settings) -> Updates:
     """How a model is updated, under the objective of that form, by the settings' solver, whose memory it must have."""
-    solver = learned.solver
-    return Updates(form, Solver.of(settings), list(solver.state.values()), solver.scale, solver.unit,
+    solver, chosen = learned.solver, Solver.of(settings)
+    chosen.check_for(learned.theta.dtype)
+    return Updates(form, chosen, list(solver.state.values()), solver.scale, solver.unit,
                    learned.theta.dtype == np.float32)
 
 
