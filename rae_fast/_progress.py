@@ -12,6 +12,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+# Between two lines without tqdm.
+SECONDS = 1.0
+
 
 class Progress:
     """Counts passes of an estimator's fit up to a total; says nothing unless enabled."""
@@ -33,7 +36,7 @@ class Progress:
         text = "" if loss is None else f"{loss:.6g}"
         if self.bar is not None:
             self._show(lambda: self._update(passes, text))
-        elif self.enabled and time.monotonic() - self.last_line >= 1:
+        elif self.enabled and time.monotonic() - self.last_line >= SECONDS:
             self.last_line = time.monotonic()
             self._show(lambda: self._line(text))
 

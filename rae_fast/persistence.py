@@ -210,7 +210,8 @@ def read(path: FilePath) -> tuple[Arrays, dict[str, str]]:
             raise bad(path, "its metadata are not strings")
         arrays: Arrays = {}
         end = 0
-        for name, entry in header.items():
+        # Other writers name the arrays in another order than they lie in.
+        for name, entry in sorted(header.items(), key=lambda item: _place(path, *item)):
             dtype, shape, end = _checked_entry(path, name, entry, end, size - 8 - length)
             values = np.empty(shape, dtype)  # np.fromfile turns a Ctrl-C that comes in the midst of it into a TypeError
             if file.readinto(values.reshape(-1).view(np.uint8).data) < values.nbytes:
@@ -234,17 +235,22 @@ def _open_regular(path: str, flags: int) -> int:
     raise bad(path, f"it is {_kind(found.st_mode)}, not a regular file")
 
 
+def _place(path: FilePath, name: str, entry: Any) -> list[int]:
+    """Where an array lies, of an entry that has all that one has."""
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise bad(path, f"the entry of {name!r} is not one of an array")
+    for numbers in (entry["shape"], entry["data_offsets"]):
+        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
+            raise bad(path, f"the shape or offsets of {name!r} are not counts")
+    return list(entry["data_offsets"])
+
+
 def _checked_entry(path: FilePath, name: str, entry: Any, end: int,
                    available: int) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     """dtype, shape and end of an array that must start at `end` and stay within the file."""
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise bad(path, f"the entry of {name!r} is not one of an array")
     shape, offsets = entry["shape"], entry["data_offsets"]
-    if entry["dtype"] not in _NAMES:
+    if not isinstance(entry["dtype"], str) or entry["dtype"] not in _NAMES:
         raise bad(path, f"{name!r} has the dtype {entry['dtype']!r}; F64, F32 and I64 are supported")
-    for numbers in (shape, offsets):
-        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
-            raise bad(path, f"the shape or offsets of {name!r} are not counts")
     dtype = np.dtype(_NAMES[entry["dtype"]])
     if len(shape) > 8 or offsets != [end, end + math.prod(shape) * dtype.itemsize] or offsets[1] > available:
         raise bad(path, f"{name!r} does not lie where its shape and the other arrays put it")

@@ -93,8 +93,8 @@ class Solver:
             if value and (cast == np.inf or (name in _DIVISORS and cast < tiny) or (name in _FRACTIONS and cast == 1)):
                 # Numbers below tiny are taken for 0 while a model learns.
                 shown = "0" if cast < tiny else f"{cast:g}"
-                raise ValueError(f"{name}={value!r} is {shown} in {dtype}, the type of the model; choose another, or pass "
-                                 "X as float64")
+                raise ValueError(f"{name}={value!r} is {shown} in {dtype}, the type of the model; choose another, or "
+                                 "pass X as float64")
 
     @classmethod
     def of(cls, settings: Any) -> Self:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from problems import FORMS, PLAIN, everything, form_id
 
 from rae_fast import RAE, persistence, reference
+from rae_fast.solvers import SOLVERS
 
 X3 = np.random.default_rng(0).standard_normal((6, 5, 3))
 
@@ -116,6 +117,39 @@ def test_files_are_readable_by_others(whole, tmp_path):
     (tmp_path / "model").write_bytes(whole)
     found = safetensors.load_file(tmp_path / "model")
     np.testing.assert_array_equal(found["W_hh"], RAE.load(tmp_path / "model").parameters_["W_hh"])
+
+
+@pytest.mark.parametrize("order", ["sorted", "reversed", "shuffled"])
+def test_files_written_by_others_are_read(order, whole, tmp_path):
+    """They name arrays in an order of their own, which need not be the one in which they lie; spaces fill headers."""
+    header, arrays = parts(whole)
+    metadata, names = header.pop("__metadata__"), list(header)
+    names = {"sorted": sorted(names), "reversed": names[::-1],
+             "shuffled": [names[i] for i in np.random.default_rng(0).permutation(len(names))]}[order]
+    text = json.dumps({**{name: header[name] for name in names}, "__metadata__": metadata}).encode() + b" " * 37
+    (tmp_path / "model").write_bytes(struct.pack("<Q", len(text)) + text + arrays)
+    (tmp_path / "ours").write_bytes(whole)
+    np.testing.assert_array_equal(RAE.load(tmp_path / "model").theta_, RAE.load(tmp_path / "ours").theta_)
+
+
+def test_files_written_by_the_safetensors_package_are_read(whole, tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
+    (tmp_path / "ours").write_bytes(whole)
+    metadata = parts(whole)[0]["__metadata__"]
+    safetensors.save_file(safetensors.load_file(tmp_path / "ours"), tmp_path / "model", metadata)
+    model, ours = RAE.load(tmp_path / "model"), RAE.load(tmp_path / "ours")
+    np.testing.assert_array_equal(model.partial_fit(X3).theta_, ours.partial_fit(X3).theta_)
+
+
+@pytest.mark.parametrize("solver, state",
+                         [(solver, name) for solver, kind in SOLVERS.items() for name in kind.at_least_0])
+def test_memory_that_no_solver_could_have_is_refused(solver, state, tmp_path):
+    RAE(3, solver=solver, max_iter=2, learning_rate=1e-3, random_state=0).fit(X3).save(tmp_path / "model")
+    arrays, metadata = persistence.read(tmp_path / "model")
+    arrays[f"solver.{state}.W_hh"][1, 2] = -1e-9
+    persistence.write(tmp_path / "model", arrays, metadata)
+    with pytest.raises(ValueError, match=f"solver.{state} has values below 0, which {solver} never keeps"):
+        RAE.load(tmp_path / "model")
 
 
 def test_every_truncation_is_refused(whole, tmp_path):
