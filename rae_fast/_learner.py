@@ -101,9 +101,8 @@ class Learner(Estimator, TrainingParameters):
         rng = hyperparameters.generator(settings.random_state)
         target = checkpoint.target_of(settings.checkpoint)
         path = checkpoint.place(resume, target)
-        batch = self._read_first(X, settings)
+        batch, weights = inputs.as_weighted(sample_weight, self._read_first(X, settings))
         n_steps = batch.common_length
-        weights = inputs.as_weights(sample_weight, batch)
         checksum = checkpoint.fingerprint(batch, weights) if target or path else 0
         saved = None if path is None else checkpoint.read(path, type(self), self._kind)
         if saved is not None:
@@ -171,8 +170,9 @@ class Learner(Estimator, TrainingParameters):
         if kept is None or kept.learned is not self._learned or kept.settings is not settings:
             batch, weights, kept = self._prepare_updates(X, sample_weight, settings)
         else:
-            batch = self._read_targets(X, kept.learned)
-            weights = None if sample_weight is None else inputs.as_weights(sample_weight, batch)
+            batch, weights = self._read_targets(X, kept.learned), None
+            if sample_weight is not None:
+                batch, weights = inputs.as_weighted(sample_weight, batch)
         learned, _, updates = kept
         objective = _objectives.borrow(updates.form, batch, weights, settings.max_memory, settings.n_jobs)
         if kept is self._kept:
@@ -205,20 +205,18 @@ class Learner(Estimator, TrainingParameters):
             raise ValueError(f"solver={settings.solver!r} needs all the data at once: use fit, or another solver")
         learned = self._learned
         if learned is None:
-            batch = self._read_first(X, settings)
-            weights = inputs.as_weights(sample_weight, batch)
+            batch, weights = inputs.as_weighted(sample_weight, self._read_first(X, settings))
             # An update is coming, whatever max_iter says.
             learned = self._start(batch, weights, settings.but(max_iter=1),
                                   hyperparameters.generator(settings.random_state), batch.common_length)
         else:
             check_theta(learned.theta, learned.form, True)
             self._check_fixed(settings, learned.form)
-            batch = self._read_targets(X, learned)
-            weights = inputs.as_weights(sample_weight, batch)
+            batch, weights = inputs.as_weighted(sample_weight, self._read_targets(X, learned))
             units = learned.solver.scale is not None
             if settings.solver != learned.solver.name or settings.relative_rates != units:
                 # Another solver, or the same in other units: what it remembers means nothing any more.
-                learned = learned.with_solver(self._new_solver(settings, learned.theta, learned.form, batch))
+                learned = learned.with_solver(self._new_solver(settings, learned.theta, learned.form, batch, weights))
         form = learned.form.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
         return batch, weights, _Kept(learned, settings, training.updates_of(learned, form, settings))
 
@@ -236,14 +234,15 @@ class Learner(Estimator, TrainingParameters):
         form = self._form(settings, batch)
         with np.errstate(all="ignore"):  # what overflows is found
             theta = self._initial_values(form, batch, weights, settings, rng)
-        return Learned(form, theta, Record(n_steps), self._new_solver(settings, theta, form, batch))
+        return Learned(form, theta, Record(n_steps), self._new_solver(settings, theta, form, batch, weights))
 
-    def _new_solver(self, settings: Settings, theta: Floats, form: Form, batch: Batch) -> SolverState:
+    def _new_solver(self, settings: Settings, theta: Floats, form: Form, batch: Batch,
+                    weights: Floats | None) -> SolverState:
         """A solver that has made no update yet."""
         scale, unit = None, 1.0
         if settings.relative_rates:
             with np.errstate(all="ignore"):
-                scale, unit = relative_rates.units(theta, form, batch)
+                scale, unit = relative_rates.units(theta, form, batch, weights)
         return new_solver(Solver.of(settings), form, theta.dtype, scale, unit)
 
     # ---- what was learned ------------------------------------------------------------------------

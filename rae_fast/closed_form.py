@@ -98,7 +98,7 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     size = np.sqrt(values[:rank].sum() / (max(float(w @ lengths), np.finfo(float).tiny) * H)) or 1.0
     to_be_bent = to_be_trained and form.decoder == "tanh"
     start = form.empty(batch.dtype)
-    start[:] = _scaled(theta, form, batch, size, to_be_bent)
+    start[:] = _scaled(theta, form, sample(batch, weights), size, to_be_bent)
     return start
 
 
@@ -264,41 +264,42 @@ def _with_scale(theta: Floats, form: Form, scale: float) -> Floats:
     return scaled
 
 
-def _unrolled(theta: Floats, form: Form, sample: Batch) -> Floats:
-    codes = _codes.encode(theta, sample, form, True)
-    return _codes.unroll(theta, codes, sample.offsets, form, True)
+def _unrolled(theta: Floats, form: Form, judged: Batch) -> Floats:
+    codes = _codes.encode(theta, judged, form, True)
+    return _codes.unroll(theta, codes, judged.offsets, form, True)
 
 
-def _scaled(theta: Floats, form: Form, batch: Batch, size: float, to_be_bent: bool) -> Floats:
-    """theta with the scale e, and the sharpness of softmax outputs, that suit a sample of the data."""
-    judged = sample(batch)
+def _scaled(theta: Floats, form: Form, judged_by: tuple[Batch, Floats], size: float, to_be_bent: bool) -> Floats:
+    """theta with the scale e, and the sharpness of softmax outputs, that suit some sequences and their weights."""
+    judged, w = judged_by
+    rows_w = np.repeat(w, judged.lengths())[:, None]
     mu = form.views(theta)["c_x"].copy()
 
     def error(scale: float) -> float:
         rows = _unrolled(_with_scale(theta, form, scale / size), form, judged)
-        return float(np.square(rows - judged.data).sum())
+        return float((rows_w * np.square(rows - judged.data)).sum())
 
     if form.tied:
         best = min(_SCALES, key=error)
     else:
-        linear, variance = error(_SCALES[-1]), float(np.square(judged.data - mu).sum())
+        linear, variance = error(_SCALES[-1]), float((rows_w * np.square(judged.data - mu)).sum())
         allowed = _CLOSE * linear + _CLOSE_TO_ZERO * variance
         if to_be_bent and linear > _LEFT_TO_GAIN * variance:
             allowed = max(allowed, linear + _MOST_LOST * (variance - linear))
         best = next((scale for scale in _SCALES if error(scale) <= allowed), _SCALES[-1])
     chosen = _with_scale(theta, form, best / size)
     if form.output == "softmax":
-        chosen = _sharpened(chosen, form, judged, mu)
+        chosen = _sharpened(chosen, form, judged, rows_w, mu)
     return chosen
 
 
-def _sharpened(theta: Floats, form: Form, sample: Batch, mu: Floats) -> Floats:
+def _sharpened(theta: Floats, form: Form, judged: Batch, rows_w: Floats, mu: Floats) -> Floats:
     """Outputs x^ turned into logits log mu + s (x^ - mu), with the s of least cross-entropy."""
     log_mu = np.log(np.maximum(mu, 1e-6))
-    deviations = _unrolled(theta, form, sample) - mu
+    deviations = _unrolled(theta, form, judged) - mu
     losses = []
     for s in _SHARPNESS:
-        losses.append(-float((sample.data * log_softmax(log_mu + s * deviations, axis=1)).sum()))
+        losses.append(-float((rows_w * judged.data * log_softmax(log_mu + s * deviations, axis=1)).sum()))
     sharp = theta.copy()
     p = form.views(sharp)
     p["c_x"][:] = log_mu

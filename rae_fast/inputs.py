@@ -164,12 +164,15 @@ def _not_finite(batch: Batch, position: int) -> ValueError:
                       f"{as_dtype}; remove or fill such values first")
 
 
-def sample(batch: Batch) -> Batch:
-    """Sequences evenly spread over the batch, in float64: few enough to be judged quickly, at least one."""
+def sample(batch: Batch, weights: Floats | None) -> tuple[Batch, Floats]:
+    """Sequences evenly spread over the batch, in float64: few enough to be judged quickly, at least one. And their
+    weights, the mean of which is 1."""
     mean_length = batch.n_rows / batch.n_sequences
     n = int(min(batch.n_sequences, _JUDGED_SEQUENCES, max(1, _JUDGED_STEPS // mean_length)))
-    chosen = batch.select(np.linspace(0, batch.n_sequences - 1, n).astype(np.intp))
-    return Batch(chosen.data.astype(np.float64), chosen.offsets, True)
+    places = np.linspace(0, batch.n_sequences - 1, n).astype(np.intp)
+    chosen = batch.select(places)
+    w = np.ones(n) if weights is None else weights[places].astype(np.float64) / weights[places].max()
+    return Batch(chosen.data.astype(np.float64), chosen.offsets, True), w / w.mean()
 
 
 def check_distributions(batch: Batch) -> None:
@@ -244,6 +247,15 @@ def as_weights(sample_weight: Any, batch: Batch) -> Floats | None:
         position = int(np.argmax(weights < 0))
         raise ValueError(f"sample_weight[{position}] is {weights[position]}; weights must not be negative")
     return weights
+
+
+def as_weighted(sample_weight: Any, batch: Batch) -> tuple[Batch, Floats | None]:
+    """The batch and its weights, without the sequences that weigh nothing."""
+    weights = as_weights(sample_weight, batch)
+    if weights is None or weights.all():
+        return batch, weights
+    chosen = np.flatnonzero(weights)
+    return batch.select(chosen), weights[chosen]
 
 
 def as_length(name: str, value: Any, n: int) -> int:

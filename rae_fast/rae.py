@@ -262,8 +262,9 @@ class RAE(Learner, SequenceParameters):
         """
         settings = self._checked or self._settings()
         learned = self._learned or self._fitted()
-        batch = self._read_targets(X, learned)
-        weights = None if sample_weight is None else inputs.as_weights(sample_weight, batch)
+        batch, weights = self._read_targets(X, learned), None
+        if sample_weight is not None:
+            batch, weights = inputs.as_weighted(sample_weight, batch)
         form = learned.form.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
         objective = _objectives.borrow(form, batch, weights, settings.max_memory, settings.n_jobs)
         grad = objective.new_gradient()

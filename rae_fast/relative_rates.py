@@ -18,21 +18,28 @@ Floats = NDArray[Any]
 BY_ROW = ("W_xh",)
 
 
-def units(theta: Floats, form: Form, batch: Batch) -> tuple[Blocks, float]:
+def units(theta: Floats, form: Form, batch: Batch, weights: Floats | None) -> tuple[Blocks, float]:
     """What a solver measures theta and the loss in: `scales`, and the loss of always giving back the mean (for softmax
     outputs one nat a step), both from a sample of the batch.
     """
-    judged = sample(batch)
-    n_steps = judged.n_rows / judged.n_sequences
+    judged, w = sample(batch, weights)
+    lengths = judged.lengths()
+    rows = np.repeat(w, lengths)[:, None]
+
+    def mean(values: Floats, weights: Floats, axis: int | None = None) -> Any:
+        return np.average(values, axis=axis, weights=np.broadcast_to(weights, values.shape))
+
+    n_steps = float(mean(lengths, w))
     codes = _codes.encode(theta.astype(np.float64), judged, form, True)
-    deviation = float(np.sqrt(np.mean(np.square(judged.data - judged.data.mean(axis=0)))))
+    deviation = float(np.sqrt(mean(np.square(judged.data - mean(judged.data, rows, 0)), rows)))
     unit = n_steps
     offset = np.ones(form.n_inputs)
     if form.output == "linear" and np.isfinite(deviation) and deviation > 0:
         unit *= form.n_inputs * deviation**2
-        offset = np.maximum(1, np.sqrt(np.mean(np.square(judged.data), axis=0)) / deviation)
+        offset = np.maximum(1, np.sqrt(mean(np.square(judged.data), rows, 0)) / deviation)
     output = 1.0 if form.output == "softmax" else deviation
-    found = scales(theta, form, float(np.sqrt(np.mean(codes**2))), output, offset, n_steps)
+    code = float(np.sqrt(mean(codes**2, w[:, None])))
+    found = scales(theta, form, code, output, offset, n_steps)
     return found, unit if np.finfo(float).tiny < unit < np.finfo(float).max else 1.0
 
 
