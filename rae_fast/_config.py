@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rae_fast import _kernels
+from rae_fast._messages import shown
 
 # Values of OPENBLAS_CORETYPE whose kernels use 512-bit vectors.
 _AVX512_CORES = {"skylakex", "cooperlake", "sapphirerapids"}
@@ -98,7 +99,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     True
     """
     if mode not in ("stdout", "dicts"):
-        raise ValueError(f"mode must be 'stdout' or 'dicts'; got {mode!r}")
+        raise ValueError(f"mode must be 'stdout' or 'dicts'; got {shown(mode)}")
     content = config()
     if mode == "dicts":
         return content

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Self
 
+from rae_fast._messages import shown
+
 
 class NotFittedError(ValueError, AttributeError):
     """The model has no parameters yet: call fit or partial_fit first."""
@@ -88,7 +90,7 @@ class Estimator:
         valid = constructor_parameters(type(self))
         for name in params:
             if name not in valid:
-                raise ValueError(f"{type(self).__name__} has no parameter {name!r}; "
+                raise ValueError(f"{type(self).__name__} has no parameter {shown(name)}; "
                                  f"its parameters are {', '.join(valid)}")
         for name, value in params.items():
             setattr(self, name, value)

@@ -1,14 +1,16 @@
 """The C kernels as Python sees them: the choice of the instruction set, and shims of single kernels.
 
 RAE_FAST_ISA=base|avx2|avx512 forces a row of the dispatch table at import; without it the best
-row that the CPU has is taken. Compiled code calls the kernels through _kernels.pxd; the shims are for Python: the
-search for what is not finite (inputs.py), tests and benchmarks.
+row that the CPU has is taken. Compiled code calls the kernels through _kernels.pxd; the shims are for tests and
+benchmarks.
 """
 
 import os
 from numbers import Integral
 
 import numpy as np
+
+from rae_fast._messages import shown
 
 cdef extern from "team.h" nogil:
     rae_team *rae_team_start(size_t)
@@ -45,7 +47,7 @@ def threads(n_jobs):
     if n_jobs is None or (type(n_jobs) is int and n_jobs == 1):
         return 1
     if not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool) or n_jobs == 0:
-        raise ValueError(f"n_jobs must be None, a number of threads, or negative (-1 for every CPU); got {n_jobs!r}")
+        raise ValueError(f"n_jobs must be None, a number of threads, or negative (-1 for every CPU); got {shown(n_jobs)}")
     if int(n_jobs) > 0:
         return min(int(n_jobs), MOST_THREADS)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

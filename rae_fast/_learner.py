@@ -18,6 +18,7 @@ from rae_fast import _objectives, checkpoint, hyperparameters, inputs, model_fil
 from rae_fast._batch import Batch
 from rae_fast._estimator import Estimator, not_fitted
 from rae_fast._form import Form, check_theta
+from rae_fast._messages import shown
 from rae_fast._objective import Objective
 from rae_fast._record import Record
 from rae_fast._training import Updates
@@ -225,7 +226,7 @@ class Learner(Estimator, TrainingParameters):
         declared = hyperparameters.declarations(self)
         for name in form.FIXED:
             if name in declared and (now := getattr(settings, name)) != (then := getattr(form, name)):
-                raise ValueError(f"{name} was changed from {then!r} to {now!r} after the model was fitted; "
+                raise ValueError(f"{name} was changed from {shown(then)} to {shown(now)} after the model was fitted; "
                                  "call fit to start afresh")
 
     def _start(self, batch: Batch, weights: Floats | None, settings: Settings, rng: np.random.Generator,
@@ -320,7 +321,8 @@ class Learner(Estimator, TrainingParameters):
 
         The file holds the parameters by name, the solver's state, the record of training and the
         hyper-parameters, except for `callbacks`, `checkpoint` and others of where a fit runs, and of
-        `random_state` only None or an integer. Any safetensors reader can read the arrays.
+        `random_state` only None or an integer. Of `loss_curve_` it holds the last 100,000 losses. Any safetensors
+        reader can read the arrays.
 
         Parameters
         ----------
@@ -352,7 +354,7 @@ class Learner(Estimator, TrainingParameters):
         """
         learned = self._fitted()
         check_theta(learned.theta, learned.form)
-        persistence.write(path, *model_file.pack(self._kind, self, learned))
+        persistence.write(path, *model_file.pack(self._kind, self, learned, model_file.MOST_LOSSES))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -398,7 +400,7 @@ class Learner(Estimator, TrainingParameters):
     def __setstate__(self, state: dict[str, Any]) -> None:
         found = state.get("_state_format") if isinstance(state, dict) else None
         if found != _STATE_FORMAT:
-            raise ValueError(f"this pickle of a {type(self).__name__} has format {found!r}, but this version of "
+            raise ValueError(f"this pickle of a {type(self).__name__} has format {shown(found)}, but this version of "
                              f"rae_fast reads format {_STATE_FORMAT}")
         self.__dict__.clear()
         for name, value in state.items():

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rae_fast import model_file, persistence
 from rae_fast._batch import Batch
+from rae_fast._messages import shown
 from rae_fast.learned import Learned
 from rae_fast.training import Fit
 
@@ -47,7 +48,8 @@ def target_of(path: Path | None) -> Path | None:
     if path is None:
         return None
     if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ValueError(f"checkpoint={os.fspath(path)!r} must name a file in a folder that exists and can be written")
+        raise ValueError(f"checkpoint={shown(os.fspath(path))} must name a file in a folder that exists and can be "
+                         "written")
     persistence.check_target(path)
     return path.absolute()
 
@@ -61,7 +63,7 @@ def place(resume: Any, checkpoint: Path | None) -> Path | None:
             raise ValueError("resume=True goes on from the file that checkpoint names, but checkpoint is None")
         return checkpoint if checkpoint.exists() else None
     if not isinstance(resume, (str, os.PathLike)):
-        raise ValueError(f"resume must be True, False or the path of a checkpoint; got {resume!r}")
+        raise ValueError(f"resume must be True, False or the path of a checkpoint; got {shown(resume)}")
     return Path(os.fsdecode(persistence.checked(resume)))
 
 
@@ -103,8 +105,8 @@ def check_resumable(saved: Saved, model: Any, batch: Batch) -> None:
     now, then = model_file.saved_params(model), model_file.saved_params(saved.model)
     for name, value in now.items():
         if name != "random_state" and json.loads(model_file.as_json(name, value)) != then[name]:
-            raise ValueError(f"{saved.path} is a checkpoint of a fit with {name}={then[name]!r}, not {value!r}; "
-                             "resume with the same hyper-parameters, or call fit without resume")
+            raise ValueError(f"{saved.path} is a checkpoint of a fit with {name}={shown(then[name])}, not "
+                             f"{shown(value)}; resume with the same hyper-parameters, or call fit without resume")
     dtype, n_features = saved.learned.theta.dtype, saved.learned.form.n_inputs
     if dtype != batch.dtype or n_features != batch.n_features:
         raise ValueError(f"{saved.path} is a checkpoint of a fit on {dtype} data with {n_features} features; X is "

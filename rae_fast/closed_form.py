@@ -71,11 +71,12 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     to_be_trained : whether this is the start of a training and not the model itself
     """
     I, H = form.n_inputs, form.n_hidden
-    w = np.ones(batch.n_sequences) if weights is None else weights.astype(np.float64)
+    # Only the ratios of weights matter here.
+    w = np.ones(batch.n_sequences) if weights is None else weights.astype(np.float64) / float(weights.max())
     lengths = batch.lengths()
     with np.errstate(over="ignore", invalid="ignore"):
         mu = np.average(batch.data, axis=0, weights=np.repeat(w, lengths)).astype(np.float64)
-        squares = np.einsum("ij,ij->", batch.data, batch.data, dtype=np.float64) * max(1.0, float(w.max()))
+        squares = np.einsum("ij,ij->", batch.data, batch.data, dtype=np.float64)
     if not np.isfinite(mu).all() or not np.isfinite(squares):
         raise ValueError("the squares of X overflow: scale it down, or choose another init than 'linear'")
     n_lags = min(int(lengths.max()), max(1, _MOST_COLUMNS // I))

@@ -21,6 +21,7 @@ import numpy as np
 from rae_fast import _objectives
 from rae_fast._form import DECODERS, OUTPUTS
 from rae_fast._kernels import threads
+from rae_fast._messages import shown
 from rae_fast.solvers import MOMENTUM_SCHEDULES, SCHEDULES, SOLVERS
 
 Check = Callable[[str, Any], Any]
@@ -74,16 +75,16 @@ class OneOf:
 
     def __call__(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or value not in self.choices:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, self.choices))}; got {value!r}")
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, self.choices))}; got {shown(value)}")
         return value
 
 
 def integer(low: int) -> Check:
     def check(name: str, value: Any) -> int:
         if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < low:
-            raise ValueError(f"{name} must be an integer of at least {low}; got {value!r}")
+            raise ValueError(f"{name} must be an integer of at least {low}; got {shown(value)}")
         if int(value) > np.iinfo(np.intp).max:
-            raise ValueError(f"{name} must fit a machine integer; got {value!r}")
+            raise ValueError(f"{name} must fit a machine integer; got {shown(value)}")
         return int(value)
 
     return check
@@ -96,7 +97,7 @@ def real(name: str, value: Any, positive: bool = False) -> float:
         number = math.inf
     if not math.isfinite(number) or number < 0 or (positive and number == 0):
         raise ValueError(f"{name} must be a finite number {'above' if positive else 'of at least'} 0; "
-                         f"got {value!r}")
+                         f"got {shown(value)}")
     return number
 
 
@@ -106,19 +107,19 @@ def positive(name: str, value: Any) -> float:
 
 def fraction(name: str, value: Any) -> float:
     if (number := real(name, value)) >= 1:
-        raise ValueError(f"{name} must lie in [0, 1); got {value!r}")
+        raise ValueError(f"{name} must lie in [0, 1); got {shown(value)}")
     return number
 
 
 def positive_fraction(name: str, value: Any) -> float:
     if (number := positive(name, value)) >= 1:
-        raise ValueError(f"{name} must lie in (0, 1); got {value!r}")
+        raise ValueError(f"{name} must lie in (0, 1); got {shown(value)}")
     return number
 
 
 def boolean(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} must be True or False; got {value!r}")
+        raise ValueError(f"{name} must be True or False; got {shown(value)}")
     return bool(value)
 
 
@@ -129,7 +130,7 @@ def optional(check: Check) -> Check:
 def passes(name: str, value: Any) -> int | str:
     if isinstance(value, str):
         if value != "auto":
-            raise ValueError(f"{name} must be 'auto' or an integer of at least 0; got {value!r}")
+            raise ValueError(f"{name} must be 'auto' or an integer of at least 0; got {shown(value)}")
         return value
     checked: int = integer(0)(name, value)
     return checked
@@ -138,7 +139,7 @@ def passes(name: str, value: Any) -> int | str:
 def callbacks(name: str, value: Any) -> tuple[Callable[[Any], Any], ...]:
     several = () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
     if not all(callable(one) for one in several):
-        raise ValueError(f"{name} must be None, a function of the model, or a list of such; got {value!r}")
+        raise ValueError(f"{name} must be None, a function of the model, or a list of such; got {shown(value)}")
     return several
 
 
@@ -146,8 +147,8 @@ def path(name: str, value: Any) -> Path | None:
     if value is None:
         return None
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise ValueError(f"{name} must be None or the path of a file; got {value!r}")
+    if not isinstance(text, str) or not text or "\0" in text or len(text) > 4096:
+        raise ValueError(f"{name} must be None or the path of a file; got {shown(value)}")
     return Path(text)
 
 
@@ -172,7 +173,7 @@ def generator(random_state: Any) -> np.random.Generator:
         return np.random.default_rng(random_state)
     except (TypeError, ValueError):
         raise ValueError("random_state must be None, a non-negative integer, or a NumPy Generator, "
-                         f"BitGenerator, SeedSequence or RandomState; got {random_state!r}") from None
+                         f"BitGenerator, SeedSequence or RandomState; got {shown(random_state)}") from None
 
 
 # ---- declarations --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ this module (_batch.ready) and takes the same way through a call as what comes o
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from rae_fast import _blas
 from rae_fast._batch import Batch, first_not_finite_in
+from rae_fast._messages import shown
 
 Floats = NDArray[Any]
 Integers = NDArray[np.intp]
@@ -66,10 +68,11 @@ def _from_array(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, nam
     array = _as_numbers(X, "X")
     if array.ndim not in (2, 3):
         if array.ndim == 1:
-            hint = ". Reshape your data: a sequence of scalars is X[:, None], a single step X[None, :]"
+            hint = (". Reshape your data: a sequence of scalars is np.asarray(X)[:, None], a single step "
+                    "np.asarray(X)[None]")
         else:
             hint = ""
-        raise ValueError(f"X has {array.ndim} dimension{'' if array.ndim == 1 else 's'}; expected one "
+        raise ValueError(f"X has {_dimensions(array.ndim)}; expected one "
                          "sequence (n_steps, n_features), an array (n_sequences, n_steps, n_features) "
                          f"or a list of (n_steps, n_features) arrays{hint}")
     if array.ndim == 2:
@@ -88,9 +91,11 @@ def _from_list(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, name
     for i, element in enumerate(X):
         array = _as_numbers(element, f"sequence {i}")
         if array.ndim != 2:
-            raise ValueError(f"sequence {i} has {array.ndim} dimensions; every element of a list must be "
-                             "one sequence (n_steps, n_features). To pass a single sequence, make it a "
-                             "2-D array")
+            remedy = "to pass a single sequence, make it a 2-D array"
+            if array.ndim == 1:
+                remedy = f"of sequences of scalars pass [np.asarray(x)[:, None] for x in X]; {remedy}"
+            raise ValueError(f"sequence {i} has {_dimensions(array.ndim)}; every element of a list must be one "
+                             f"sequence (n_steps, n_features): {remedy}")
         n_features = array.shape[1] if n_features is None and i == 0 else n_features
         _check_shape(array.shape, f"sequence {i}", n_features,
                      "sequence 0 has" if dtype is None else f"{name} is expecting")
@@ -114,18 +119,53 @@ def _as_numbers(value: Any, what: str) -> NDArray[Any]:
         raise ValueError(f"{what} has masked values; fill them or cut the sequence first")
     if hasattr(value, "tocsr") or hasattr(value, "tocoo"):
         raise ValueError(f"{what} is a sparse matrix; convert it with .toarray()")
+    if getattr(getattr(value, "index", None), "nlevels", 1) > 1:
+        raise ValueError(f"{what} is a frame whose index has several levels; pass one array a sequence, "
+                         "[x.to_numpy() for _, x in X.groupby(level=0)] if the first level tells the sequences apart")
     try:
         array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{what} cannot be made an array: its rows differ in length or depth "
-                         f"({error})") from None
+        if array.dtype.kind == "O" and hasattr(value, "to_numpy") and hasattr(value, "convert_dtypes"):
+            array = _of_nullable(value, array)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the value's own conversion raises
+        ragged = isinstance(value, (list, tuple)) and isinstance(error, ValueError)
+        why = ": its rows differ in length or depth" if ragged else ""
+        raise ValueError(f"{what} cannot be made an array of real numbers{why} ({type(error).__name__}: "
+                         f"{' '.join(str(error).split())[:150]}); convert it with np.asarray first") from None
     if array.dtype.kind in "fiub":
         return array
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {what} holds {array.dtype} numbers")
+    if array.ndim == 0 and array.dtype.kind == "O":
+        kind = "None" if value is None else f"of type {type(value).__name__[:100]}"
+        raise ValueError(f"{what} is {kind}, which is no array; {_remedy(value)}")
     content = _KINDS.get(array.dtype.kind, str(array.dtype))
     hint = "; pass sequences of different lengths as a list" if array.dtype.kind == "O" else ""
-    raise ValueError(f"{what} holds {content} ({array.dtype}); real numbers are needed{hint}")
+    raise ValueError(f"{what} holds {content} ({str(array.dtype)[:100]}); real numbers are needed{hint}")
+
+
+def _of_nullable(value: Any, array: NDArray[Any]) -> NDArray[Any]:
+    """A pandas frame or series with columns that can hold missing values as floats, these as NaN; else as it was."""
+    kinds = {str(dtype) for dtype in np.atleast_1d(np.asarray(getattr(value, "dtypes", None), dtype=object))}
+    if any(kind.startswith(("object", "string", "str", "category", "datetime", "period", "complex")) for kind in kinds):
+        return array
+    single = kinds <= {"Float32", "float32"}
+    found: NDArray[Any] = value.to_numpy(dtype=np.float32 if single else np.float64, na_value=np.nan)
+    return found
+
+
+def _remedy(value: Any) -> str:
+    """What to pass in place of a value that NumPy makes no array of."""
+    if isinstance(value, Mapping):
+        return "pass list(X.values()) if its values are the sequences"
+    if isinstance(value, Iterable):
+        return "pass list(X) if it gives one sequence after the other"
+    return "pass an array, or a list of arrays"
+
+
+def _dimensions(n: int) -> str:
+    return f"{n} dimension{'' if n == 1 else 's'}"
 
 
 def _float_dtype(*arrays: NDArray[Any]) -> np.dtype[Any]:
@@ -160,8 +200,11 @@ def _not_finite(batch: Batch, position: int) -> ValueError:
     n = int(np.searchsorted(batch.offsets, row, side="right")) - 1
     value = batch.data[row, feature]
     what, as_dtype = ("NaN", "") if np.isnan(value) else (f"{value}", f" as {batch.data.dtype}")
+    remedy = "remove or fill such values first"
+    if np.isnan(batch.data[row:int(batch.offsets[n + 1])]).all():
+        remedy = "if that is padding, pass a list of the sequences without it, [x[~np.isnan(x).all(axis=1)] for x in X]"
     return ValueError(f"sequence {n} has {what} at step {row - int(batch.offsets[n])}, feature {feature}"
-                      f"{as_dtype}; remove or fill such values first")
+                      f"{as_dtype}; {remedy}")
 
 
 def sample(batch: Batch, weights: Floats | None) -> tuple[Batch, Floats]:
@@ -190,7 +233,8 @@ def check_distributions(batch: Batch) -> None:
             n = int(np.searchsorted(batch.offsets, row, side="right")) - 1
             raise ValueError(f"step {row - int(batch.offsets[n])} of sequence {n} is not a distribution (sum "
                              f"{batch.data[row].sum():.6g}, least {batch.data[row].min():.6g}); with "
-                             "output='softmax' every step must be non-negative and sum to 1")
+                             "output='softmax' every step must be non-negative and sum to 1"
+                             + ("; of ids pass np.eye(n_symbols)[ids]" if (part == np.floor(part)).all() else ""))
 
 
 def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Floats:
@@ -240,7 +284,9 @@ def as_weights(sample_weight: Any, batch: Batch) -> Floats | None:
     weights = _as_floats(array, batch.dtype)
     position = first_not_finite_in(weights)
     if position >= 0:
-        raise ValueError(f"sample_weight[{position}] is {weights[position]}; weights must be finite")
+        where = f"sample_weight[{position}] is {array[position]}"
+        as_dtype = f", {weights[position]} as {batch.dtype}" if np.isfinite(array[position]) else ""
+        raise ValueError(f"{where}{as_dtype}; weights must be finite")
     if not weights.any():
         raise ValueError("sample_weight is zero for every sequence")
     if (weights < 0).any():
@@ -263,11 +309,11 @@ def as_length(name: str, value: Any, n: int) -> int:
     if type(value) is int and 0 < value < 2**31 > n:
         return value
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ValueError(f"{name} must be one integer of at least 1; got {value!r}")
+        raise ValueError(f"{name} must be one integer of at least 1; got {shown(value)}")
     if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}")
+        raise ValueError(f"{name} must be at least 1; got {shown(value)}")
     if n * int(value) > np.iinfo(np.intp).max:
-        raise ValueError(f"{n} codes of {value} steps each are more than an array can hold")
+        raise ValueError(f"{name}={shown(value)} steps of {n} codes are more than an array can hold")
     return int(value)
 
 
@@ -277,15 +323,17 @@ def as_lengths(lengths: Any, n: int) -> int | Integers:
         return as_length("lengths", lengths, n)
     try:
         array = np.asarray(lengths)
-    except ValueError:  # of rows that differ in length
+    except MemoryError:
+        raise
+    except Exception:  # of rows that differ in length, or of the value's own making
         array = np.empty(0)
     if array.shape != (n,) or array.dtype.kind not in "iu":
-        raise ValueError(f"lengths must be one integer or {n} of them, one per code; got {lengths!r}")
+        raise ValueError(f"lengths must be one integer or {n} of them, one per code; got {shown(lengths)}")
     each = array.astype(object)
     if min(each) < 1:
-        raise ValueError(f"lengths must be at least 1; got {min(each)}")
+        raise ValueError(f"lengths must be at least 1; got {shown(min(each))}")
     if sum(each) > np.iinfo(np.intp).max:
-        raise ValueError(f"the lengths add up to {sum(each)} steps, more than an array can hold")
+        raise ValueError(f"the lengths add up to {shown(sum(each))} steps, more than an array can hold")
     offsets = np.zeros(n + 1, dtype=np.intp)
     np.cumsum(each.astype(np.intp), out=offsets[1:])
     return offsets

@@ -27,6 +27,8 @@ Model = TypeVar("Model")
 
 # 3: V is stored transposed, and the solver's memory by the names of blocks.
 _VERSION = "3"
+# Losses in the file of a model, which may go on learning for ever; a checkpoint's are those of one fit, and whole.
+MOST_LOSSES = 100_000
 # Arrays that a checkpoint has besides the model's: these, and theta's blocks with that prefix.
 FIT_ARRAYS, FIT_THETA = ("fit.order", "fit.losses", "fit.held_out"), "fit.theta."
 
@@ -37,8 +39,11 @@ def named(prefix: str, form: Form, views: Arrays) -> Arrays:
     return {prefix + name: view for name, view in views.items() if name in own}
 
 
-def pack(kind: str, model: Any, learned: Learned) -> tuple[Arrays, dict[str, str]]:
-    """Arrays and metadata of the file of a fitted model; ValueError for one that `unpack` would refuse."""
+def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None) -> tuple[Arrays, dict[str, str]]:
+    """Arrays and metadata of the file of a fitted model; ValueError for one that `unpack` would refuse.
+
+    most_losses: of the loss curve and the validation scores no more than so many, the last ones.
+    """
     hyperparameters.check(model)
     form, solver, record = learned.form, learned.solver, learned.record
     arrays = named("", form, form.views(learned.theta))
@@ -48,8 +53,9 @@ def pack(kind: str, model: Any, learned: Learned) -> tuple[Arrays, dict[str, str
         arrays |= named("rate_scale.", form, solver.scale.views())
     for name, array in arrays.items():
         check_array(array, name, array.shape, learned.theta.dtype)
-    arrays["loss_curve"] = np.array(record.loss_curve, dtype=np.float64)
-    arrays["validation_scores"] = np.array(learned.validation_scores, dtype=np.float64)
+    first = 0 if most_losses is None else -most_losses
+    arrays["loss_curve"] = np.array(record.loss_curve[first:], dtype=np.float64)
+    arrays["validation_scores"] = np.array(learned.validation_scores[first:], dtype=np.float64)
     params = saved_params(model)
     if not isinstance(params["random_state"], int) or params["random_state"] < 0:
         params["random_state"] = None

@@ -28,6 +28,8 @@ except ImportError:  # not a POSIX system
 import numpy as np
 from numpy.typing import NDArray
 
+from rae_fast._messages import shown
+
 Arrays = dict[str, NDArray[Any]]
 FilePath = str | os.PathLike[str]
 
@@ -35,6 +37,8 @@ _NAMES = {"F64": "<f8", "F32": "<f4", "I64": "<i8"}
 _CODES = {value: key for key, value in _NAMES.items()}
 # Ours are a few kilobytes; JSON can take fifty times its size in memory.
 _MOST_HEADER = 1 << 20
+# Characters; systems take 4096 bytes or fewer.
+_MOST_PATH = 4096
 
 
 def write(path: FilePath, arrays: Arrays, metadata: dict[str, str]) -> None:
@@ -278,7 +282,9 @@ def checked(path: Any) -> FilePath:
     """path, or a ValueError where it cannot name a file: open() takes numbers for descriptors, for instance."""
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str) or not text or "\0" in text:
-        raise ValueError(f"a path is needed, a string or path-like; got {path!r}")
+        raise ValueError(f"a path is needed, a string or path-like; got {shown(path)}")
+    if len(text) > _MOST_PATH:
+        raise ValueError(f"a path of {len(text)} characters is longer than any file's: {shown(path)}")
     return text
 
 

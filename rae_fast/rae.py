@@ -18,6 +18,7 @@ from rae_fast._batch import Batch, pack, ready, ready_codes
 from rae_fast._form import Form
 from rae_fast._kernels import threads
 from rae_fast._learner import Learner
+from rae_fast._messages import shown
 from rae_fast.hyperparameters import SequenceParameters, Settings
 from rae_fast.learned import Learned
 
@@ -522,7 +523,9 @@ class RAE(Learner, SequenceParameters):
         if n is None:
             return h0.copy()
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise ValueError(f"n must be None or an integer of at least 1; got {n!r}")
+            raise ValueError(f"n must be None or an integer of at least 1; got {shown(n)}")
+        if int(n) * h0.nbytes > np.iinfo(np.intp).max:
+            raise ValueError(f"n={shown(n)} streams are more than an array can hold")
         return np.tile(h0, (int(n), 1))
 
     def step(self, state: Any, x: Any, out: Floats | None = None) -> Floats:

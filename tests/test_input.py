@@ -53,8 +53,8 @@ BAD = {
     "uneven nested list": ([[[1, 2, 3], [4, 5]]], "sequence 0 cannot be made an array"),
     "sparse": (scipy.sparse.csr_matrix(X3[0]), "sparse"),
     "masked": (np.ma.masked_less(X3[0], 0), "masked"),
-    "None": (None, "objects"),
-    "dict": ({"a": 1}, "objects"),
+    "None": (None, "X is None, which is no array"),
+    "dict": ({"a": 1}, "X is of type dict, which is no array"),
     "beyond the BLAS integer": (np.broadcast_to(np.float64(0), (1, _blas.BLAS_INT_MAX + 1)), "BLAS integer"),
 }
 CALLS = ["fit", "partial_fit", "transform", "hidden_states", "reconstruct", "reconstruction_error", "score",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import rae_fast
-from rae_fast import _config, _estimator, _kernels, _learner, inputs, rae, solvers
+from rae_fast import _config, _estimator, _kernels, _learner, _messages, inputs, rae, solvers
 
 PACKAGE = Path(rae_fast.__file__).parent
 
@@ -171,7 +171,7 @@ def test_every_compiled_module_that_python_uses_has_a_stub():
     assert {name for name in used if (PACKAGE / f"{name}.pyx").exists() or name in STUBS} <= set(STUBS)
 
 
-WITH_EXAMPLES = [rae, _learner, _estimator, _config, solvers, inputs]
+WITH_EXAMPLES = [rae, _learner, _estimator, _config, _messages, solvers, inputs]
 
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES, ids=lambda m: m.__name__)
