@@ -7,13 +7,19 @@ scikit-learn calls, imports it.
 
 from __future__ import annotations
 
+import copy
 import functools
+import html
 import inspect
 import sys
 from collections.abc import Callable
 from typing import Any, Self
 
 from rae_fast._messages import shown
+
+_CONTAINERS = ("default", "pandas", "polars")
+# The methods that take sample_weight.
+_WEIGHTED = ("fit", "partial_fit", "score")
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -43,6 +49,9 @@ class Estimator:
 
     The parameters are those of the class's own constructor: a subclass that has another has its parameters.
     """
+
+    _sklearn_output_config: dict[str, str]
+    _metadata_request: Any
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Hyper-parameters by name, as given to the constructor.
@@ -95,6 +104,171 @@ class Estimator:
         for name, value in params.items():
             setattr(self, name, value)
         return self
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Choose the container of `transform` and `fit_transform`, as scikit-learn's transformers do.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, optional
+            "default" gives arrays; None changes nothing. Without a choice here scikit-learn's own
+            (``sklearn.set_config(transform_output=...)``) holds where it is loaded.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For another container.
+
+        Examples
+        --------
+        >>> from rae_fast import RAE
+        >>> RAE(n_hidden=4).set_output(transform="default")
+        RAE(n_hidden=4)
+        """
+        if transform is not None:
+            if transform not in _CONTAINERS:
+                raise ValueError(f"transform must be one of {', '.join(map(repr, _CONTAINERS))} or None; got "
+                                 f"{shown(transform)}")
+            # The name that scikit-learn's clone looks for.
+            self._sklearn_output_config = {"transform": transform}
+        return self
+
+    def _in_output(self, rows: Any, names: Callable[[], Any]) -> Any:
+        """Rows of codes in the container that was chosen; names: gives those of the columns."""
+        chosen = self.__dict__.get("_sklearn_output_config", {}).get("transform")
+        if chosen is None:
+            sklearn = sys.modules.get("sklearn")
+            chosen = "default" if sklearn is None else sklearn.get_config()["transform_output"]
+        if chosen == "default":
+            return rows
+        if chosen == "pandas":
+            import pandas
+
+            return pandas.DataFrame(rows, columns=names(), copy=False)
+        import polars
+
+        return polars.DataFrame(rows, schema=list(names()), orient="row")
+
+    # ---- metadata routing: what scikit-learn's pipelines and searches may hand on ------------------
+
+    def set_fit_request(self, *, sample_weight: bool | str | None = True) -> Self:
+        """Say whether scikit-learn's metadata routing hands `sample_weight` to `fit`.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None
+            True hands it on, False does not, None raises where it is given, a string is the name that it
+            is given by.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        RuntimeError
+            If routing is not enabled (``sklearn.set_config(enable_metadata_routing=True)``).
+        ImportError
+            Without scikit-learn.
+
+        Examples
+        --------
+        >>> import sklearn
+        >>> from rae_fast import RAE
+        >>> with sklearn.config_context(enable_metadata_routing=True):
+        ...     RAE(n_hidden=4).set_fit_request(sample_weight=True)
+        RAE(n_hidden=4)
+        """
+        return self._set_request("fit", sample_weight)
+
+    def set_partial_fit_request(self, *, sample_weight: bool | str | None = True) -> Self:
+        """The same for `partial_fit`: see `set_fit_request`.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        RuntimeError, ImportError
+
+        Examples
+        --------
+        See `set_fit_request`.
+        """
+        return self._set_request("partial_fit", sample_weight)
+
+    def set_score_request(self, *, sample_weight: bool | str | None = True) -> Self:
+        """The same for `score`: see `set_fit_request`.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        RuntimeError, ImportError
+
+        Examples
+        --------
+        See `set_fit_request`.
+        """
+        return self._set_request("score", sample_weight)
+
+    def _set_request(self, method: str, sample_weight: bool | str | None) -> Self:
+        import sklearn
+
+        if not sklearn.get_config()["enable_metadata_routing"]:
+            raise RuntimeError(f"set_{method}_request is for scikit-learn's metadata routing; enable it with "
+                               "sklearn.set_config(enable_metadata_routing=True)")
+        requests = self.get_metadata_routing()
+        getattr(requests, method).add_request(param="sample_weight", alias=sample_weight)
+        # The name that scikit-learn's clone looks for.
+        self._metadata_request = requests
+        return self
+
+    def get_metadata_routing(self) -> Any:
+        """What metadata each method asks for, in scikit-learn's terms.
+
+        Returns
+        -------
+        sklearn.utils.metadata_routing.MetadataRequest
+
+        Raises
+        ------
+        ImportError
+            Without scikit-learn.
+
+        Examples
+        --------
+        >>> from rae_fast import RAE
+        >>> RAE().get_metadata_routing().fit.requests
+        {'sample_weight': None}
+        """
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        if "_metadata_request" in self.__dict__:
+            return copy.deepcopy(self._metadata_request)
+        requests = MetadataRequest(owner=self)
+        for method in _WEIGHTED:
+            getattr(requests, method).add_request(param="sample_weight", alias=None)
+        return requests
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
     def __repr__(self) -> str:
         defaults = constructor_parameters(type(self))

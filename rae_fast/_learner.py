@@ -115,7 +115,11 @@ class Learner(Estimator, TrainingParameters):
                       else checkpoint.held_out_in(saved, n))
             batch, weights, held_out = training.hold_out(batch, weights, chosen)
         settings = training.with_passes(settings, batch.n_sequences)
-        learned = self._start(batch, weights, settings, rng, n_steps) if saved is None else saved.learned
+        if saved is None:
+            learned = self._start(batch, weights, settings, rng, n_steps, inputs.feature_names(X))
+        else:
+            learned = saved.learned
+            inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
         stepper = training.stepper(learned, batch, weights, settings, 0.0 if held_out else settings.tol,
                                    rng.bit_generator)
         fit = training.Fit(learned, settings, stepper, type(self).__name__, lambda part: self._errors(learned, part),
@@ -209,7 +213,8 @@ class Learner(Estimator, TrainingParameters):
             batch, weights = inputs.as_weighted(sample_weight, self._read_first(X, settings))
             # An update is coming, whatever max_iter says.
             learned = self._start(batch, weights, settings.but(max_iter=1),
-                                  hyperparameters.generator(settings.random_state), batch.common_length)
+                                  hyperparameters.generator(settings.random_state), batch.common_length,
+                                  inputs.feature_names(X))
         else:
             check_theta(learned.theta, learned.form, True)
             self._check_fixed(settings, learned.form)
@@ -230,12 +235,13 @@ class Learner(Estimator, TrainingParameters):
                                  "call fit to start afresh")
 
     def _start(self, batch: Batch, weights: Floats | None, settings: Settings, rng: np.random.Generator,
-               n_steps: int | None) -> Learned:
+               n_steps: int | None, names: tuple[str, ...] | None) -> Learned:
         """A model that has learned nothing yet but its initial values."""
         form = self._form(settings, batch)
         with np.errstate(all="ignore"):  # what overflows is found
             theta = self._initial_values(form, batch, weights, settings, rng)
-        return Learned(form, theta, Record(n_steps), self._new_solver(settings, theta, form, batch, weights))
+        solver = self._new_solver(settings, theta, form, batch, weights)
+        return Learned(form, theta, Record(n_steps), solver, feature_names=names)
 
     def _new_solver(self, settings: Settings, theta: Floats, form: Form, batch: Batch,
                     weights: Floats | None) -> SolverState:
@@ -275,6 +281,13 @@ class Learner(Estimator, TrainingParameters):
     @property
     def n_features_in_(self) -> int:
         return self._fitted().form.n_inputs
+
+    @property
+    def feature_names_in_(self) -> NDArray[Any]:
+        names = self._fitted().feature_names
+        if names is None:
+            raise AttributeError(f"this {type(self).__name__} was fitted on features without names")
+        return np.array(names, dtype=object)
 
     @property
     def n_steps_(self) -> int | None:

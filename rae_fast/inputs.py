@@ -64,6 +64,34 @@ def as_batch(X: Any, dtype: np.dtype[Any] | None = None, n_features: int | None 
     return batch
 
 
+def feature_names(X: Any) -> tuple[str, ...] | None:
+    """The names of a frame's columns, or of all frames' in a list, where they are strings."""
+    if isinstance(X, (list, tuple)):
+        several = [feature_names(x) for x in X if not isinstance(x, (list, tuple))]
+        for i, names in enumerate(several):
+            if names is not None and several[0] is not None and names != several[0]:
+                raise ValueError(f"sequence {i} has the columns {shown(list(names))}, but sequence 0 has "
+                                 f"{shown(list(several[0]))}")
+        return several[0] if several and all(names is not None for names in several) else None
+    columns = getattr(X, "columns", None)
+    if columns is None or isinstance(X, np.ndarray):
+        return None
+    try:
+        names = tuple(columns)
+    except Exception:  # whatever else has such an attribute
+        return None
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def check_feature_names(X: Any, expected: tuple[str, ...] | None, owner: str) -> None:
+    """ValueError where X has columns of other names, or in another order, than a fitted model's."""
+    found = None if expected is None else feature_names(X)
+    if found is not None and found != expected:
+        what = "in another order" if sorted(found) == sorted(expected or ()) else "of other names"
+        raise ValueError(f"The feature names should match those that were passed during fit: X has columns {what}, "
+                         f"{shown(list(found))}, but {owner} was fitted with {shown(list(expected or ()))}")
+
+
 def _from_array(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, name: str) -> Batch:
     array = _as_numbers(X, "X")
     if array.ndim not in (2, 3):

@@ -47,14 +47,15 @@ class Learned:
     record: Record
     solver: SolverState
     validation_scores: list[float] = field(default_factory=list)
+    feature_names: tuple[str, ...] | None = None    # of the columns that fit saw, where they have names
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.form, self.theta, self.record, self.solver, self.validation_scores)
+        return _again, (self.form, self.theta, self.record, self.solver, self.validation_scores, self.feature_names)
 
     def with_solver(self, solver: SolverState) -> Learned:
         """The same model with another solver, which starts anew."""
         record = Record(self.record.n_steps, self.record.n_iter, 0, self.record.loss_curve)
-        return Learned(self.form, self.theta, record, solver, self.validation_scores)
+        return Learned(self.form, self.theta, record, solver, self.validation_scores, self.feature_names)
 
 
 def _again(form: Form, theta: Floats, *rest: Any) -> Learned:

@@ -62,7 +62,7 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
     for name, value in params.items():
         as_json(name, value)
     counts = {"n_iter": record.n_iter, "n_updates": record.n_updates, "n_steps": record.n_steps,
-              "solver": solver.name, "loss_unit": solver.unit}
+              "solver": solver.name, "loss_unit": solver.unit, "feature_names": learned.feature_names}
     return arrays, {"format": f"rae_fast.{kind}", "format_version": _VERSION, "params": json.dumps(params),
                     "form": json.dumps({name: getattr(form, name) for name in form.FIXED}),
                     "record": json.dumps(counts)}
@@ -178,9 +178,13 @@ def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> 
     for name, count in counts.items():
         if type(count) is not int or not (name == "n_steps") <= count < 2**62:
             raise ValueError(f"{name} is {count!r}, not a count")
+    names = record["feature_names"]
+    if names is not None and (not isinstance(names, list) or len(names) != I
+                              or not all(isinstance(name, str) for name in names)):
+        raise ValueError("its names of features are not one for each")
     history = Record(record["n_steps"], counts["n_iter"], counts["n_updates"], arrays["loss_curve"].tolist())
     return Learned(form, theta, history, SolverState(record["solver"], state, scale, unit),
-                   arrays["validation_scores"].tolist())
+                   arrays["validation_scores"].tolist(), None if names is None else tuple(names))
 
 
 def check_array(array: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -144,6 +144,9 @@ class RAE(Learner, SequenceParameters):
         c_h (H,), c_x (I,). Of a tied model V_hh and V_hx are transposed views of W.
     n_features_in_ : int
         Number of features I.
+    feature_names_in_ : ndarray of str objects, of shape (I,)
+        Names of the columns, where fit got frames with names that are strings; frames passed later must have the
+        same, in the same order.
     n_steps_ : int or None
         Length of the sequences seen in fit, None if they differed.
     n_iter_ : int
@@ -282,7 +285,8 @@ class RAE(Learner, SequenceParameters):
 
         Returns
         -------
-        ndarray of shape (N, H), the model's dtype; elements lie in [-1, 1]
+        ndarray of shape (N, H), the model's dtype; elements lie in [-1, 1]. A frame with a column for each
+            element where `set_output` chose one.
 
         Raises
         ------
@@ -298,7 +302,9 @@ class RAE(Learner, SequenceParameters):
         (2, 4)
         """
         learned = self._learned or self._fitted()
-        return _codes.encode(learned.theta, self._read(X, learned), learned.form, True, threads(self.n_jobs))
+        codes = _codes.encode(learned.theta, self._read(X, learned), learned.form, True, threads(self.n_jobs))
+        output: Floats = self._in_output(codes, self.get_feature_names_out)
+        return output
 
     def hidden_states(self, X: Any) -> Floats | list[Floats]:
         """The code after every step, without h0.
@@ -464,13 +470,15 @@ class RAE(Learner, SequenceParameters):
         learned = self._learned or self._fitted()
         return self._errors(learned, self._read_targets(X, learned))
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the mean of `reconstruction_error`: higher is better, at most 0.
 
         Parameters
         ----------
         X : sequences
         y : ignored
+        sample_weight : array-like of shape (N,), optional
+            The weights of the mean; only their ratios matter.
 
         Returns
         -------
@@ -489,7 +497,12 @@ class RAE(Learner, SequenceParameters):
         >>> bool(model.score(np.eye(3)) == -model.reconstruction_error(np.eye(3)).mean())
         True
         """
-        return -float(self.reconstruction_error(X).mean())
+        if sample_weight is None:
+            return -float(self.reconstruction_error(X).mean())
+        learned = self._learned or self._fitted()
+        batch, weights = inputs.as_weighted(sample_weight, self._read_targets(X, learned))
+        errors = self._errors(learned, batch)
+        return -float(np.average(errors, weights=None if weights is None else weights / weights.max()))
 
     # ---- streams ---------------------------------------------------------------------------------
 
@@ -633,7 +646,9 @@ class RAE(Learner, SequenceParameters):
 
     def _converted(self, X: Any, learned: Learned) -> Batch:
         """The same of what is not ready as it is."""
-        return inputs.as_batch(X, learned.theta.dtype, learned.form.n_inputs, type(self).__name__)
+        batch = inputs.as_batch(X, learned.theta.dtype, learned.form.n_inputs, type(self).__name__)
+        inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
+        return batch
 
     def _read_codes(self, codes: Any, learned: Learned) -> Floats:
         found = ready_codes(codes, learned.theta, learned.form)

@@ -7,12 +7,14 @@ import warnings
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
@@ -118,3 +120,95 @@ except rae_fast.NotFittedError:
     print("fine")
 """
     assert run(code).strip().endswith("fine")
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_set_output(library):
+    frames = pytest.importorskip(library, reason=f"{library} is not installed")
+    model = RAE(n_hidden=4, max_iter=2, random_state=0)
+    codes = model.fit_transform(X3)
+    for output in (model.set_output(transform=library).transform(X3), clone(model).fit_transform(X3),
+                   pickle.loads(pickle.dumps(model)).transform(X3)):
+        assert isinstance(output, frames.DataFrame) and list(output.columns) == ["rae0", "rae1", "rae2", "rae3"]
+        np.testing.assert_array_equal(output.to_numpy(), codes)
+    assert model.set_output(transform=None).transform(X3).shape == (30, 4)
+    assert isinstance(model.set_output(transform="default").transform(X3), np.ndarray)
+    with sklearn.config_context(transform_output=library):
+        assert isinstance(model.transform(X3), np.ndarray)  # its own choice is the nearer one
+        assert isinstance(clone(RAE(4, max_iter=1)).fit_transform(X3), frames.DataFrame)
+    pipeline = make_pipeline(RAE(4, max_iter=1, random_state=0), StandardScaler()).set_output(transform=library)
+    assert list(pipeline.fit_transform(X3).columns) == ["rae0", "rae1", "rae2", "rae3"]
+    union = make_union(RAE(2, max_iter=1, random_state=0), RAE(3, max_iter=1)).set_output(transform=library)
+    assert list(union.fit_transform(X3).columns)[-1] == "rae-2__rae2"
+
+
+def test_another_container_is_refused():
+    with pytest.raises(ValueError, match="transform must be one of 'default', 'pandas', 'polars' or None; got 'arrow'"):
+        RAE().set_output(transform="arrow")
+
+
+def test_weights_of_the_score():
+    model = RAE(n_hidden=4, max_iter=2, random_state=0).fit(X3)
+    errors, weights = model.reconstruction_error(X3), np.arange(30.0)
+    assert model.score(X3, sample_weight=weights) == pytest.approx(-np.average(errors, weights=weights), rel=1e-12)
+    assert model.score(X3, None, np.full(30, 1e300)) == pytest.approx(model.score(X3), rel=1e-12)
+    with pytest.raises(ValueError, match="sample_weight has shape"):
+        model.score(X3, sample_weight=[1.0])
+
+
+def test_metadata_routing():
+    weights = np.r_[np.ones(29), 0]
+    with pytest.raises(RuntimeError, match="enable_metadata_routing=True"):
+        RAE().set_fit_request(sample_weight=True)
+    with sklearn.config_context(enable_metadata_routing=True):
+        rae = RAE(3, max_iter=5, random_state=0).set_fit_request(sample_weight=True)
+        assert clone(rae).get_metadata_routing().fit.requests == {"sample_weight": True}
+        pipeline = make_pipeline(rae).fit(X3, sample_weight=weights)
+        alone = RAE(3, max_iter=5, random_state=0).fit(X3, sample_weight=weights)
+        np.testing.assert_array_equal(pipeline[0].theta_, alone.theta_)
+        with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError, match="sample_weight"):
+            make_pipeline(RAE(3, max_iter=1)).fit(X3, sample_weight=weights)
+        both = rae.set_score_request(sample_weight="mine").set_partial_fit_request(sample_weight=False)
+        routed = both.get_metadata_routing()
+        assert routed.score.requests == {"sample_weight": "mine"} and routed.fit.requests == {"sample_weight": True}
+        search = GridSearchCV(both, {"n_hidden": [2, 3]}, cv=3, error_score="raise")
+        search.fit(X3, sample_weight=weights, mine=weights)
+        assert search.best_score_ < 0
+
+
+def test_html_repr():
+    assert RAE(4, callbacks=len)._repr_html_() == "<pre>RAE(n_hidden=4, callbacks=&lt;built-in function len&gt;)</pre>"
+    assert "RAE" in make_pipeline(RAE(4))._repr_html_()
+
+
+def frames_of(X, columns, index=None):
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    return [pd.DataFrame(x, columns=list(columns), index=index) for x in X]
+
+
+def test_names_of_features(tmp_path):
+    frames = frames_of(X3, "abc")
+    model = RAE(3, max_iter=2, random_state=0, checkpoint=tmp_path / "fit").fit(frames)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"] and model.feature_names_in_.dtype == object
+    model.save(tmp_path / "model")
+    for again in (model, RAE.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(again.transform(frames), again.transform(X3))  # arrays have none to check
+        for columns, what in (("bac", "in another order, .'b', 'a', 'c'."), ("abd", "of other names")):
+            for call in (again.transform, again.reconstruction_error, again.partial_fit, again.loss_and_grad):
+                for given in (frames_of(X3, columns), frames_of(X3, columns)[0]):
+                    with pytest.raises(ValueError, match=f"names should match.* columns {what}.*RAE was fitted"):
+                        call(given)
+    with pytest.raises(ValueError, match="feature names should match"):
+        clone(model).fit(frames_of(X3, "cab"), resume=True)
+    clone(model).fit(frames, resume=True)
+    with pytest.raises(ValueError, match=r"sequence 1 has the columns \['c', 'a', 'b'\], but sequence 0 has \['a'"):
+        RAE(3).fit([*frames_of(X3[:1], "abc"), *frames_of(X3[1:2], "cab")])
+
+
+@pytest.mark.parametrize("columns", [[0, 1, 2], ["a", "b", 3]])
+def test_names_that_are_no_strings_are_none(columns):
+    model = RAE(3, max_iter=1).fit(frames_of(X3, columns))
+    assert not hasattr(model, "feature_names_in_")
+    assert not hasattr(RAE(3, max_iter=1).fit(X3), "feature_names_in_")
+    model.fit(frames_of(X3, "abc"))
+    assert hasattr(model, "feature_names_in_") and not hasattr(model.fit(X3), "feature_names_in_")
