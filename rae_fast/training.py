@@ -237,7 +237,8 @@ def too_large(settings: Settings, update: int, dtype: np.dtype[Any]) -> Floating
 def draw_held_out(n: int, fraction: float, rng: np.random.Generator) -> NDArray[np.intp]:
     """A random part of n sequences, at least one and not all, in rising order."""
     if n < 2:
-        raise ValueError("early_stopping needs at least 2 sequences, one of them to hold out; X has 1")
+        raise ValueError("early_stopping needs at least 2 sequences that weigh anything, one of them to hold out; X has "
+                         f"{n}")
     return np.sort(rng.permutation(n)[:min(n - 1, max(1, round(fraction * n)))])
 
 
@@ -245,9 +246,6 @@ def hold_out(batch: Batch, weights: Floats | None,
              chosen: NDArray[np.intp]) -> tuple[Batch, Floats | None, HeldOut]:
     """The batch and its weights without the chosen sequences, and those."""
     rest = np.setdiff1d(np.arange(batch.n_sequences), chosen)
-    if weights is not None and not (weights[chosen].any() and weights[rest].any()):
-        raise ValueError("early_stopping held out sequences such that one of the two parts weighs nothing; pass "
-                         "larger sample_weight or another random_state")
     kept, out = (None, None) if weights is None else (weights[rest], weights[chosen])
     return batch.select(rest), kept, HeldOut(batch.select(chosen), out, chosen)
 

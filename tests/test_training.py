@@ -65,11 +65,12 @@ def test_early_stopping_stops_n_iter_no_change_passes_after_the_best(solver):
     assert not (scores[-5:] > best[-6:-1] + 1e-3 * np.abs(best[-6:-1])).any()
 
 
-def test_early_stopping_needs_two_sequences_and_weights_on_both_sides():
+def test_early_stopping_needs_two_sequences():
     with pytest.raises(ValueError, match="at least 2 sequences"):
         RAE(early_stopping=True).fit(X3[0])
-    with pytest.raises(ValueError, match="weighs nothing"):
+    with pytest.raises(ValueError, match="at least 2 sequences that weigh anything"):
         RAE(early_stopping=True, random_state=0).fit(X3, sample_weight=[1] + 11 * [0])
+    RAE(early_stopping=True, max_iter=2, random_state=0).fit(X3, sample_weight=[1, 1e-9] + 10 * [0])
     model = RAE(**settings("adam", early_stopping=True)).fit(X3[:2])
     assert len(model.validation_scores_) == 8
 
