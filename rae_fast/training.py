@@ -237,8 +237,8 @@ def too_large(settings: Settings, update: int, dtype: np.dtype[Any]) -> Floating
 def draw_held_out(n: int, fraction: float, rng: np.random.Generator) -> NDArray[np.intp]:
     """A random part of n sequences, at least one and not all, in rising order."""
     if n < 2:
-        raise ValueError("early_stopping needs at least 2 sequences that weigh anything, one of them to hold out; X has "
-                         f"{n}")
+        raise ValueError("early_stopping needs at least 2 sequences that weigh anything, one of them to hold out; "
+                         f"X has {n}")
     return np.sort(rng.permutation(n)[:min(n - 1, max(1, round(fraction * n)))])
 
 
