@@ -12,6 +12,17 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def as_it_was():
+    """A test that left another implementation in use would change what all after it test."""
+    before = _kernels.isa(), _products.use_gemm("auto"), _products.use_weights("auto")
+    _products.use_gemm(before[1])
+    _products.use_weights(before[2])
+    yield
+    now = _kernels.isa(), _products.use_gemm(before[1]), _products.use_weights(before[2])
+    assert now == before
+
+
 @pytest.fixture(params=_kernels.known_isas())
 def isa(request):
     """Every instruction set of the build; one that this CPU lacks is skipped with that reason."""

@@ -34,16 +34,10 @@ def fixed_problem(dtype):
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 2e-5), (np.float64, 1e-12)])
-@pytest.mark.parametrize("isa", [None, "base"])
-def test_the_golden_run(dtype, tolerance, isa):
+def test_the_golden_run(isa, dtype, tolerance):
     model, X = fixed_problem(dtype)
-    before = rae_fast._kernels.use_isa(isa) if isa else None
-    try:
-        for _ in GOLDEN:
-            model.partial_fit(X)
-    finally:
-        if before:
-            rae_fast._kernels.use_isa(before)
+    for _ in GOLDEN:
+        model.partial_fit(X)
     np.testing.assert_allclose(model.loss_curve_, GOLDEN, rtol=tolerance)
 
 
