@@ -50,7 +50,9 @@ class Estimator:
     The parameters are those of the class's own constructor: a subclass that has another has its parameters.
     """
 
-    _sklearn_output_config: dict[str, str]
+    # What set_output has chosen: empty for nothing, and replaced as a whole. The name is scikit-learn's, whose clone
+    # looks for it.
+    _sklearn_output_config: dict[str, str] = {}
     _metadata_request: Any
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -133,13 +135,12 @@ class Estimator:
             if transform not in _CONTAINERS:
                 raise ValueError(f"transform must be one of {', '.join(map(repr, _CONTAINERS))} or None; got "
                                  f"{shown(transform)}")
-            # The name that scikit-learn's clone looks for.
             self._sklearn_output_config = {"transform": transform}
         return self
 
     def _in_output(self, rows: Any, names: Callable[[], Any]) -> Any:
         """Rows of codes in the container that was chosen; names: gives those of the columns."""
-        chosen = self.__dict__.get("_sklearn_output_config", {}).get("transform")
+        chosen = self._sklearn_output_config.get("transform")
         if chosen is None:
             sklearn = sys.modules.get("sklearn")
             chosen = "default" if sklearn is None else sklearn.get_config()["transform_output"]

@@ -7,6 +7,7 @@ is used for.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from sys import modules
 from typing import Any
 
 import numpy as np
@@ -303,6 +304,8 @@ class RAE(Learner, SequenceParameters):
         """
         learned = self._learned or self._fitted()
         codes = _codes.encode(learned.theta, self._read(X, learned), learned.form, True, threads(self.n_jobs))
+        if not self._sklearn_output_config and "sklearn" not in modules:
+            return codes
         output: Floats = self._in_output(codes, self.get_feature_names_out)
         return output
 
