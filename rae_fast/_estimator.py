@@ -1,8 +1,8 @@
 """The scikit-learn estimator contract, without importing scikit-learn.
 
 scikit-learn recognises an estimator by its methods, so ours work in its pipelines and searches, and
-a pickle travels between environments with and without it. Only __sklearn_tags__, which nobody but
-scikit-learn calls, imports it.
+a pickle travels between environments with and without it. Only __sklearn_tags__ and metadata routing, which nobody but
+scikit-learn and its users call, import it.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ class Estimator:
 
         if "_metadata_request" in self.__dict__:
             return copy.deepcopy(self._metadata_request)
-        requests = MetadataRequest(owner=self)
+        requests = MetadataRequest(owner=type(self).__name__)  # not the model: requests are copied into clones
         for method in _WEIGHTED:
             getattr(requests, method).add_request(param="sample_weight", alias=None)
         return requests

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rae_fast import _objectives
+from rae_fast import _objectives, persistence
 from rae_fast._form import DECODERS, OUTPUTS
 from rae_fast._kernels import threads
 from rae_fast._messages import shown
@@ -144,12 +144,10 @@ def callbacks(name: str, value: Any) -> tuple[Callable[[Any], Any], ...]:
 
 
 def path(name: str, value: Any) -> Path | None:
-    if value is None:
-        return None
-    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    if not isinstance(text, str) or not text or "\0" in text or len(text) > 4096:
-        raise ValueError(f"{name} must be None or the path of a file; got {shown(value)}")
-    return Path(text)
+    try:
+        return None if value is None else Path(persistence.checked(value))
+    except ValueError:
+        raise ValueError(f"{name} must be None or the path of a file; got {shown(value)}") from None
 
 
 def n_threads(name: str, value: Any) -> int:

@@ -67,17 +67,16 @@ def as_batch(X: Any, dtype: np.dtype[Any] | None = None, n_features: int | None 
 def feature_names(X: Any) -> tuple[str, ...] | None:
     """The names of a frame's columns, or of all frames' in a list, where they are strings."""
     if isinstance(X, (list, tuple)):
-        several = [feature_names(x) for x in X if not isinstance(x, (list, tuple))]
+        several = [None if isinstance(x, (list, tuple)) else feature_names(x) for x in X]
         for i, names in enumerate(several):
             if names is not None and several[0] is not None and names != several[0]:
                 raise ValueError(f"sequence {i} has the columns {shown(list(names))}, but sequence 0 has "
                                  f"{shown(list(several[0]))}")
         return several[0] if several and all(names is not None for names in several) else None
-    columns = getattr(X, "columns", None)
-    if columns is None or isinstance(X, np.ndarray):
+    if isinstance(X, np.ndarray) or not _has(X, "columns"):
         return None
     try:
-        names = tuple(columns)
+        names = tuple(X.columns)
     except Exception:  # whatever else has such an attribute
         return None
     return names if names and all(isinstance(name, str) for name in names) else None
@@ -145,14 +144,14 @@ def _as_numbers(value: Any, what: str) -> NDArray[Any]:
         return value
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{what} has masked values; fill them or cut the sequence first")
-    if hasattr(value, "tocsr") or hasattr(value, "tocoo"):
+    if _has(value, "tocsr") or _has(value, "tocoo"):
         raise ValueError(f"{what} is a sparse matrix; convert it with .toarray()")
-    if getattr(getattr(value, "index", None), "nlevels", 1) > 1:
+    if _has(value, "index") and getattr(value.index, "nlevels", 1) > 1:
         raise ValueError(f"{what} is a frame whose index has several levels; pass one array a sequence, "
                          "[x.to_numpy() for _, x in X.groupby(level=0)] if the first level tells the sequences apart")
     try:
         array = np.asarray(value)
-        if array.dtype.kind == "O" and hasattr(value, "to_numpy") and hasattr(value, "convert_dtypes"):
+        if array.dtype.kind == "O" and _has(value, "to_numpy") and _has(value, "convert_dtypes"):
             array = _of_nullable(value, array)
     except MemoryError:
         raise
@@ -181,6 +180,14 @@ def _of_nullable(value: Any, array: NDArray[Any]) -> NDArray[Any]:
     single = kinds <= {"Float32", "float32"}
     found: NDArray[Any] = value.to_numpy(dtype=np.float32 if single else np.float64, na_value=np.nan)
     return found
+
+
+def _has(value: Any, name: str) -> bool:
+    """Whether a value has such an attribute; one that raises anything else than AttributeError has not."""
+    try:
+        return hasattr(value, name)
+    except Exception:
+        return False
 
 
 def _remedy(value: Any) -> str:
@@ -259,10 +266,11 @@ def check_distributions(batch: Batch) -> None:
         if wrong.any():
             row = start + int(wrong.argmax())
             n = int(np.searchsorted(batch.offsets, row, side="right")) - 1
+            ids = (part == np.floor(part)).all() and part.max() > 1
             raise ValueError(f"step {row - int(batch.offsets[n])} of sequence {n} is not a distribution (sum "
                              f"{batch.data[row].sum():.6g}, least {batch.data[row].min():.6g}); with "
                              "output='softmax' every step must be non-negative and sum to 1"
-                             + ("; of ids pass np.eye(n_symbols)[ids]" if (part == np.floor(part)).all() else ""))
+                             + ("; of ids pass np.eye(n_symbols)[ids]" if ids else ""))
 
 
 def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Floats:

@@ -191,7 +191,8 @@ def _take_over(descriptor: int, standing: os.stat_result) -> None:
             os.fchown(descriptor, -1, standing.st_gid)
         except OSError:
             mode &= ~0o070 | (mode & 0o007) << 3  # to another group no more than to everybody
-    os.fchmod(descriptor, mode)
+    with contextlib.suppress(OSError):  # file systems without permissions; the file then stays as private as it began
+        os.fchmod(descriptor, mode)
 
 
 def read(path: FilePath) -> tuple[Arrays, dict[str, str]]:

@@ -31,7 +31,7 @@ def everything(X, params):
     found += [model.unroll(codes, 4), np.ravel(model.inverse_transform(codes, [3] * len(codes)))]
     found += [np.concatenate([np.ravel(a) for a in model.reconstruct(X)]), model.loss_and_grad(X)[0]]
     if params.get("solver") != "lbfgs":
-        found += [model.partial_fit(X, sample_weight=RNG.uniform(1, 1, len(codes))).theta_]
+        found += [model.partial_fit(X, sample_weight=np.ones(len(codes))).theta_]
     return found
 
 

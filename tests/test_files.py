@@ -103,6 +103,18 @@ def test_another_group_may_read_no_more_than_everybody(model, tmp_path, monkeypa
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_a_file_system_without_permissions_is_no_error(model, tmp_path, monkeypatch):
+    def not_here(*_):
+        raise PermissionError(errno.EPERM, "not on this file system")
+
+    model.save(tmp_path / "model")
+    monkeypatch.setattr(os, "fchown", not_here)
+    monkeypatch.setattr(os, "fchmod", not_here)
+    model.save(tmp_path / "model")
+    assert RAE.load(tmp_path / "model").n_iter_ == 2
+    assert stat.S_IMODE((tmp_path / "model").stat().st_mode) == 0o600
+
+
 def test_a_private_file_is_never_open_to_others(model, tmp_path, monkeypatch):
     path = tmp_path / "model"
     model.save(path)

@@ -163,6 +163,7 @@ def test_metadata_routing():
     with sklearn.config_context(enable_metadata_routing=True):
         rae = RAE(3, max_iter=5, random_state=0).set_fit_request(sample_weight=True)
         assert clone(rae).get_metadata_routing().fit.requests == {"sample_weight": True}
+        assert "RAE object" not in str(vars(rae._metadata_request)) and rae._metadata_request.owner == "RAE"
         pipeline = make_pipeline(rae).fit(X3, sample_weight=weights)
         alone = RAE(3, max_iter=5, random_state=0).fit(X3, sample_weight=weights)
         np.testing.assert_array_equal(pipeline[0].theta_, alone.theta_)
