@@ -16,7 +16,7 @@ DATA = {
     "float64": X3, "float32": X3.astype(np.float32), "list": RAGGED, "constant": np.full((4, 5, 3), 7.0),
     "zeros": np.zeros((4, 5, 3), np.float32), "small": X3 * 1e-12, "large": (X3 * 1e12).astype(np.float32),
     "one step": X3[:, :1], "one sequence": X3[0], "integers": np.arange(60).reshape(5, 4, 3), "far": X3 + 1e6,
-    "subnormal": np.full((3, 4, 3), 5e-324),
+    "squares overflow": X3 * 1e160, "subnormal": np.full((3, 4, 3), 5e-324),
 }
 
 
@@ -38,7 +38,7 @@ def everything(X, params):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("params", [
     {}, {"objective": "stepwise", "decoder": "linear"}, {"solver": "lbfgs"}, {"early_stopping": True, "tied": True},
-    {"init": "normal", "solver": "rmsprop", "relative_rates": False, "learning_rate": 1e-4}, {"init": "orthogonal"},
+    {"init": "normal", "solver": "rmsprop", "relative_rates": False, "learning_rate": 1e-4}, {"init": "orthogonal"}, {"init": "normal"},
 ], ids=str)
 @pytest.mark.parametrize("name", DATA)
 def test_raising_changes_nothing(name, params):
