@@ -38,7 +38,8 @@ def everything(X, params):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("params", [
     {}, {"objective": "stepwise", "decoder": "linear"}, {"solver": "lbfgs"}, {"early_stopping": True, "tied": True},
-    {"init": "normal", "solver": "rmsprop", "relative_rates": False, "learning_rate": 1e-4}, {"init": "orthogonal"}, {"init": "normal"},
+    {"init": "normal", "solver": "rmsprop", "relative_rates": False, "learning_rate": 1e-4}, {"init": "orthogonal"},
+    {"init": "normal"},
 ], ids=str)
 @pytest.mark.parametrize("name", DATA)
 def test_raising_changes_nothing(name, params):
