@@ -117,3 +117,18 @@ def test_memory_written_by_a_user_cannot_spoil_a_model():
     with pytest.raises(FloatingPointError):
         model.partial_fit(X)
     np.testing.assert_array_equal(model.theta_, theta)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rate", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("solver", [name for name, kind in SOLVERS.items() if kind.adds])
+def test_a_step_beside_the_largest_numbers(solver, rate, dtype):
+    """A gradient of any size leaves every finite number finite, or is refused; small ones are not."""
+    most, made = float(np.finfo(dtype).max), []
+    for size in np.geomspace(1e-3, most / 2, 400):
+        updates = Updates(FORM, solver_of(solver, rate), [], None, 1.0, dtype == np.float32)
+        theta = np.full(FORM.size, most, dtype)
+        made.append(updates.apply(theta, Blocks(FORM, dtype, memory=np.full(FORM.size, -size, dtype)), 1.0, None,
+                                  Record()))
+        assert np.isfinite(theta).all()
+    assert made[0] and not made[-1] and made == sorted(made, reverse=True)

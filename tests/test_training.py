@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from problems import FORMS, PLAIN, everything, form_id, ragged_lengths
 
-from rae_fast import RAE, closed_form, hyperparameters, lbfgs, reference, relative_rates, training
+from rae_fast import RAE, _objectives, closed_form, hyperparameters, lbfgs, reference, relative_rates, training
 from rae_fast.inputs import as_batch
 from rae_fast.solvers import SOLVERS
 
@@ -612,3 +612,27 @@ def test_an_update_that_fails_leaves_the_model_as_it_was():
 
 def test_a_report_that_never_comes_takes_no_memory():
     assert RAE(3, max_iter=2, report_every=10**15, random_state=0).fit(X3).n_iter_ == 2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("objective", _objectives.NAMES)
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.1}, {"weight_decay": 0.5}, {"relative_rates": True},
+                                     {"clip_norm": 0.1, "weight_decay": 0.5}, {"tied": True}, {"reconstruct_h0": True}],
+                         ids=str)
+def test_what_plain_descent_leaves_out_makes_a_gradient(options, objective, dtype):
+    """Theta takes the sums of a gradient at once where nothing else is to be done to it, and only there."""
+    params = {"init": "normal", "solver": "sgd", "relative_rates": False, "learning_rate": 0.01, "max_iter": 0}
+    model = RAE(5, **{**params, **options}, objective=objective, random_state=0).fit(X3.astype(dtype))
+    theta, (_, grad) = model.theta_.astype(np.float64), model.loss_and_grad(X3)
+    views = {name: view.astype(np.float64) for name, view in model.parameters_.items()}
+    norm = np.sqrt(sum(float((g.astype(np.float64)**2).sum()) for name, g in grad.items()
+                       if not (model.tied and name in ("V_hh", "V_hx"))))
+    factor = min(1.0, options.get("clip_norm", np.inf) / norm)
+    model.partial_fit(X3)
+    # With relative rates the solver works on theta / scale and on the loss over its unit.
+    scale, unit = model.rate_scale_ or {}, model._learned.solver.unit
+    for name, view in model.parameters_.items():
+        step = factor * grad[name].astype(np.float64) + options.get("weight_decay", 0.0) * views[name]
+        expected = views[name] - 0.01 / unit * np.float64(scale.get(name, 1.0))**2 * step
+        np.testing.assert_allclose(view, expected, rtol=1e-5, atol=1e-6 if dtype == np.float32 else 1e-12)
+    assert (model.theta_ != theta).any()
