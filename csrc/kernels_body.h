@@ -195,7 +195,7 @@ static void K(tanh_backward)(size_t n, const REAL *h, REAL *d)
 enum { K(LOSS_ROWS) = 16 };
 
 static double K(residual)(size_t rows, size_t n, const REAL *w, const REAL *c, const REAL *z, size_t ldz,
-                          REAL *g, size_t ldg)
+                          REAL u, REAL *g, size_t ldg)
 {
     const size_t whole = n / LANES * LANES, tail = n - whole;
     double loss = 0;
@@ -206,16 +206,16 @@ static double K(residual)(size_t rows, size_t n, const REAL *w, const REAL *c, c
                 g[i] = 0;
             continue;
         }
-        const REAL twice = 2 * w[r];
+        const REAL twice = 2 * w[r] * u;
         VEC row = {0};
         for (size_t i = 0; i < whole; i += LANES) {
-            const VEC d = K(load)(g + i) + K(load)(c + i) - K(load)(z + i);
+            const VEC d = (K(load)(g + i) + K(load)(c + i) - K(load)(z + i)) * u;
             row += d * d;
             K(store)(g + i, d * twice);
         }
         if (tail) {
-            const VEC d = K(load_part)(g + whole, tail) + K(load_part)(c + whole, tail)
-                          - K(load_part)(z + whole, tail);
+            const VEC d = (K(load_part)(g + whole, tail) + K(load_part)(c + whole, tail)
+                           - K(load_part)(z + whole, tail)) * u;
             row += d * d;
             K(store_part)(g + whole, d * twice, tail);
         }

@@ -57,11 +57,12 @@ typedef struct {
         /* d[i] *= 1 - h[i]^2: back through tanh, from its value. */                               \
         void (*tanh_backward)(size_t n, const T *h, T *d);                                         \
                                                                                                    \
-        /* Rows of n numbers: the reconstruction g + c minus its target z. On entry g holds the     \
-         * product that makes it; on return g = 2 w[r] (g + c - z), the gradient. Returns          \
-         * sum_r w[r] |g + c - z|^2. Where w[r] is 0 the row's z is not looked at and g becomes 0. */\
+        /* Rows of n numbers: d = (g + c - z) u, the reconstruction g + c minus its target z, in    \
+         * some unit 1/u. On entry g holds the product that makes it; on return g = 2 w[r] u d, the \
+         * gradient of sum_r w[r] |d|^2, which is returned. Where w[r] is 0 the row's z is not      \
+         * looked at and g becomes 0. */                                                           \
         double (*residual)(size_t rows, size_t n, const T *w, const T *c, const T *z, size_t ldz,  \
-                           T *g, size_t ldg);                                                      \
+                           T u, T *g, size_t ldg);                                                 \
                                                                                                    \
         /* The same for cross-entropy, n >= 1: g = w[r] (softmax(g + c) - x) for rows x that sum to \
          * 1; returns sum_r w[r] x . (log sum exp(g + c) - (g + c)), without overflow. */          \

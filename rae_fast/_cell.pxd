@@ -30,6 +30,7 @@ cdef struct Plan:
     bint tanh_decoder
     bint softmax
     bint tied
+    double per_unit           # 1 over the unit of residuals: Objective.unit
     const Layout *theta       # where the parameters are
     const Layout *grad        # and their gradients
 

@@ -44,6 +44,7 @@ cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep) noexcept:
     plan.tanh_decoder = form.tanh_decoder
     plan.softmax = form.softmax
     plan.tied = form.tied
+    plan.per_unit = 1
     plan.theta = plan.grad = &form.layout
     plan.span_rows = max(<Py_ssize_t>SPAN_MIN_ROWS, SPAN_BYTES // ((3 * H + 2 * I) * itemsize))
     plan.span_rows = min(plan.span_rows, limit_rows)
@@ -142,4 +143,4 @@ cdef double output_loss(const Plan *p, Py_ssize_t rows, const real *w, const rea
     """Loss of the outputs g + c against x (rows, I), weighted by w (rows), and its gradient into g."""
     if p.softmax:
         return cross_entropy(rows, p.I, w, c, x, ldx, g, ldg)
-    return residual(rows, p.I, w, c, x, ldx, g, ldg)
+    return residual(rows, p.I, w, c, x, ldx, p.per_unit, g, ldg)

@@ -1,8 +1,8 @@
 """The C kernels as Python sees them: the choice of the instruction set, and shims of single kernels.
 
 RAE_FAST_ISA=base|avx2|avx512 forces a row of the dispatch table at import; without it the best
-row that the CPU has is taken. Compiled code calls the kernels through _kernels.pxd; the shims are for tests and
-benchmarks.
+row that the CPU has is taken. Compiled code calls the kernels through _kernels.pxd; the shims are for tests,
+benchmarks and dense.py.
 """
 
 import os
@@ -128,8 +128,8 @@ def tanh_backward_(const real[::1] h, real[::1] d):
         tanh_backward(h.shape[0], &h[0], &d[0])
 
 
-def residual_(const real[::1] w, const real[::1] c, const real[:, ::1] z, real[:, ::1] g):
-    """g becomes 2 w (g + c - z); returns sum_r w_r |g_r + c - z_r|^2."""
+def residual_(const real[::1] w, const real[::1] c, const real[:, ::1] z, real[:, ::1] g, double u=1):
+    """g becomes 2 w u^2 (g + c - z); returns sum_r w_r |u (g_r + c - z_r)|^2."""
     _same(g.shape[0], w.shape[0], "rows of g and w")
     _same(g.shape[0], z.shape[0], "rows of g and z")
     _same(g.shape[1], c.shape[0], "a row of g and c")
@@ -137,7 +137,7 @@ def residual_(const real[::1] w, const real[::1] c, const real[:, ::1] z, real[:
         raise ValueError("z has fewer columns than g")
     if g.shape[0] == 0 or g.shape[1] == 0:
         return 0.0
-    return residual(g.shape[0], g.shape[1], &w[0], &c[0], &z[0, 0], z.shape[1], &g[0, 0], g.shape[1])
+    return residual(g.shape[0], g.shape[1], &w[0], &c[0], &z[0, 0], z.shape[1], u, &g[0, 0], g.shape[1])
 
 
 def cross_entropy_(const real[::1] w, const real[::1] c, const real[:, ::1] z, real[:, ::1] g):
@@ -183,12 +183,14 @@ def column_sums_(const real[:, ::1] x, real[::1] out, bint accumulate=False, dou
                     factor, accumulate, &out[0])
 
 
-def product_(const real[:, :] a, const real[:, :] b, real[:, ::1] c, init=None, layout="packed", size_t threads=1):
+def product_(const real[:, :] a, const real[:, :] b, real[:, ::1] c, init=None, layout="packed", size_t threads=1,
+             bint poisoned=True):
     """c = init + a b with b in panels (layout "packed", or "transposed": from b's transpose), in "rows", or as it lies:
     "bare", or "turned" with b the transpose of an array in C order. These two may have fewer columns than c, which then
     are those of init, or 0.
 
-    a may have any positive strides. init: None, an array like c, or one row for all.
+    a may have any positive strides. init: None, an array like c, or one row for all. poisoned: whether memory for panels is
+    NaN before it is written.
     """
     _same(a.shape[1], b.shape[0], "columns of a and rows of b")
     _same(a.shape[0], c.shape[0], "rows of a and of c")
@@ -222,7 +224,9 @@ def product_(const real[:, :] a, const real[:, :] b, real[:, ::1] c, init=None, 
         if k > 0:
             operand.b = &b[0, 0]
     else:
-        packed = np.full(max(packed_size(k, n, size), 1), np.nan, dtype)
+        packed = np.empty(max(packed_size(k, n, size), 1), dtype)
+        if poisoned:
+            np.asarray(packed).fill(np.nan)
         operand = rae_operand(RAE_PANELS, &packed[0], 0, k, 0, 0)
         rows = np.ascontiguousarray(np.asarray(b).T if layout == "transposed" else b)
         if k == 0:
@@ -232,8 +236,10 @@ def product_(const real[:, :] a, const real[:, :] b, real[:, ::1] c, init=None, 
         else:
             pack(k, n, &rows[0, 0], n, &packed[0])
     cdef rae_team *team = start_team(threads)
-    product(team, m, n, k, &a[0, 0] if k else NULL, a.strides[0] // size, a.strides[1] // size, &operand, init_,
-            ld_init, &c[0, 0], n)
+    cdef const real *a_ = &a[0, 0] if k else NULL
+    cdef size_t a_row = a.strides[0] // size, a_column = a.strides[1] // size
+    with nogil:
+        product(team, m, n, k, a_, a_row, a_column, &operand, init_, ld_init, &c[0, 0], n)
     end_team(team)
 
 
@@ -250,8 +256,9 @@ def outer_(const real[:, ::1] a, const real[:, ::1] b, real[:, ::1] c, bint accu
     scratch = np.empty(threads * each + 1, np.float32 if sizeof(real) == 4 else np.float64)
     cdef real[::1] scratch_ = scratch
     cdef rae_team *team = start_team(threads)
-    outer(team, c.shape[0], c.shape[1], a.shape[0], &a[0, 0], a.shape[1], &b[0, 0], b.shape[1], factor, accumulate,
-          &scratch_[0], &c[0, 0], c.shape[1])
+    with nogil:
+        outer(team, c.shape[0], c.shape[1], a.shape[0], &a[0, 0], a.shape[1], &b[0, 0], b.shape[1], factor, accumulate,
+              &scratch_[0], &c[0, 0], c.shape[1])
     end_team(team)
 
 

@@ -48,6 +48,7 @@ class _Kept(NamedTuple):
     learned: Learned
     settings: Settings
     updates: Updates
+    unit: float    # of residuals
 
 
 class Learner(Estimator, TrainingParameters):
@@ -178,14 +179,14 @@ class Learner(Estimator, TrainingParameters):
             batch, weights = self._read_targets(X, kept.learned), None
             if sample_weight is not None:
                 batch, weights = inputs.as_weighted(sample_weight, batch)
-        learned, _, updates = kept
-        objective = _objectives.borrow(updates.form, batch, weights, settings.max_memory, settings.n_jobs)
+        learned, _, updates, _ = kept
+        objective = _objectives.borrow(updates.form, batch, weights, settings.max_memory, settings.n_jobs, kept.unit)
         if kept is self._kept:
             made = updates.once(learned.theta, objective, learned.record)
         else:
             made = self._update_first(kept, objective)
         if not made:
-            raise training.too_large(settings, learned.record.n_updates + 1, learned.theta.dtype)
+            raise training.not_made(learned, settings, batch, weights)
         _objectives.give_back(objective)
         return self
 
@@ -224,7 +225,8 @@ class Learner(Estimator, TrainingParameters):
                 # Another solver, or the same in other units: what it remembers means nothing any more.
                 learned = learned.with_solver(self._new_solver(settings, learned.theta, learned.form, batch, weights))
         form = learned.form.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
-        return batch, weights, _Kept(learned, settings, training.updates_of(learned, form, settings))
+        return batch, weights, _Kept(learned, settings, training.updates_of(learned, form, settings),
+                                     learned.solver.residual_unit(form))
 
     def _check_fixed(self, settings: Settings, form: Form) -> None:
         """ValueError if a hyper-parameter that cannot change once a model is fitted has changed."""

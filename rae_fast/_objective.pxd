@@ -25,6 +25,8 @@ cdef class Objective:
     cdef readonly Form form
     cdef readonly Batch batch
     cdef readonly object sample_weight
+    cdef readonly double unit  # of the residuals of outputs
+    cdef bint has_unit         # whether its loss is made of these alone
     cdef const void *weights   # one an item of the batch, or NULL
     cdef bint single           # the element type: float
     cdef size_t item           # its size
@@ -48,7 +50,7 @@ cdef class Objective:
     cdef bint fits(self, Form form, bint single, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most, max_memory,
                    Py_ssize_t n_jobs) except -1
     cdef int refresh(self) except -1
-    cdef int take(self, Batch batch, sample_weight) except -1
+    cdef int take(self, Batch batch, sample_weight, double unit=*) except -1
     cdef int take_common(self, Workspace space) except -1
 
 cdef Py_ssize_t part_count(Py_ssize_t n, Py_ssize_t rows, Py_ssize_t least) noexcept nogil

@@ -11,5 +11,6 @@ class Objective:
     form: Form
     batch: Batch | None
     sample_weight: Floats | None
+    unit: float
     def loss_and_grad(self, theta: Floats, grad: Blocks) -> float: ...
     def new_gradient(self) -> Blocks: ...

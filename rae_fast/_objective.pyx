@@ -8,6 +8,8 @@ A batch is cut into *parts* by its shape alone; a team of threads shares them, a
 order, so the number of threads changes no bit.
 """
 
+from libc.math cimport frexp
+
 from rae_fast._buckets cimport count, most_rows
 from rae_fast._form cimport data_of, is_array, is_single, new_blocks, same_places
 from rae_fast._kernels cimport axpy, end_team, in_use, together
@@ -114,7 +116,14 @@ cdef class Objective:
     """sum_n w_n E(X_n) over the items of a batch, for a model of some form.
 
     Made by _objectives.objective_of, or for a single call by `borrow` there.
+
+    Squared errors of outputs are measured in `unit`, a power of two: losses and gradients are those of the objective
+    over unit^2, so that of data near 1e-21 no gradient underflows although theta is in the data's units. That changes
+    no other bit.
     """
+
+    def __cinit__(self):
+        self.unit = 1
 
     def __dealloc__(self):
         end_team(self.team)
@@ -165,14 +174,19 @@ cdef class Objective:
         self.partial = space.take((self.most_parts - 1) * self.layout.size, self.item)
         return 0
 
-    cdef int take(self, Batch batch, sample_weight) except -1:
+    cdef int take(self, Batch batch, sample_weight, double unit=1) except -1:
         """Turn to this batch, for which the memory must do; None gives back the last one."""
+        cdef int exponent
         if batch is not None and (batch.n_features != self.form.n_inputs or batch.single != self.single):
             raise ValueError(f"a batch with {batch.n_features} features does not fit n_inputs={self.form.n_inputs}, "
                              "or is of another element type")
         if sample_weight is not None and not is_array(sample_weight, self.single, 1, batch.n_sequences):
             raise ValueError("one weight per sequence is needed, of the batch's element type")
-        self.batch, self.sample_weight = batch, sample_weight
+        if not (unit > 0 and frexp(unit, &exponent) == 0.5):
+            raise ValueError(f"the unit of residuals must be a power of two; got {unit}")
+        if unit != 1 and (self.form.softmax or not self.has_unit):
+            raise ValueError("only a loss of squared errors of outputs has a unit")
+        self.batch, self.sample_weight, self.unit = batch, sample_weight, unit
         self.weights = NULL if sample_weight is None else data_of(sample_weight)
         return 0
 
@@ -183,7 +197,7 @@ cdef class Objective:
         return new_blocks(self.form, self.single)
 
     def loss_and_grad(self, theta not None, Blocks grad not None):
-        """The loss of the whole batch; its gradient is written to grad, blocks of the form."""
+        """The loss of the whole batch over unit^2; its gradient is written to grad, blocks of the form."""
         cdef double loss = 0
         cdef Py_ssize_t n
         cdef const void *parameters = data_of(theta)

@@ -18,11 +18,12 @@ cdef Objective _spare = None
 
 
 def objective_of(Form form not None, Batch batch not None, sample_weight=None, Py_ssize_t batch_size=0,
-                 max_memory=2**30, Py_ssize_t n_jobs=1):
+                 max_memory=2**30, Py_ssize_t n_jobs=1, double unit=1):
     """The form's objective on a batch, for gradients of up to batch_size of its sequences at a time (0: of all).
 
     sample_weight: one each, of the batch's element type; None for 1 / (sequences at a time). max_memory: bytes of
     hidden states kept; of longer sequences, those of a span are computed again. n_jobs: threads, which change no bit.
+    unit: that of the outputs' residuals.
     """
     cdef Py_ssize_t most = batch_size if batch_size > 0 else batch.n_sequences
     if batch_size < 0 or most > batch.n_sequences or batch.n_sequences < 1:
@@ -33,7 +34,7 @@ def objective_of(Form form not None, Batch batch not None, sample_weight=None, P
         raise ValueError(f"objective must be one of {', '.join(map(repr, NAMES))}; got {form.objective!r}")
     cdef Objective objective = _classes[form.objective]()
     objective.prepare(form, batch.single, batch.longest, rows_of_batches(batch, most), most, max_memory, n_jobs)
-    objective.take(batch, sample_weight)
+    objective.take(batch, sample_weight, unit)
     return objective
 
 
@@ -43,7 +44,7 @@ cdef Py_ssize_t worthwhile(Py_ssize_t n_jobs, Form form, Py_ssize_t rows) noexce
     return n_jobs if n_jobs == 1 or 12.0 * rows * form.n_hidden * K >= TEAM_WORK else 1
 
 
-def borrow(Form form not None, Batch batch not None, sample_weight, max_memory, Py_ssize_t n_jobs):
+def borrow(Form form not None, Batch batch not None, sample_weight, max_memory, Py_ssize_t n_jobs, double unit=1):
     """objective_of a whole batch for a single call, in the memory of the call before if that fits; see give_back."""
     global _spare
     cdef Objective objective = _spare
@@ -51,8 +52,8 @@ def borrow(Form form not None, Batch batch not None, sample_weight, max_memory, 
     n_jobs = worthwhile(n_jobs, form, batch.n_rows)
     if objective is None or not objective.fits(form, batch.single, batch.longest, batch.n_rows, batch.n_sequences,
                                                max_memory, n_jobs):
-        return objective_of(form, batch, sample_weight, 0, max_memory, n_jobs)
-    objective.take(batch, sample_weight)
+        return objective_of(form, batch, sample_weight, 0, max_memory, n_jobs, unit)
+    objective.take(batch, sample_weight, unit)
     return objective
 
 

@@ -373,7 +373,7 @@ cdef class SequenceObjective(Objective):
 
     cdef int gradient(self, const void *theta, Py_ssize_t *chosen, Py_ssize_t n, void *grad, Descent *descent,
                       double *loss) except -1 nogil:
-        cdef const Plan *plan = &self.plan
+        cdef Plan *plan = &self.plan
         cdef const Py_ssize_t *offsets = self.batch.source.offset
         cdef Job job
         cdef Py_ssize_t n_parts
@@ -381,7 +381,8 @@ cdef class SequenceObjective(Objective):
         job.theta, job.weights, job.single = theta, self.weights, self.single
         job.bucket_single, job.bucket_double = self.bucket_single, self.bucket_double
         # A tied model's sums meet in one block, and so do two in h0 that is reconstructed: these need a gradient.
-        job.descent = descent if plan.own and not plan.tied and not self.form.reconstruct_h0 else NULL
+        job.descent = descent if plan.own and not plan.tied and not self.form.reconstruct_h0 and self.unit == 1 else NULL
+        plan.per_unit = 1 / self.unit
         if self.single:
             set_encoder(plan, <const float *>theta, n, True, &self.encoder)
         else:

@@ -92,14 +92,14 @@ cdef int decode(Task *task, const real *theta, Py_ssize_t rows, const real *h, d
         for r in range(rows):
             tanh_(H, back + r * ld, back + r * ld)
         copy_rows(rows, H, back, ld, pull, ld)
-        loss[0] += residual(rows, H, <const real *>extra.w_hidden, <const real *>w.zeros, z, p.ld_k, pull, ld)
+        loss[0] += residual(rows, H, <const real *>extra.w_hidden, <const real *>w.zeros, z, p.ld_k, 1, pull, ld)
         copy_rows(rows, H, pull, ld, g, p.ld_k)
         for r in range(rows):
             tanh_backward(H, back + r * ld, g + r * p.ld_k)
     else:
         # H V                          (rows,H+I) = (rows,H)(H,H+I)
         multiply(task.team, rows, p.K, H, h, ld, &w.V, <const real *>NULL, 0, g, p.ld_k)
-        loss[0] += residual(rows, H, <const real *>extra.w_hidden, c, z, p.ld_k, g, p.ld_k)
+        loss[0] += residual(rows, H, <const real *>extra.w_hidden, c, z, p.ld_k, 1, g, p.ld_k)
     loss[0] += output_loss(p, rows, <const real *>task.buffers.w_row, block(theta, p.theta, C_X), z + H, p.ld_k,
                            g + H, p.ld_k)
     beat(&task.pulse, 2.0 * rows * H * p.K)

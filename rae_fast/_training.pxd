@@ -37,6 +37,7 @@ cdef class Updates:
     cdef Stretch stretches[N_BLOCKS]
     cdef Py_ssize_t n_stretches
     cdef int refresh(self) except -1
-    cdef bint apply_to(self, void *theta, void *grad, void *step, double loss, double rate, Py_ssize_t t) noexcept nogil
+    cdef bint apply_to(self, void *theta, void *grad, void *step, double loss, double rate, Py_ssize_t t,
+                       double unit) noexcept nogil
     cdef bint make(self, Objective objective, void *theta, Py_ssize_t *chosen, Py_ssize_t n, double rate, Py_ssize_t t,
                    double *loss) except -1 nogil

@@ -91,7 +91,7 @@ cdef void set_limits(Rule *rule, bint single, Py_ssize_t size, double widest) no
     cdef double most = (FLT_MAX if single else DBL_MAX) / 2
     cdef double step = (FLT_STEP if single else DBL_STEP) / max(widest, 1.0)
     rule.limit = most
-    rule.limit_scaled = (sqrt(most / size) if rule.squares else most) / max(rule.learning_rate, 1.0) / max(widest, 1.0)
+    rule.limit_scaled = (sqrt(most / size) if rule.squares else most) / max(rule.learning_rate, 1.0)
     rule.limit_step = step
     if rule.clip_norm < INFINITY or (rule.squares and not rule.scaled):
         rule.limit = sqrt(most / size)
@@ -160,10 +160,11 @@ cdef bint all_within(Updates updates, double limit, const real *theta) noexcept 
     return first_beyond(updates.form.layout.size, limit, theta) == <size_t>updates.form.layout.size
 
 
-cdef bint apply(Updates updates, double rate, Py_ssize_t t, real *grad, real *step, real *theta) noexcept nogil:
+cdef bint apply(Updates updates, double rate, Py_ssize_t t, double unit, real *grad, real *step,
+                real *theta) noexcept nogil:
     """Update number t (from 1) by that gradient, which is overwritten; whether it was made, for nothing may overflow.
 
-    step: scratch. Where the solver has units of its own, it works on theta / scale and on the loss over its unit. Then
+    The gradient is that of the loss over unit^2. step: scratch. Where the solver has units of its own, it works on theta / scale and on the loss over its unit. Then
     its step can be looked at before it is made; of one that only adds the gradient the limit is enough; of all others
     theta is looked at afterwards, and put back.
     """
@@ -183,7 +184,7 @@ cdef bint apply(Updates updates, double rate, Py_ssize_t t, real *grad, real *st
         for i in range(updates.n_stretches):
             stretch = &updates.stretches[i]
             norm += sum_squares(stretch.n, grad + stretch.grad)
-        norm = sqrt(norm)
+        norm = sqrt(norm) * unit * unit
         if norm > rule.clip_norm:
             for i in range(updates.n_stretches):
                 stretch = &updates.stretches[i]
@@ -192,14 +193,14 @@ cdef bint apply(Updates updates, double rate, Py_ssize_t t, real *grad, real *st
     if rule.weight_decay != 0:
         for i in range(updates.n_stretches):
             stretch = &updates.stretches[i]
-            axpy(stretch.n, rule.weight_decay, theta + stretch.theta, grad + stretch.grad)
+            axpy(stretch.n, rule.weight_decay / unit / unit, theta + stretch.theta, grad + stretch.grad)
         if not within(updates, rule.limit, grad):
             return False
     if not rule.scaled and not rule.adds:
         memcpy(step, theta, updates.form.layout.size * sizeof(real))
     if rule.scaled:
         scale, moving = <const real *>updates.scale.data, step
-        in_units(&updates.form.layout, &updates.scale.layout, scale, rule.unit, grad)
+        in_units(&updates.form.layout, &updates.scale.layout, scale, rule.unit / unit / unit, grad)
         if not within(updates, rule.limit_scaled, grad):
             return False
         memset(step, 0, updates.form.layout.size * sizeof(real))
@@ -283,15 +284,17 @@ cdef class Updates:
         cdef Descent descent
         descent.limit, descent.rate, descent.made = self.rule.limit, rate, False
         objective.gradient(theta, chosen, n, objective.grad, &descent if self.rule.sums else NULL, loss)
-        return descent.made or self.apply_to(theta, objective.grad, objective.step, loss[0], rate, t)
+        loss[0] *= objective.unit * objective.unit
+        return descent.made or self.apply_to(theta, objective.grad, objective.step, loss[0], rate, t, objective.unit)
 
-    cdef bint apply_to(self, void *theta, void *grad, void *step, double loss, double rate, Py_ssize_t t) noexcept nogil:
-        """Update number t by that gradient, which is overwritten, of that loss; step: scratch. Whether it was made."""
+    cdef bint apply_to(self, void *theta, void *grad, void *step, double loss, double rate, Py_ssize_t t,
+                       double unit) noexcept nogil:
+        """Update number t by that gradient over unit^2, which is overwritten, of that loss. Whether it was made."""
         if not isfinite(loss):
             return False
         if self.single:
-            return apply(self, rate, t, <float *>grad, <float *>step, <float *>theta)
-        return apply(self, rate, t, <double *>grad, <double *>step, <double *>theta)
+            return apply(self, rate, t, unit, <float *>grad, <float *>step, <float *>theta)
+        return apply(self, rate, t, unit, <double *>grad, <double *>step, <double *>theta)
 
     def apply(self, theta not None, Blocks grad not None, double loss, n_steps, Record record not None):
         """One update by a gradient that is there, whoever has computed it, and its entry into the record; whether it
@@ -310,7 +313,7 @@ cdef class Updates:
         self.refresh()
         cdef uint64_t fp_state = rae_flush_subnormals()
         try:
-            made = self.apply_to(parameters, grad.data, step.data, loss, self.rule.learning_rate, record.n_updates + 1)
+            made = self.apply_to(parameters, grad.data, step.data, loss, self.rule.learning_rate, record.n_updates + 1, 1)
         finally:
             rae_set_fp_state(fp_state)
         if made:

@@ -216,6 +216,7 @@ cdef class Unfold(SequenceObjective):
 
     def __cinit__(self):
         self.traces, self.extra_bytes, self.decoder = 2, sizeof(Extra), &self.weights_of_decoder
+        self.has_unit = True
         # The casts keep a raised exception set.
         self.bucket_single = <bucket_f32>&bucket_gradient[float]
         self.bucket_double = <bucket_f64>&bucket_gradient[double]

@@ -26,8 +26,8 @@ _KINDS = {"O": "objects", "S": "byte strings", "U": "strings", "T": "strings",
 
 # Elements checked at a time: about 50 ms, so that Ctrl-C is heard in between.
 _CHECK_AT_ONCE = 1 << 25
-# How many steps and sequences of the data judge a choice that is made for a model.
-_JUDGED_STEPS, _JUDGED_SEQUENCES = 20_000, 256
+# How many steps, numbers and sequences of the data judge a choice that is made for a model.
+_JUDGED_STEPS, _JUDGED_NUMBERS, _JUDGED_SEQUENCES = 20_000, 1 << 23, 256
 
 
 def as_batch(X: Any, dtype: np.dtype[Any] | None = None, n_features: int | None = None,
@@ -242,11 +242,17 @@ def _not_finite(batch: Batch, position: int) -> ValueError:
                       f"{as_dtype}; {remedy}")
 
 
+def way_to_scale(batch: Batch) -> str:
+    """"up" or "down": whether sums of squares of the values are nearer to the smallest or the largest numbers."""
+    return "up" if 0 < float(np.abs(batch.data).max()) < 1 else "down"
+
+
 def sample(batch: Batch, weights: Floats | None) -> tuple[Batch, Floats]:
     """Sequences evenly spread over the batch, in float64: few enough to be judged quickly, at least one. And their
     weights, the mean of which is 1."""
     mean_length = batch.n_rows / batch.n_sequences
-    n = int(min(batch.n_sequences, _JUDGED_SEQUENCES, max(1, _JUDGED_STEPS // mean_length)))
+    steps = min(_JUDGED_STEPS, _JUDGED_NUMBERS // batch.n_features)
+    n = int(min(batch.n_sequences, _JUDGED_SEQUENCES, max(1, steps // mean_length)))
     places = np.linspace(0, batch.n_sequences - 1, n).astype(np.intp)
     chosen = batch.select(places)
     w = np.ones(n) if weights is None else weights[places].astype(np.float64) / weights[places].max()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rae_fast._objective import Objective
 from rae_fast.hyperparameters import Settings
+from rae_fast.inputs import way_to_scale
 from rae_fast.learned import Learned
 from rae_fast.solvers import LBFGS_MEMORY, LBFGS_ROUND
 
@@ -32,7 +33,9 @@ class LBFGS:
         import scipy.optimize  # a fifth of the time that importing this package would take, for one solver
 
         learned, settings, record = self.learned, self.settings, self.learned.record
-        theta, unit, decay = learned.theta, learned.solver.unit, settings.weight_decay
+        theta, decay = learned.theta, settings.weight_decay
+        # The loss's unit, as the objective measures it and as the user does.
+        unit, own_unit = learned.solver.unit / self.objective.unit / self.objective.unit, learned.solver.unit
         scale = self._scale()
         grad = self.objective.new_gradient()
         # Within this limit no gradient overflows when it is scaled and squared.
@@ -44,15 +47,15 @@ class LBFGS:
                 loss = self.objective.loss_and_grad(at, grad) / unit
                 g = grad.memory * (scale / unit)
                 if decay:
-                    loss += 0.5 * decay / unit * float(at @ at)
-                    g += (decay / unit) * at * scale
+                    loss += 0.5 * decay / own_unit * float(np.square(at, dtype=np.float64).sum())
+                    g += (decay / own_unit) * at * scale
             if not abs(loss) < huge or not np.abs(g).max() < huge:
                 return huge, np.zeros_like(u)  # too far: the line search comes back
             return loss, g
 
         def after_iteration(intermediate_result: Any) -> None:
             theta[:] = intermediate_result.x * scale
-            record.enter_iteration(float(intermediate_result.fun) * unit)
+            record.enter_iteration(float(intermediate_result.fun) * own_unit)
             if self._stalled():
                 self.status = "converged"
             elif record.n_iter >= settings.max_iter:
@@ -65,8 +68,9 @@ class LBFGS:
         if most > 0:
             self.resumable = False
             if function(theta / scale)[0] >= huge:
-                raise FloatingPointError("The loss or its gradient is beyond what lbfgs can square at its start; "
-                                         "choose another init or scale the data; the model keeps its parameters")
+                way = way_to_scale(self.objective.batch) if self.objective.batch else "down"
+                raise FloatingPointError("The loss or its gradient is beyond what lbfgs can square at its start; choose "
+                                         f"another init, or scale the data {way}; the model keeps its parameters")
             scipy.optimize.minimize(function, theta / scale, jac=True, method="L-BFGS-B", callback=after_iteration,
                                     options={"maxiter": most, "maxfun": 50 * most, "maxcor": LBFGS_MEMORY,
                                              "ftol": 0.0, "gtol": 0.0})

@@ -7,6 +7,7 @@ model keeps for its next call is the estimator's own affair.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,17 @@ class SolverState:
     state: dict[str, Blocks] = field(default_factory=dict)
     scale: Blocks | None = None    # of theta, with relative rates
     unit: float = 1.0              # of the loss
+
+    def residual_unit(self, form: Form) -> float:
+        """The power of two in which compiled calls measure the errors of outputs: about the root of the loss's unit,
+        within what theta's type holds when it is squared.
+
+        1 where the solver has no units of its own, or the loss is no sum of squared errors of outputs alone.
+        """
+        if self.scale is None or form.output == "softmax" or form.objective != "unfold":
+            return 1.0
+        most = 100 if self.scale.memory.dtype == np.float32 else 500
+        return 2.0 ** min(most, max(-most, math.frexp(self.unit)[1] // 2))
 
 
 def new_solver(solver: Solver, form: Form, dtype: np.dtype[Any], scale: Blocks | None, unit: float) -> SolverState:

@@ -271,10 +271,15 @@ class RAE(Learner, SequenceParameters):
         if sample_weight is not None:
             batch, weights = inputs.as_weighted(sample_weight, batch)
         form = learned.form.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
-        objective = _objectives.borrow(form, batch, weights, settings.max_memory, settings.n_jobs)
+        unit = learned.solver.residual_unit(form)
+        objective = _objectives.borrow(form, batch, weights, settings.max_memory, settings.n_jobs, unit)
         grad = objective.new_gradient()
         loss = objective.loss_and_grad(learned.theta, grad)
         _objectives.give_back(objective)
+        if unit != 1:
+            with np.errstate(all="ignore"):
+                loss = loss * unit * unit
+                grad.memory[:] = grad.memory * unit * unit
         return loss, grad.views()
 
     def transform(self, X: Any) -> Floats:
@@ -626,8 +631,9 @@ class RAE(Learner, SequenceParameters):
         else:
             theta = parameters.initialise(form, settings.init_scale, rng, batch.dtype)
         if not np.isfinite(theta).all():
-            what = f"init_scale={self.init_scale}" if settings.init == "normal" else "the scale of X"
-            raise ValueError(f"{what} overflows {theta.dtype}; make it smaller")
+            if settings.init == "normal":
+                raise ValueError(f"init_scale={self.init_scale} overflows {theta.dtype}; make it smaller")
+            raise ValueError(f"the closed form of X overflows {theta.dtype}; scale X {inputs.way_to_scale(batch)}")
         return theta
 
     def _read_first(self, X: Any, settings: Settings) -> Batch:

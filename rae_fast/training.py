@@ -20,6 +20,7 @@ from rae_fast._objectives import objective_of
 from rae_fast._progress import Progress
 from rae_fast._training import Passes, Updates
 from rae_fast.hyperparameters import Settings
+from rae_fast.inputs import way_to_scale
 from rae_fast.lbfgs import LBFGS
 from rae_fast.learned import Learned
 from rae_fast.solvers import SOLVERS, Solver
@@ -61,8 +62,9 @@ class ByUpdates:
     def __init__(self, learned: Learned, batch: Batch, weights: Floats | None, settings: Settings, tol: float,
                  bits: np.random.BitGenerator | None) -> None:
         size = min(settings.batch_size, batch.n_sequences)
-        self.learned, self.settings = learned, settings
-        objective = objective_of(learned.form, batch, weights, size, settings.max_memory, settings.n_jobs)
+        self.learned, self.settings, self.batch, self.weights = learned, settings, batch, weights
+        objective = objective_of(learned.form, batch, weights, size, settings.max_memory, settings.n_jobs,
+                                 learned.solver.residual_unit(learned.form))
         self.passes = Passes(objective, updates_of(learned, learned.form, settings), learned.record, size,
                              settings.max_iter, tol, settings.n_iter_no_change, bits if settings.shuffle else None)
 
@@ -79,7 +81,7 @@ class ByUpdates:
         before = record.n_iter
         self.passes.run(self.learned.theta, most, _SECONDS_PER_CALL)
         if self.passes.status == "non-finite":
-            raise too_large(self.settings, record.n_updates + 1, self.learned.theta.dtype)
+            raise not_made(self.learned, self.settings, self.batch, self.weights)
         if record.n_iter > before:
             after()
 
@@ -94,7 +96,8 @@ def stepper(learned: Learned, batch: Batch, weights: Floats | None, settings: Se
             bits: np.random.BitGenerator) -> Stepper:
     """That of the settings' solver."""
     if SOLVERS[settings.solver].whole:
-        objective = objective_of(learned.form, batch, weights, 0, settings.max_memory, settings.n_jobs)
+        objective = objective_of(learned.form, batch, weights, 0, settings.max_memory, settings.n_jobs,
+                                 learned.solver.residual_unit(learned.form))
         return LBFGS(learned, objective, settings, tol)
     return ByUpdates(learned, batch, weights, settings, tol, bits)
 
@@ -226,12 +229,22 @@ class Fit:
         self._settle()
 
 
-def too_large(settings: Settings, update: int, dtype: np.dtype[Any]) -> FloatingPointError:
-    """The error for an update that was not made."""
+# Values beyond these, or weights beyond the second, are named where an update cannot be made.
+_SMALL, _LARGE = 1e-3, 1e3
+
+
+def not_made(learned: Learned, settings: Settings, batch: Batch, weights: Floats | None) -> FloatingPointError:
+    """The error for an update that was not made: learned.record's next one."""
+    remedies = [f"lower learning_rate (now {settings.learning_rate})"]
+    if not _SMALL <= float(np.abs(batch.data).max()) <= _LARGE:
+        remedies.append(f"scale the data {way_to_scale(batch)}")
+    if weights is not None and float(weights.max()) > _LARGE:
+        remedies.insert(0, f"divide sample_weight (up to {float(weights.max()):.3g}) by its mean")
+    advice = " or ".join(remedies)
     return FloatingPointError(
-        f"The loss or its gradient became non-finite, or too large for {dtype}, at update {update}. Lower "
-        f"learning_rate (now {settings.learning_rate}) or scale the data down; the model keeps parameters "
-        "from before that update")
+        "The loss, its gradient or the step became non-finite, or too large for "
+        f"{learned.theta.dtype}, at update {learned.record.n_updates + 1}. {advice[0].upper()}{advice[1:]}; the model "
+        "keeps parameters from before that update")
 
 
 def draw_held_out(n: int, fraction: float, rng: np.random.Generator) -> NDArray[np.intp]:
