@@ -17,10 +17,10 @@ SECONDS = 1.0
 
 
 class Progress:
-    """Counts passes of an estimator's fit up to a total; says nothing unless enabled."""
+    """Counts passes of an estimator's fit, or other units, up to a total; says nothing unless enabled."""
 
-    def __init__(self, name: str, total: int, enabled: bool, done: int = 0) -> None:
-        self.name, self.total, self.count = name, total, done
+    def __init__(self, name: str, total: int, enabled: bool, done: int = 0, unit: str = "pass") -> None:
+        self.name, self.total, self.count, self.unit = name, total, done, unit
         self.enabled = enabled
         self.bar: Any = None
         self.last_line = 0.0
@@ -62,11 +62,12 @@ class Progress:
         except ImportError:
             self.last_line = time.monotonic()
         else:
-            self.bar = tqdm(total=self.total, initial=self.count, unit="pass")
+            self.bar = tqdm(total=self.total, initial=self.count, unit=self.unit)
 
     def _update(self, passes: int, text: str) -> None:
-        self.bar.set_postfix_str(f"loss {text}", refresh=False)
+        if text:
+            self.bar.set_postfix_str(f"loss {text}", refresh=False)
         self.bar.update(passes)
 
     def _line(self, text: str) -> None:
-        print(f"{self.name}: pass {self.count} of {self.total}, {text}", file=sys.stderr, flush=True)
+        print(f"{self.name}: {self.unit} {self.count} of {self.total}{text and ', ' + text}", file=sys.stderr, flush=True)

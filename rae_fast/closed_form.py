@@ -11,7 +11,11 @@ reads a sequence into its coordinates in that basis and gives it back. W_xh and 
 
 Xi itself is formed only where it has few rows. A prefix is a shifted piece of the whole sequence, so
 Xi^T Xi is the Gram matrix of the whole reversed sequences (one row a sequence) added up along its block
-diagonals. Where L I is too large for that, Lanczos iterations multiply by Xi and Xi^T as convolutions.
+diagonals. Where L I is too large for that, blocks of vectors are multiplied by Xi and Xi^T without either: step by
+step where there are few lags or the data are sparse, else as convolutions.
+
+All products are the package's own (dense.py), so that neither BLAS's threads nor n_jobs change a bit; and all is done in
+a unit of the data, a power of two, so that their scale changes no bit either.
 """
 
 from __future__ import annotations
@@ -20,29 +24,33 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
-import scipy.linalg
-import scipy.sparse.linalg
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from rae_fast import _codes
+from rae_fast import _codes, dense
 from rae_fast._batch import Batch
 from rae_fast._form import Form
+from rae_fast._progress import Progress
 from rae_fast.inputs import sample
 
 Floats = NDArray[Any]
 
 # Columns L I of Xi up to which its Gram matrix is formed (8 bytes x 4096^2 = 134 MB) ...
 _GRAM_COLUMNS = 4096
-# ... up to which all its eigenvalues are found, and the most that are used: steps further back than
+# ... up to which it is reduced as a whole, and the most that are used: steps further back than
 # _MOST_COLUMNS / I are left out of the closed form.
 _DENSE_COLUMNS = 1024
 _MOST_COLUMNS = 1 << 16
-# Elements of a piece of the reversed sequences, and of their transforms that are kept: 64 and 512 MB.
-_PIECE = 1 << 23
+# Elements of a piece of the sequences, and of their transforms that are kept: 8 and 512 MB.
+_PIECE = 1 << 20
 _KEPT_TRANSFORMS = 1 << 25
-# Relative accuracy of Lanczos' eigenvalues, and its restarts at most.
-_LANCZOS_TOLERANCE, _LANCZOS_RESTARTS = 1e-4, 100
+# Part of non-zero elements up to which sequences are taken as sparse. Nanoseconds for a step of one vector's product
+# with Xi and back: an element that is looked up, one that is multiplied in a product, and as convolutions for each
+# feature and each step (docs/performance.md, "The closed form").
+_SPARSE = 0.1
+_LOOKED_UP, _MULTIPLIED, _TRANSFORMED, _TRANSFORMED_STEP = 1.0, 0.1, 4.0, 60.0
+# Errors of eigenvectors where not all are found, as a fraction of the largest eigenvalue.
+_TOLERANCE = 1e-4
 # Eigenvalues below this fraction of the largest are rounding: the rank ends there.
 _RANK_TOLERANCE = 1e-12
 # Units beyond the rank start as normal draws with this fraction of the others' root mean square.
@@ -58,8 +66,9 @@ _SHARPNESS = 2.0 ** np.arange(7)
 
 
 def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.Generator, *,
-               to_be_trained: bool) -> Floats:
-    """A new theta of the batch's dtype, the closed form for the batch.
+               threads: int = 1, name: str = "", verbose: bool = False) -> tuple[Floats, Floats]:
+    """The closed form for the batch, as the start of a training and as a model by itself: two thetas of its dtype, which
+    differ by the scale e alone.
 
     Parameters
     ----------
@@ -67,40 +76,60 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
         the mean distribution, with tied parameters e is the scale that gives the least error.
     batch : the sequences
     weights : (N,) their weights in the mean and in Xi; None for equal ones
-    rng : draws the start of the Lanczos iteration and the values of units beyond the rank
-    to_be_trained : whether this is the start of a training and not the model itself
+    rng : draws the start of the iteration and the values of units beyond the rank
+    threads : how many; their number changes no bit
+    name, verbose : of the estimator, and whether to show progress
     """
     I, H = form.n_inputs, form.n_hidden
     # Only the ratios of weights matter here.
     w = np.ones(batch.n_sequences) if weights is None else weights.astype(np.float64) / float(weights.max())
     lengths = batch.lengths()
-    with np.errstate(over="ignore", invalid="ignore"):
-        mu = np.average(batch.data, axis=0, weights=np.repeat(w, lengths)).astype(np.float64)
-        squares = np.einsum("ij,ij->", batch.data, batch.data, dtype=np.float64)
-    if not np.isfinite(mu).all() or not np.isfinite(squares):
-        raise ValueError("the squares of X overflow: scale it down, or choose another init than 'linear'")
+    mu, exponent = _mean_and_unit(batch, np.repeat(w, lengths))
     n_lags = min(int(lengths.max()), max(1, _MOST_COLUMNS // I))
     n = min(H, n_lags * I, len(batch.data))
-    values, U = _singular_vectors(batch, mu, np.sqrt(w), n_lags, n, rng)
+    prefixes = _Prefixes(batch, mu, np.ldexp(np.sqrt(w), -exponent), n_lags, threads)
+    values, U = _singular_vectors(prefixes, n, rng, Progress(f"{name}, closed form", 0, verbose, unit="product"))
     rank = int((values > _RANK_TOLERANCE * values.max(initial=0)).sum())
-    U = U[:, :rank]
+    # An eigenvector's sign means nothing: its largest element is positive.
+    U = U[:rank] * np.sign(U[np.arange(rank), np.abs(U[:rank]).argmax(axis=1)])[:, None]
 
     theta = np.zeros(form.size)
     p = form.views(theta)
-    p["W_xh"][:, :rank] = U[:I]
-    p["W_hh"][:rank, :rank] = U[:-I].T @ U[I:]
+    p["W_xh"][:, :rank] = U[:, :I].T
+    p["W_hh"][:rank, :rank] = dense.product(U[:, :-I], U[:, I:].T, threads)
     _pad(p, form, rank, rng)
     if not form.tied:
         p["V_hh"][...] = p["W_hh"].T
         p["V_hx"][...] = p["W_xh"].T
     p["c_x"][:] = mu
-    p["b_h"][:] = -mu @ p["W_xh"]
+    p["b_h"][:] = -np.einsum("i,ij->j", mu, p["W_xh"])
     # The size of a code before tanh: the root mean square over its elements.
-    size = np.sqrt(values[:rank].sum() / (max(float(w @ lengths), np.finfo(float).tiny) * H)) or 1.0
-    to_be_bent = to_be_trained and form.decoder == "tanh"
-    start = form.empty(batch.dtype)
-    start[:] = _scaled(theta, form, sample(batch, weights), size, to_be_bent)
-    return start
+    size = np.sqrt(values[:rank].sum() / (max(float((w * lengths).sum()), np.finfo(float).tiny) * H))
+    size = float(np.ldexp(size, exponent)) or 1.0
+    judged = sample(batch, weights)
+    start, alone = form.empty(batch.dtype), form.empty(batch.dtype)
+    alone[:] = _scaled(theta, form, judged, size, False, exponent)
+    start[:] = _scaled(theta, form, judged, size, True, exponent) if form.decoder == "tanh" else alone
+    return start, alone
+
+
+def _mean_and_unit(batch: Batch, rows_w: Floats) -> tuple[Floats, int]:
+    """The weighted mean of the steps, and the power of two next to the largest deviation from it.
+
+    ValueError where the squares of the deviations are beyond the range of numbers, in which losses are given.
+    """
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        mu = np.average(batch.data, axis=0, weights=rows_w).astype(np.float64)
+        above, below = batch.data.max(axis=0) - mu, mu - batch.data.min(axis=0)
+        largest = float(np.maximum(above, below).max())
+        squares = largest * largest * len(batch.data)
+        if np.isfinite(largest) and largest <= 8 * np.finfo(batch.dtype).eps * float(np.abs(mu).max()):
+            return mu, 0  # of constant data that is rounding
+    if not np.isfinite(mu).all() or not np.isfinite(squares):
+        raise ValueError("the squares of X overflow: scale it down, or choose another init than 'linear'")
+    if 0 < largest and squares < np.finfo(float).tiny:
+        raise ValueError("the squares of X underflow: scale it up, or choose another init than 'linear'")
+    return mu, int(np.frexp(largest)[1])
 
 
 def _pad(p: dict[str, Floats], form: Form, rank: int, rng: np.random.Generator) -> None:
@@ -119,101 +148,174 @@ def _pad(p: dict[str, Floats], form: Form, rank: int, rng: np.random.Generator) 
 # ---- singular vectors of Xi --------------------------------------------------------------------------
 
 
-def _singular_vectors(batch: Batch, mu: Floats, root_weights: Floats, n_lags: int, n: int,
-                      rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """The n largest eigenvalues of Xi^T Xi, falling, and their vectors (n_lags I, n); fewer if not found."""
-    columns, rows = n_lags * len(mu), len(batch.data)
+def _singular_vectors(prefixes: _Prefixes, n: int, rng: np.random.Generator, progress: Progress) -> tuple[Floats, Floats]:
+    """The n largest eigenvalues of Xi^T Xi, falling, and their vectors in rows (n, n_lags I)."""
+    columns, rows, threads = prefixes.columns, prefixes.n_rows, prefixes.threads
     if rows * 4 <= columns and rows * columns <= _GRAM_COLUMNS**2:
         # A flat Xi: the eigenvectors of Xi Xi^T.
-        xi = _prefixes(batch, mu, root_weights, n_lags)
-        values, left = scipy.linalg.eigh(xi @ xi.T, subset_by_index=(max(0, rows - n), rows - 1))
-        vectors = xi.T @ left / np.sqrt(np.maximum(values, np.finfo(float).tiny))
-    else:
-        # (A window shorter than the longest sequence has some _MOST_COLUMNS columns, more than _GRAM_COLUMNS.)
-        if columns <= _GRAM_COLUMNS:
-            operator: Any = gram(batch, mu, root_weights)
+        xi = prefixes.written_out()
+        values, left = dense.largest(dense.product(xi, xi.T, threads), n, rng, _TOLERANCE, _DENSE_COLUMNS, threads)
+        return values, dense.product(left, xi, threads) / np.sqrt(np.maximum(values, np.finfo(float).tiny))[:, None]
+    # (A window shorter than the longest sequence has some _MOST_COLUMNS columns, more than _GRAM_COLUMNS.)
+    if columns <= _GRAM_COLUMNS:
+        return dense.largest(prefixes.gram(), n, rng, _TOLERANCE, _DENSE_COLUMNS, threads)
+    prefixes.choose()
+    progress.total = dense.most_products(n, columns)
+
+    def multiply(vectors: Floats) -> Floats:
+        product = prefixes.gram_times(vectors)
+        progress.advance(1, None)
+        return product
+
+    with progress:
+        return dense.krylov(multiply, columns, n, rng, _TOLERANCE, threads)
+
+
+class _Prefixes:
+    """Xi of weighted sequences with the mean removed, which is not formed: its Gram matrix, and products with that."""
+
+    def __init__(self, batch: Batch, mu: Floats, root_weights: Floats, n_lags: int, threads: int) -> None:
+        self.batch, self.mu, self.root_weights, self.n_lags, self.threads = batch, mu, root_weights, n_lags, threads
+        self.lengths = batch.lengths()
+        self.columns, self.n_rows = n_lags * len(mu), batch.n_rows
+        self.times: Any = None
+
+    def written_out(self) -> Floats:
+        """Xi (rows, n_lags I)."""
+        xi = np.zeros((self.n_rows, self.n_lags, len(self.mu)))
+        for n, (first, end) in enumerate(zip(self.batch.offsets[:-1], self.batch.offsets[1:])):
+            x = self.root_weights[n] * (self.batch.data[first:end] - self.mu)
+            for t in range(len(x)):
+                back = x[max(0, t + 1 - self.n_lags):t + 1][::-1]
+                xi[first + t, :len(back)] = back
+        return xi.reshape(len(xi), -1)
+
+    def _reversed(self, first: int, last: int) -> Floats:
+        """Sequences first:last, mean removed, latest step first, padded with 0: (last - first, padded(n_lags I))."""
+        lengths, I = self.lengths[first:last], len(self.mu)
+        back = np.arange(self.n_lags)
+        rows = np.maximum(self.batch.offsets[first + 1:last + 1, None] - 1 - back, 0)
+        out = np.zeros((last - first, dense.padded(self.columns)))
+        x = self.batch.data[rows].astype(np.float64, copy=False) - self.mu
+        x *= np.where(back < lengths[:, None], self.root_weights[first:last, None], 0.0)[:, :, None]
+        out[:, :self.n_lags * I] = x.reshape(last - first, -1)
+        return out
+
+    def gram(self) -> Floats:
+        """Xi^T Xi (L I, L I) with L the longest length.
+
+        Block (k, l) is the sum over all prefixes of x_{t-k}^T x_{t-l}. With G1 the same sum over the whole
+        sequences alone: cutting off the last step turns lags k + 1 and l + 1 of a sequence into k and l of its
+        longest proper prefix, so G[k, l] = G1[k, l] + G[k+1, l+1].
+        """
+        L, I = self.n_lags, len(self.mu)
+        total = np.zeros((self.columns, self.columns))
+        at_once = max(1, _PIECE // self.columns)
+        for first in range(0, len(self.lengths), at_once):
+            dense.add_gram(self._reversed(first, min(first + at_once, len(self.lengths))), total, self.threads)
+        dense.mirror(total)
+        blocks = total.reshape(L, I, L, I)
+        for k in range(L - 2, -1, -1):
+            blocks[k, :, :-1] += blocks[k + 1, :, 1:]
+        return total
+
+    def choose(self) -> None:
+        """Choose how `gram_times` multiplies."""
+        I = len(self.mu)
+        filled = np.count_nonzero(self.batch.data) / self.batch.data.size
+        looked_up = filled * _LOOKED_UP if filled <= _SPARSE else np.inf
+        stepwise = self.n_lags * I * min(looked_up, _MULTIPLIED)
+        if stepwise > I * _TRANSFORMED + _TRANSFORMED_STEP:
+            self.times = _ByConvolution(self)
         else:
-            operator = _GramOperator(batch, mu, root_weights, n_lags)
-        if columns <= _DENSE_COLUMNS or (columns <= _GRAM_COLUMNS and 32 * n > columns):
-            values, vectors = scipy.linalg.eigh(operator, subset_by_index=(columns - n, columns - 1))
-        else:
-            values, vectors = _lanczos(operator, min(n, columns - 1), rng)
-    order = np.argsort(values)[::-1]
-    return values[order], vectors[:, order]
+            self.times = _BySteps(self, looked_up < _MULTIPLIED)
+
+    def gram_times(self, vectors: Floats) -> Floats:
+        """Xi^T (Xi v) of each of some rows v (b, n_lags I)."""
+        b = len(vectors)
+        v = np.ascontiguousarray(vectors.reshape(b, self.n_lags, -1).transpose(1, 2, 0))    # (n_lags, I, b)
+        product = self.times(v)
+        return np.ascontiguousarray(product.transpose(2, 0, 1)).reshape(b, -1)
 
 
-def _lanczos(operator: Any, n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    # A random start: a fixed one may have no part in an eigenvector that is looked for.
-    start = rng.standard_normal(operator.shape[0])
-    try:
-        values, vectors = scipy.sparse.linalg.eigsh(operator, k=n, v0=start, tol=_LANCZOS_TOLERANCE,
-                                                    maxiter=_LANCZOS_RESTARTS)
-    except scipy.sparse.linalg.ArpackNoConvergence as stopped:
-        # Nearly equal singular values: what has been found is used, the other units start as padding.
-        values, vectors = stopped.eigenvalues, stopped.eigenvectors
-    return values, vectors
+class _BySteps:
+    """(n_lags, I, b) -> Xi^T Xi times them, every step's numbers multiplied by all lags at once: x_t v_k."""
+
+    def __init__(self, prefixes: _Prefixes, sparse: bool) -> None:
+        self.of, self.sparse = prefixes, None
+        if sparse:
+            import scipy.sparse  # a tenth of the time that importing this package takes, for few fits
+            data = scipy.sparse.csr_array(prefixes.batch.data, dtype=np.float64)
+            row_weights = np.repeat(prefixes.root_weights, prefixes.lengths)
+            data.data *= np.repeat(row_weights, np.diff(data.indptr))
+            self.sparse, self.row_weights = data, row_weights
+
+    def __call__(self, v: Floats) -> Floats:
+        of = self.of
+        n_lags, I, b = v.shape
+        offsets = of.batch.offsets
+        wide = np.ascontiguousarray(v.transpose(1, 0, 2)).reshape(I, n_lags * b)
+        total = np.zeros((I, n_lags * b))
+        at_once = max(1, _PIECE // (n_lags * b if self.sparse is not None else max(I, n_lags * b)))
+        first = 0
+        while first < len(of.lengths):
+            last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + at_once, side="right")) - 1)
+            rows = slice(offsets[first], offsets[last])
+            # How many steps each step has before it in its sequence.
+            place = np.arange(offsets[first], offsets[last]) - np.repeat(offsets[first:last], of.lengths[first:last])
+            if self.sparse is not None:
+                self._add(self.sparse[rows], self.row_weights[rows], place, wide, n_lags, total)
+            else:
+                x = of.batch.data[rows] - of.mu
+                x *= np.repeat(of.root_weights[first:last], of.lengths[first:last])[:, None]
+                products = dense.product(x, wide, of.threads).reshape(-1, n_lags, b)
+                dense.add_product(x, self._back(self._summed(products, place), place, n_lags), total, of.threads)
+            first = last
+        return np.ascontiguousarray(total.reshape(I, n_lags, b).transpose(1, 0, 2))
+
+    def _add(self, x: Any, w: Floats, place: NDArray[np.intp], wide: Floats, n_lags: int, total: Floats) -> None:
+        """The same of rows that are not 0 in few places, from which the mean is taken afterwards."""
+        mu = self.of.mu
+        products = x @ wide
+        products -= w[:, None] * np.einsum("i,ij->j", mu, wide)
+        back = self._back(self._summed(products.reshape(len(w), n_lags, -1), place), place, n_lags)
+        total += x.T @ back
+        total -= mu[:, None] * np.einsum("i,ij->j", w, back)
+
+    @staticmethod
+    def _summed(products: Floats, place: NDArray[np.intp]) -> Floats:
+        """y_t = sum_k x_{t-k} v_k, of products[t, k] = x_t v_k."""
+        y = products[:, 0].copy()
+        for k in range(1, products.shape[1]):
+            y[k:] += np.where((place[k:] >= k)[:, None], products[:-k, k], 0)
+        return y
+
+    @staticmethod
+    def _back(y: Floats, place: NDArray[np.intp], n_lags: int) -> Floats:
+        """y_{t+k} for every step t and lag k, 0 beyond the sequence's end: (rows, n_lags b)."""
+        out = np.zeros((len(y), n_lags, y.shape[1]))
+        out[:, 0] = y
+        for k in range(1, n_lags):
+            out[:-k, k] = np.where((place[k:] >= k)[:, None], y[k:], 0)
+        return out.reshape(len(y), -1)
 
 
-def _prefixes(batch: Batch, mu: Floats, root_weights: Floats, n_lags: int) -> Floats:
-    """Xi (rows, n_lags I) written out."""
-    xi = np.zeros((len(batch.data), n_lags, len(mu)))
-    for n, (first, end) in enumerate(zip(batch.offsets[:-1], batch.offsets[1:])):
-        x = root_weights[n] * (batch.data[first:end] - mu)
-        for t in range(len(x)):
-            back = x[max(0, t + 1 - n_lags):t + 1][::-1]
-            xi[first + t, :len(back)] = back
-    return xi.reshape(len(xi), -1)
+class _ByConvolution:
+    """The same by fast convolution, sequences of up to twice the same length together."""
 
-
-def _reversed(batch: Batch, mu: Floats, root_weights: Floats, first: int, last: int, n_lags: int) -> Floats:
-    """Sequences first:last, mean removed, latest step first, padded with 0: (last - first, n_lags, I)."""
-    lengths = np.diff(batch.offsets[first:last + 1])
-    back = np.arange(n_lags)
-    rows = np.maximum(batch.offsets[first + 1:last + 1, None] - 1 - back, 0)
-    out: Floats = batch.data[rows].astype(np.float64, copy=False) - mu
-    out *= np.where(back < lengths[:, None], root_weights[first:last, None], 0.0)[:, :, None]
-    return out
-
-
-def gram(batch: Batch, mu: Floats, root_weights: Floats) -> Floats:
-    """Xi^T Xi (L I, L I) with L the longest length.
-
-    Block (k, l) is the sum over all prefixes of x_{t-k}^T x_{t-l}. With G1 the same sum over the whole
-    sequences alone: cutting off the last step turns lags k + 1 and l + 1 of a sequence into k and l of its
-    longest proper prefix, so G[k, l] = G1[k, l] + G[k+1, l+1].
-    """
-    longest = int(np.diff(batch.offsets).max())
-    columns = longest * len(mu)
-    total = np.zeros((columns, columns))
-    at_once = max(1, _PIECE // columns)
-    for first in range(0, batch.n_sequences, at_once):
-        last = min(first + at_once, batch.n_sequences)
-        rows = _reversed(batch, mu, root_weights, first, last, longest).reshape(last - first, columns)
-        total += rows.T @ rows
-    blocks = total.reshape(longest, len(mu), longest, len(mu))
-    for k in range(longest - 2, -1, -1):
-        blocks[k, :, :-1] += blocks[k + 1, :, 1:]
-    return total
-
-
-class _GramOperator(scipy.sparse.linalg.LinearOperator):  # type: ignore[misc]
-    """v -> Xi^T (Xi v) by fast convolution, sequences of up to twice the same length together."""
-
-    def __init__(self, batch: Batch, mu: Floats, root_weights: Floats, n_lags: int) -> None:
-        columns = n_lags * len(mu)
-        super().__init__(np.dtype(np.float64), (columns, columns))
-        self.batch, self.mu, self.root_weights, self.n_lags = batch, mu, root_weights, n_lags
-        lengths = np.diff(batch.offsets)
+    def __init__(self, prefixes: _Prefixes) -> None:
+        self.of = prefixes
+        lengths, I = prefixes.lengths, len(prefixes.mu)
         self.pieces: list[NDArray[np.intp]] = []
         elements = 0
         by_length = np.argsort(lengths, kind="stable")
         first = 0
         while first < len(by_length):
             longest = 2 * lengths[by_length[first]]
-            at_once = max(1, _PIECE // (2 * longest * len(mu)))
+            at_once = max(1, _PIECE // (2 * longest * I))
             last = int(np.searchsorted(lengths[by_length], longest, side="right"))
             self.pieces.append(by_length[first:min(last, first + at_once)])
-            elements += len(self.pieces[-1]) * longest * len(mu)
+            elements += len(self.pieces[-1]) * longest * I
             first += len(self.pieces[-1])
         self.kept: list[Floats] | None = None
         if elements <= _KEPT_TRANSFORMS:
@@ -221,35 +323,35 @@ class _GramOperator(scipy.sparse.linalg.LinearOperator):  # type: ignore[misc]
 
     def _sizes(self, piece: NDArray[np.intp]) -> tuple[NDArray[np.intp], int, int]:
         """Lengths of the sequences, lags that they have, and the size of a transform."""
-        lengths = np.diff(self.batch.offsets)[piece]
-        n_lags = min(self.n_lags, int(lengths.max()))
+        lengths = self.of.lengths[piece]
+        n_lags = min(self.of.n_lags, int(lengths.max()))
         # Linear, not circular, convolution.
         return lengths, n_lags, scipy.fft.next_fast_len(int(lengths.max()) + n_lags - 1, real=True)
 
     def _transform(self, piece: NDArray[np.intp]) -> Floats:
         """Of the sequences, first step first: (frequencies, n, I)."""
+        of = self.of
         lengths, _, n_fft = self._sizes(piece)
-        steps = np.zeros((lengths.max(), len(piece), len(self.mu)))
+        steps = np.zeros((lengths.max(), len(piece), len(of.mu)))
         for k, n in enumerate(piece):
-            x = self.batch.data[self.batch.offsets[n]:self.batch.offsets[n + 1]]
-            steps[:len(x), k] = self.root_weights[n] * (x - self.mu)
+            x = of.batch.data[of.batch.offsets[n]:of.batch.offsets[n + 1]]
+            steps[:len(x), k] = of.root_weights[n] * (x - of.mu)
         transformed: Floats = scipy.fft.rfft(steps, n_fft, axis=0, overwrite_x=True)
         return transformed
 
-    def _matvec(self, v: Floats) -> Floats:
-        v = v.reshape(self.n_lags, -1)
+    def __call__(self, v: Floats) -> Floats:
         total = np.zeros_like(v)
         for k, piece in enumerate(self.pieces):
             lengths, n_lags, n_fft = self._sizes(piece)
             X = self._transform(piece) if self.kept is None else self.kept[k]
             V = scipy.fft.rfft(v[:n_lags], n_fft, axis=0)
             # y_t = sum_k x_{t-k} v_k at the steps that there are; then back, sum_t x_{t-k} y_t.
-            y = scipy.fft.irfft((X @ V[:, :, None])[:, :, 0], n_fft, axis=0)
+            y = scipy.fft.irfft(np.einsum("fni,fib->fnb", X, V), n_fft, axis=0)
             y[np.arange(n_fft)[:, None] >= lengths] = 0
             Y = scipy.fft.rfft(y, n_fft, axis=0)
-            back = (Y.conj()[:, None, :] @ X)[:, 0, :].conj()
+            back = np.einsum("fni,fnb->fib", X.conj(), Y)
             total[:n_lags] += scipy.fft.irfft(back, n_fft, axis=0)[:n_lags]
-        return total.reshape(-1)
+        return total
 
 
 # ---- scales -------------------------------------------------------------------------------------------
@@ -270,27 +372,33 @@ def _unrolled(theta: Floats, form: Form, judged: Batch) -> Floats:
     return _codes.unroll(theta, codes, judged.offsets, form, True)
 
 
-def _scaled(theta: Floats, form: Form, judged_by: tuple[Batch, Floats], size: float, to_be_bent: bool) -> Floats:
+def _scaled(theta: Floats, form: Form, judged_by: tuple[Batch, Floats], size: float, to_be_bent: bool,
+            exponent: int) -> Floats:
     """theta with the scale e, and the sharpness of softmax outputs, that suit some sequences and their weights."""
     judged, w = judged_by
-    rows_w = np.repeat(w, judged.lengths())[:, None]
+    rows_w = np.repeat(w, judged.lengths())
     mu = form.views(theta)["c_x"].copy()
+
+    def squares(rows: Floats) -> float:
+        rows *= 2.0**-exponent
+        return float(np.einsum("i,ij,ij->", rows_w, rows, rows))
 
     def error(scale: float) -> float:
         rows = _unrolled(_with_scale(theta, form, scale / size), form, judged)
-        return float((rows_w * np.square(rows - judged.data)).sum())
+        rows -= judged.data
+        return squares(rows)
 
     if form.tied:
         best = min(_SCALES, key=error)
     else:
-        linear, variance = error(_SCALES[-1]), float((rows_w * np.square(judged.data - mu)).sum())
+        linear, variance = error(_SCALES[-1]), squares(judged.data - mu)
         allowed = _CLOSE * linear + _CLOSE_TO_ZERO * variance
         if to_be_bent and linear > _LEFT_TO_GAIN * variance:
             allowed = max(allowed, linear + _MOST_LOST * (variance - linear))
         best = next((scale for scale in _SCALES if error(scale) <= allowed), _SCALES[-1])
     chosen = _with_scale(theta, form, best / size)
     if form.output == "softmax":
-        chosen = _sharpened(chosen, form, judged, rows_w, mu)
+        chosen = _sharpened(chosen, form, judged, rows_w[:, None], mu)
     return chosen
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rae_fast import dense
 from rae_fast._form import Form
 
 Floats = NDArray[Any]
@@ -52,7 +53,7 @@ def initialise(form: Form, scale: float, rng: np.random.Generator, dtype: np.dty
     return theta
 
 
-def orthogonal(form: Form, rng: np.random.Generator, dtype: np.dtype[Any]) -> Floats:
+def orthogonal(form: Form, rng: np.random.Generator, dtype: np.dtype[Any], threads: int = 1) -> Floats:
     """A start that can carry long sequences: W_hh a random rotation, V_hh its inverse.
 
     Reading a step rotates the code and adds the input; decoding it rotates back. W_hh is uniform over
@@ -64,8 +65,7 @@ def orthogonal(form: Form, rng: np.random.Generator, dtype: np.dtype[Any]) -> Fl
     theta[:] = 0
     p = form.views(theta)
     p["W_xh"][...] = ORTHOGONAL_INPUT_SCALE * rng.standard_normal(p["W_xh"].shape)
-    q, r = np.linalg.qr(rng.standard_normal(p["W_hh"].shape))
-    p["W_hh"][...] = q * np.sign(np.diag(r))
+    p["W_hh"][...] = dense.orthonormal_rows(rng.standard_normal(p["W_hh"].shape).T, rng, threads).T
     if not form.tied:
         p["V_hh"][...] = p["W_hh"].T
         p["V_hx"][...] = ORTHOGONAL_INPUT_SCALE * rng.standard_normal(p["V_hx"].shape)

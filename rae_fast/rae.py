@@ -625,9 +625,12 @@ class RAE(Learner, SequenceParameters):
     def _initial_values(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings,
                         rng: np.random.Generator) -> Floats:
         if settings.init == "linear":
-            theta = closed_form.initialise(form, batch, weights, rng, to_be_trained=settings.max_iter != 0)
+            theta, alone = closed_form.initialise(form, batch, weights, rng, threads=settings.n_jobs,
+                                                  name=type(self).__name__, verbose=settings.verbose > 0)
+            if settings.max_iter == 0:
+                theta = alone
         elif settings.init == "orthogonal":
-            theta = parameters.orthogonal(form, rng, batch.dtype)
+            theta = parameters.orthogonal(form, rng, batch.dtype, settings.n_jobs)
         else:
             theta = parameters.initialise(form, settings.init_scale, rng, batch.dtype)
         if not np.isfinite(theta).all():

@@ -1,10 +1,15 @@
 """init="linear": against the matrix Xi written out, and as a model by itself."""
 
+import signal
+import sys
+import time
+
 import numpy as np
 import pytest
 from problems import ragged_lengths
 
-from rae_fast import RAE, closed_form
+from rae_fast import RAE, closed_form, dense
+from rae_fast._progress import Progress
 from rae_fast.inputs import as_batch
 from rae_fast.solvers import SOLVERS
 
@@ -32,42 +37,109 @@ def prefixes(batch, mu, w, n_lags):
     return np.array(rows)
 
 
+def of(batch, mu, w, n_lags, threads=1):
+    return closed_form._Prefixes(batch, mu, np.sqrt(w), n_lags, threads)
+
+
 @pytest.mark.parametrize("X", [RAGGED, EQUAL, [EQUAL[0]], [EQUAL[0, :1]]], ids=["ragged", "equal", "one", "one step"])
 @pytest.mark.parametrize("at_once", [1, 1 << 23])
-def test_gram_and_operator_are_those_of_xi(X, at_once, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_gram_and_products_are_those_of_xi(X, at_once, threads, monkeypatch):
     monkeypatch.setattr(closed_form, "_PIECE", at_once)
-    batch = as_batch(X)
     rng = np.random.default_rng(1)
+    X = [np.where(rng.random(x.shape) < 0.5, x, 0) for x in X]
+    batch = as_batch(X)
     w = rng.uniform(0.1, 1, batch.n_sequences)
     mu = rng.standard_normal(3)
     longest = int(np.diff(batch.offsets).max())
     xi = prefixes(batch, mu, w, longest)
     exact = xi.T @ xi
-    np.testing.assert_allclose(closed_form.gram(batch, mu, np.sqrt(w)), exact, atol=1e-12 * np.abs(exact).max())
+    close = {"rtol": 0, "atol": 1e-12 * np.abs(exact).max()}
+    np.testing.assert_allclose(of(batch, mu, w, longest, threads).gram(), exact, **close)
+    np.testing.assert_allclose(of(batch, mu, w, longest).written_out(), xi, rtol=0, atol=1e-15)
     for n_lags in {longest, max(1, longest - 2), 1}:
+        short = prefixes(batch, mu, w, n_lags)
+        some = of(batch, mu, w, n_lags, threads)
         for kept in (0, 1 << 25):
             monkeypatch.setattr(closed_form, "_KEPT_TRANSFORMS", kept)
-            operator = closed_form._GramOperator(batch, mu, np.sqrt(w), n_lags)
-            assert (operator.kept is None) == (kept == 0)
-            assert sorted(np.concatenate(operator.pieces)) == list(range(batch.n_sequences))
-            short = prefixes(batch, mu, w, n_lags)
-            found = operator @ np.eye(n_lags * 3)
-            np.testing.assert_allclose(found, short.T @ short, atol=1e-12 * np.abs(exact).max())
+            some.times = closed_form._ByConvolution(some)
+            assert (some.times.kept is None) == (kept == 0)
+            assert sorted(np.concatenate(some.times.pieces)) == list(range(batch.n_sequences))
+            np.testing.assert_allclose(some.gram_times(np.eye(n_lags * 3)), short.T @ short, **close)
+        for sparse in (False, True):
+            some.times = closed_form._BySteps(some, sparse)
+            for some_rows in (np.eye(n_lags * 3), np.eye(n_lags * 3)[:1]):
+                np.testing.assert_allclose(some.gram_times(some_rows), some_rows @ short.T @ short, **close)
 
 
-@pytest.mark.parametrize("way", ["dense", "rows", "lanczos on the gram matrix", "lanczos on convolutions"])
-def test_every_way_to_the_singular_vectors_finds_the_same_space(way, monkeypatch):
-    if way.startswith("lanczos"):
+def test_products_with_xi_are_made_the_cheaper_way():
+    def way(X):
+        batch = as_batch(X)
+        prefixes = of(batch, np.zeros(batch.n_features), np.ones(batch.n_sequences), batch.longest)
+        prefixes.choose()
+        return type(prefixes.times).__name__, getattr(prefixes.times, "sparse", None) is not None
+
+    rng = np.random.default_rng(0)
+    assert way(rng.standard_normal((2, 5, 2000))) == ("_BySteps", False)
+    assert way(rng.standard_normal((2, 5000, 2))) == ("_ByConvolution", False)
+    assert way(np.eye(2000)[rng.integers(0, 2000, (5, 20))]) == ("_BySteps", True)
+    assert way(np.eye(11)[rng.integers(0, 11, (2, 3000))]) == ("_ByConvolution", False)
+
+
+@pytest.mark.parametrize("way", ["whole", "rows", "blocks of the gram matrix", "by convolutions", "step by step"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_way_to_the_singular_vectors_finds_the_same_space(way, threads, monkeypatch):
+    if way not in ("whole", "rows"):
         monkeypatch.setattr(closed_form, "_DENSE_COLUMNS", 0)
-        monkeypatch.setattr(closed_form, "_GRAM_COLUMNS", 0 if way.endswith("convolutions") else 4096)
-        monkeypatch.setattr(closed_form, "_LANCZOS_TOLERANCE", 1e-12)
+        monkeypatch.setattr(closed_form, "_GRAM_COLUMNS", 4096 if "gram" in way else 0)
+        monkeypatch.setattr(closed_form, "_TOLERANCE", 1e-12)
+        monkeypatch.setattr(dense, "_CYCLES", 100)
+        monkeypatch.setattr(closed_form, "_MULTIPLIED", 0 if way == "step by step" else 1e9)
     X = waves([60], I=4) if way == "rows" else waves(ragged_lengths(60, 20), I=4)
     batch = as_batch(X)
-    w = np.ones(len(X))
-    values, U = closed_form._singular_vectors(batch, np.full(4, 2.0), w, 60, 5, np.random.default_rng(0))
-    _, s, Vt = np.linalg.svd(prefixes(batch, np.full(4, 2.0), w, 60), full_matrices=False)
-    np.testing.assert_allclose(values, s[:5] ** 2, rtol=1e-9)
-    np.testing.assert_allclose(np.abs(np.sum(U * Vt[:5].T, axis=0)), 1, atol=1e-6)
+    some = of(batch, np.full(4, 2.0), np.ones(len(X)), batch.longest, threads)
+    values, U = closed_form._singular_vectors(some, 5, np.random.default_rng(0), Progress("", 0, False))
+    _, s, Vt = np.linalg.svd(prefixes(batch, np.full(4, 2.0), np.ones(len(X)), batch.longest), full_matrices=False)
+    np.testing.assert_allclose(values, s[:5] ** 2, rtol=1e-7)
+    np.testing.assert_allclose(np.abs(np.sum(U * Vt[:5], axis=1)), 1, atol=1e-6)
+
+
+def test_wide_one_hot_data_are_looked_up(capsys, monkeypatch):
+    """Work follows the numbers that are not 0 and the vectors looked for, and shows under verbose."""
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    V, T, N, H = 5000, 20, 670, 24
+    rng = np.random.default_rng(0)
+    ids = rng.zipf(1.3, (N, T)) % V
+    X = np.zeros((N, T, V), dtype=np.float32)
+    np.put_along_axis(X, ids[..., None], 1, axis=2)
+    before = time.process_time()
+    model = RAE(H, max_iter=0, random_state=0, verbose=1).fit(X)
+    spent = time.process_time() - before
+    shown = capsys.readouterr().err
+    assert "closed form: product" in shown
+    assert spent < 60  # about 3 s: in the data's own width it took minutes
+    variance = N * T * (1 - np.square(X.mean(axis=(0, 1), dtype=np.float64)).sum())
+    assert error(model, X) < 0.97 * variance
+    some = of(as_batch(X), X.mean(axis=(0, 1), dtype=np.float64), np.ones(N), min(T, closed_form._MOST_COLUMNS // V))
+    some.choose()
+    assert some.times.sparse.nnz == N * T
+
+
+def test_ctrl_c_ends_a_closed_form():
+    """Between two products, of which there are many."""
+    prefixes = of(as_batch(np.random.default_rng(0).standard_normal((3, 5000, 1))), np.zeros(1), np.ones(3), 5000)
+    calls = []
+
+    def interrupted(vectors):
+        calls.append(len(vectors))
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return vectors
+
+    prefixes.gram_times = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        closed_form._singular_vectors(prefixes, 4, np.random.default_rng(0), Progress("", 0, False))
+    assert len(calls) == 2
 
 
 def error(model, X):
@@ -149,7 +221,7 @@ def test_few_long_sequences_among_many_short_ones_start_quickly():
     """The transforms' sizes follow each sequence's length: 25,000 numbers, not 20,001 x 5000."""
     rng = np.random.default_rng(3)
     X = [*rng.standard_normal((20_000, 1, 1)), rng.standard_normal((5000, 1))]
-    operator = closed_form._GramOperator(as_batch(X), np.zeros(1), np.ones(20_001), 5000)
+    operator = closed_form._ByConvolution(of(as_batch(X), np.zeros(1), np.ones(20_001), 5000))
     assert operator.kept is not None and sum(x.size for x in operator.kept) < 100_000
     assert np.isfinite(RAE(3, max_iter=0, random_state=0).fit(X).theta_).all()
 
@@ -200,6 +272,71 @@ def test_long_sequences_with_many_columns():
     assert error(model, X) < 0.5 * np.square(X - 2).sum()
     wide = RAE(3, max_iter=0, random_state=0).fit(np.random.default_rng(0).standard_normal((4, 3, 40_000)))
     assert wide.parameters_["W_xh"].shape == (40_000, 3)
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"solver": "sgd", "learning_rate": 1.0}, {"solver": "rprop"},
+                                     {"decoder": "linear"}, {"n_hidden": 24}, {"max_iter": 0}],
+                         ids=lambda options: " ".join(map(str, options.values())) or "defaults")
+@pytest.mark.parametrize("dtype, exponents", [(np.float32, (-90, -70, -1, 70)),
+                                              (np.float64, (-500, -300, 1, 300, 500))])
+def test_a_power_of_two_changes_no_bit(dtype, exponents, options):
+    """Gravitational-wave strain, 1e-21, or 1e-150: theta_, losses and errors are those of the data in other units."""
+    X = (EQUAL - 2).astype(dtype)
+
+    def fitted(k):
+        model = RAE(**{"n_hidden": 6, "max_iter": 5, "random_state": 0, "batch_size": 8, **options}).fit(np.ldexp(X, k))
+        p = {name: view.copy() for name, view in model.parameters_.items()}
+        for name, sign in (("W_xh", 1), ("V_hx", -1), ("c_x", -1)):
+            p[name] = np.ldexp(p[name], sign * k)
+        return p, np.ldexp(model.loss_curve_, -2 * k), model
+
+    p, losses, model = fitted(0)
+    assert options.get("max_iter") == 0 or losses[-1] < losses[0]
+    for k in exponents:
+        other, other_losses, there = fitted(k)
+        for name in p:
+            np.testing.assert_array_equal(other[name], p[name], err_msg=f"{name} at 2^{k}")
+        np.testing.assert_array_equal(other_losses, losses)
+        np.testing.assert_array_equal(there.transform(np.ldexp(X, k)), model.transform(X))
+        loss, grad = model.loss_and_grad(X)
+        there_loss, there_grad = there.loss_and_grad(np.ldexp(X, k))
+        assert np.ldexp(there_loss, -2 * k) == loss and np.isfinite(loss)
+        if abs(k) < np.finfo(dtype).maxexp / 4:  # elsewhere gradients in units of the data are no numbers of the type
+            np.testing.assert_array_equal(np.ldexp(there_grad["c_x"], -k), grad["c_x"])
+            np.testing.assert_array_equal(np.ldexp(there_grad["W_hh"], -2 * k), grad["W_hh"])
+
+
+@pytest.mark.parametrize("dtype, factors", [(np.float32, (1e-30, 1e-21, 1e27)), (np.float64, (1e-150, 1e-21, 1e150))])
+def test_any_other_factor_changes_no_more_than_rounding(dtype, factors):
+    X = (EQUAL - 2).astype(dtype)
+    codes = RAE(6, max_iter=2, random_state=0).fit(X).transform(X)
+    for factor in factors:
+        model = RAE(6, max_iter=2, random_state=0).fit(X * dtype(factor))
+        np.testing.assert_allclose(model.transform(X * dtype(factor)), codes, atol=2e4 * np.finfo(dtype).eps)
+        once = np.array(model.loss_curve_)
+        model.partial_fit(X * dtype(factor))
+        assert 0 < model.loss_curve_[-1] < 2 * once[0]
+
+
+@pytest.mark.parametrize("X, options, way", [
+    (np.float64(1e-170) * (EQUAL - 2), {}, "up"), (np.float64(1e170) * (EQUAL - 2), {}, "down"),
+    (np.float32(1e-36) * (EQUAL - 2).astype(np.float32), {}, "up"),
+    (np.float32(1e36) * (EQUAL - 2).astype(np.float32), {}, "down"),
+    (np.float32(1e-30) * (EQUAL - 2).astype(np.float32), {"objective": "stepwise"}, "up"),
+    (np.float32(1e30) * (EQUAL - 2).astype(np.float32), {"objective": "stepwise"}, "down"),
+    (np.float32(1e-30) * (EQUAL - 2).astype(np.float32), {"clip_norm": 1.0}, "up"),
+], ids=[0, 1, 2, 3, 4, 5, 6])
+def test_data_out_of_range_are_to_be_scaled_the_right_way(X, options, way):
+    with np.errstate(all="ignore"), pytest.raises((ValueError, FloatingPointError), match=f"scale .*{way}"):
+        RAE(6, max_iter=5, random_state=0, **options).fit(X)
+
+
+def test_weights_that_overflow_are_named():
+    X = (EQUAL - 2).astype(np.float32)
+    with pytest.raises(FloatingPointError, match="sample_weight .* by its mean") as caught:
+        RAE(6, max_iter=5, random_state=0).fit(X, sample_weight=np.full(len(X), 1e37))
+    assert "scale the data" not in str(caught.value)
+    assert RAE(6, max_iter=5, random_state=0).fit(X, sample_weight=np.full(len(X), 1e3)).n_iter_ == 5
 
 
 def test_relative_scales_follow_the_units_of_data_and_code():

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(not (PACKAGE / "_form.pyx").exists(), reason="th
 
 # Every module, such that each imports only from those before it: docs/design.md, "The house".
 ORDER = """
-    _messages _blas _kernels _pulse _workspace _record solvers persistence _progress _estimator _config
+    _messages _blas _kernels _pulse _workspace _record solvers persistence _progress _estimator _config dense
     _buckets _products _form _batch parameters reference
     _cell _objective _sequence _stepwise _unfold _objectives _codes _training
     inputs closed_form relative_rates hyperparameters learned
