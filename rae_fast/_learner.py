@@ -116,21 +116,28 @@ class Learner(Estimator, TrainingParameters):
                       else checkpoint.held_out_in(saved, n))
             batch, weights, held_out = training.hold_out(batch, weights, chosen)
         settings = training.with_passes(settings, batch.n_sequences)
+        at_most = None
         if saved is None:
-            learned = self._start(batch, weights, settings, rng, n_steps, inputs.feature_names(X))
+            learned, at_most = self._start(batch, weights, settings, rng, n_steps, inputs.feature_names(X))
         else:
             learned = saved.learned
             inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
         stepper = training.stepper(learned, batch, weights, settings, 0.0 if held_out else settings.tol,
                                    rng.bit_generator)
-        fit = training.Fit(learned, settings, stepper, type(self).__name__, lambda part: self._errors(learned, part),
+
+        def errors(theta: Floats, part: Batch) -> Floats:
+            return self._errors(Learned(learned.form, theta, learned.record, learned.solver), part)
+
+        fit = training.Fit(learned, settings, stepper, type(self).__name__, batch, weights, errors,
                            lambda: self._notify(settings), held_out)
+        if at_most is not None and held_out is None and settings.max_iter > 0:
+            fit.baseline = training.Baseline(at_most, fit.mean_error(at_most))
         if target is not None:
             fit.write = lambda fit: checkpoint.write(target, self._kind, self, fit, rng, checksum)
         if saved is not None:
             checkpoint.resume(saved, fit, rng, checksum)
         elif held_out is not None:
-            held_out.best_theta, held_out.best_score = learned.theta.copy(), held_out.score(fit.errors)
+            held_out.best_theta, held_out.best_score = learned.theta.copy(), held_out.score(learned.theta, fit.errors)
         self._learned = learned
         fit.run()
         return self
@@ -213,9 +220,9 @@ class Learner(Estimator, TrainingParameters):
         if learned is None:
             batch, weights = inputs.as_weighted(sample_weight, self._read_first(X, settings))
             # An update is coming, whatever max_iter says.
-            learned = self._start(batch, weights, settings.but(max_iter=1),
-                                  hyperparameters.generator(settings.random_state), batch.common_length,
-                                  inputs.feature_names(X))
+            learned, _ = self._start(batch, weights, settings.but(max_iter=1),
+                                     hyperparameters.generator(settings.random_state), batch.common_length,
+                                     inputs.feature_names(X))
         else:
             check_theta(learned.theta, learned.form, True)
             self._check_fixed(settings, learned.form)
@@ -237,13 +244,13 @@ class Learner(Estimator, TrainingParameters):
                                  "call fit to start afresh")
 
     def _start(self, batch: Batch, weights: Floats | None, settings: Settings, rng: np.random.Generator,
-               n_steps: int | None, names: tuple[str, ...] | None) -> Learned:
-        """A model that has learned nothing yet but its initial values."""
+               n_steps: int | None, names: tuple[str, ...] | None) -> tuple[Learned, Floats | None]:
+        """A model that has learned nothing yet but its initial values, and parameters that no fit must end above."""
         form = self._form(settings, batch)
         with np.errstate(all="ignore"):  # what overflows is found
-            theta = self._initial_values(form, batch, weights, settings, rng)
+            theta, alone = self._initial_values(form, batch, weights, settings, rng)
         solver = self._new_solver(settings, theta, form, batch, weights)
-        return Learned(form, theta, Record(n_steps), solver, feature_names=names)
+        return Learned(form, theta, Record(n_steps), solver, feature_names=names), alone
 
     def _new_solver(self, settings: Settings, theta: Floats, form: Form, batch: Batch,
                     weights: Floats | None) -> SolverState:
@@ -451,8 +458,9 @@ class Learner(Estimator, TrainingParameters):
         raise NotImplementedError
 
     def _initial_values(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings,
-                        rng: np.random.Generator) -> Floats:
-        """Its parameters before any training, all finite; ValueError if they cannot be."""
+                        rng: np.random.Generator) -> tuple[Floats, Floats | None]:
+        """Its parameters before any training, all finite, ValueError if they cannot be; and such as a fit must not end
+        above in reconstruction error on its training data, if there are any."""
         raise NotImplementedError
 
     def _read_first(self, X: Any, settings: Settings) -> Batch:

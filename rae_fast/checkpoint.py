@@ -19,7 +19,7 @@ from rae_fast import model_file, persistence
 from rae_fast._batch import Batch
 from rae_fast._messages import shown
 from rae_fast.learned import Learned
-from rae_fast.training import Fit
+from rae_fast.training import Baseline, Fit
 
 Floats = NDArray[Any]
 
@@ -78,16 +78,21 @@ def write(path: Path, kind: str, model: Any, fit: Fit, rng: np.random.Generator,
     """Write a model and its fit, on data of that checksum, to the checkpoint file."""
     held_out, state, learned = fit.held_out, fit.stepper.state(), fit.learned
     # Numbers that JSON has no text for, infinity among them, go into an array.
-    losses = [state["best"], state["pass_loss"], held_out.best_score if held_out else 0.0]
+    losses = [state["best"], state["pass_loss"], held_out.best_score if held_out else 0.0,
+              fit.baseline.error if fit.baseline else 0.0]
     arrays = {"fit.order": state["order"].astype(np.int64), "fit.losses": np.array(losses)}
     model_arrays, metadata = model_file.pack(kind, model, learned)
+    form, theta = learned.form, learned.theta
     if held_out is not None:
-        # The file's model is what the fit would leave: the best so far.
-        form, theta = learned.form, learned.theta
-        model_file.check_array(held_out.best_theta, "the best theta", theta.shape, theta.dtype)
         arrays |= {"fit.held_out": held_out.chosen.astype(np.int64)}
+    if fit.baseline is not None:
+        arrays |= model_file.named(model_file.FIT_BASELINE, form, form.views(fit.baseline.theta))
+    left = held_out.best_theta if held_out is not None else fit.left
+    if left is not None:
+        # The file's model is what the fit would leave, or has left: the best so far.
+        model_file.check_array(left, "the best theta", theta.shape, theta.dtype)
         arrays |= model_file.named(model_file.FIT_THETA, form, form.views(theta))
-        model_arrays |= model_file.named("", form, form.views(held_out.best_theta))
+        model_arrays |= model_file.named("", form, form.views(left))
     record = {"status": fit.status, "fingerprint": checksum, "stalled": held_out.stalled if held_out else 0,
               **{name: state[name] for name in ("in_pass", "position", "stalled_passes")},
               "bits": _plain(rng.bit_generator.state)}
@@ -148,26 +153,34 @@ def _take(record: dict[str, Any], arrays: persistence.Arrays, fit: Fit) -> None:
     if type(record["in_pass"]) is not bool or record["status"] not in _STATUSES:
         raise ValueError(f"in_pass is {record['in_pass']!r} and status {record['status']!r}")
     order, losses = arrays["fit.order"], arrays["fit.losses"]
-    if order.dtype != np.int64 or losses.dtype != np.float64 or losses.shape != (3,) or np.isnan(losses).any():
+    if order.dtype != np.int64 or losses.dtype != np.float64 or losses.shape != (4,) or np.isnan(losses).any():
         raise ValueError("its order or losses are of another kind")
     n_scores = len(learned.validation_scores)
     if (len(learned.record.loss_curve) != n_iter
             or not (n_scores in (n_iter - 1, n_iter) if held_out else n_scores == 0)):
         raise ValueError("its counters do not agree with each other")
-    best, pass_loss, best_score = losses.tolist()
+    best, pass_loss, best_score, baseline_error = losses.tolist()
     fit.stepper.restore({**{name: record[name] for name in ("in_pass", "position", "stalled_passes")},
                          "order": order, "best": best, "pass_loss": pass_loss})
+    if any(name.startswith(model_file.FIT_BASELINE) for name in arrays):
+        fit.baseline = Baseline(_theta_in(arrays, model_file.FIT_BASELINE, learned), baseline_error)
     if held_out is not None:
-        form, dtype = learned.form, learned.theta.dtype
-        theta = form.empty(dtype)
-        for name, view in model_file.named(model_file.FIT_THETA, form, form.views(theta)).items():
-            model_file.check_array(arrays[name], name, view.shape, dtype)
-            view[...] = arrays[name]
         held_out.best_theta, held_out.best_score = learned.theta.copy(), best_score
         held_out.stalled, held_out.judged = record["stalled"], n_scores
-        learned.theta[:] = theta
+    if held_out is not None or any(name.startswith(model_file.FIT_THETA) for name in arrays):
+        learned.theta[:] = _theta_in(arrays, model_file.FIT_THETA, learned)
     # What a callback has stopped goes on.
     fit.status = "running" if record["status"] == "stopped" else record["status"]
+
+
+def _theta_in(arrays: persistence.Arrays, prefix: str, learned: Learned) -> Floats:
+    """A vector of parameters from the arrays with that prefix."""
+    form, dtype = learned.form, learned.theta.dtype
+    theta = form.empty(dtype)
+    for name, view in model_file.named(prefix, form, form.views(theta)).items():
+        model_file.check_array(arrays[name], name, view.shape, dtype)
+        view[...] = arrays[name]
+    return theta
 
 
 def _plain(value: Any) -> Any:

@@ -30,7 +30,7 @@ _VERSION = "3"
 # Losses in the file of a model, which may go on learning for ever; a checkpoint's are those of one fit, and whole.
 MOST_LOSSES = 100_000
 # Arrays that a checkpoint has besides the model's: these, and theta's blocks with that prefix.
-FIT_ARRAYS, FIT_THETA = ("fit.order", "fit.losses", "fit.held_out"), "fit.theta."
+FIT_ARRAYS, FIT_THETA, FIT_BASELINE = ("fit.order", "fit.losses", "fit.held_out"), "fit.theta.", "fit.baseline."
 
 
 def named(prefix: str, form: Form, views: Arrays) -> Arrays:
@@ -169,7 +169,7 @@ def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> 
         # Not all of these need be finite: a training that was about to overflow has such losses.
         if arrays[name].ndim != 1 or arrays[name].dtype != np.float64:
             raise ValueError(f"{name} is not a vector of float64 numbers")
-    known.update(FIT_ARRAYS, named(FIT_THETA, form, form.views(theta)))
+    known.update(FIT_ARRAYS, *(named(prefix, form, form.views(theta)) for prefix in (FIT_THETA, FIT_BASELINE)))
     for name in arrays:
         if name not in known:
             raise ValueError(f"it has an array {name!r}, which no {owner} has")

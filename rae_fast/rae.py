@@ -181,6 +181,10 @@ class RAE(Learner, SequenceParameters):
     A ``fit`` that is interrupted by Ctrl-C raises KeyboardInterrupt and leaves a usable model with
     the parameters after the last whole update.
 
+    With the defaults for `objective`, `init` and `relative_rates` a fit leaves the closed form where training has ended
+    with a larger mean `reconstruction_error` on the training data (as it may for sequences of one step, of which the
+    closed form is the principal components); the loss curve is then that of the training.
+
     References
     ----------
     Pollack, J. B. (1990). Recursive distributed representations. Artificial Intelligence 46.
@@ -623,12 +627,16 @@ class RAE(Learner, SequenceParameters):
                     settings.tied, settings.hidden_weight, settings.reconstruct_h0)
 
     def _initial_values(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings,
-                        rng: np.random.Generator) -> Floats:
+                        rng: np.random.Generator) -> tuple[Floats, Floats | None]:
+        alone = None
         if settings.init == "linear":
             theta, alone = closed_form.initialise(form, batch, weights, rng, threads=settings.n_jobs,
                                                   name=type(self).__name__, verbose=settings.verbose > 0)
             if settings.max_iter == 0:
                 theta = alone
+            # Who trains with the textbook's rates, or for something else, gets what that gives.
+            if not (settings.objective == "unfold" and settings.relative_rates and np.isfinite(alone).all()):
+                alone = None
         elif settings.init == "orthogonal":
             theta = parameters.orthogonal(form, rng, batch.dtype, settings.n_jobs)
         else:
@@ -637,7 +645,7 @@ class RAE(Learner, SequenceParameters):
             if settings.init == "normal":
                 raise ValueError(f"init_scale={self.init_scale} overflows {theta.dtype}; make it smaller")
             raise ValueError(f"the closed form of X overflows {theta.dtype}; scale X {inputs.way_to_scale(batch)}")
-        return theta
+        return theta, alone
 
     def _read_first(self, X: Any, settings: Settings) -> Batch:
         batch = inputs.as_batch(X, name=type(self).__name__)

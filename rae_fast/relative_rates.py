@@ -14,6 +14,9 @@ from rae_fast.inputs import sample
 
 Floats = NDArray[Any]
 
+# Steps by which the units are divided at least: with the whole rate, training of sequences of few steps jumps about.
+_FEWEST_STEPS = 8
+
 # Blocks that have a unit for every row: the inputs', whose features may lie far from 0.
 BY_ROW = ("W_xh",)
 
@@ -50,9 +53,10 @@ def scales(theta: Floats, form: Form, code: float, output: float, offset: Floats
     root mean square of W_hh or V_hh times `code`, the size of codes (b_h, h0, c_h), or times `output`, the
     size of outputs (c_x). A feature far from 0 moves the code by its offset at every step of its weights, so
     these rows of W_xh are divided by `offset` (I,), its root mean square over the data's deviation, at least 1.
-    A step of the recurrence is felt n_steps times, hence the division. Where all that is 0, the scale is
-    1 / n_steps.
+    A step of the recurrence is felt n_steps times, hence the division (by _FEWEST_STEPS at least). Where all that is 0,
+    the scale is 1 / n_steps.
     """
+    n_steps = max(n_steps, _FEWEST_STEPS)
     p = form.views(theta)
     rms = {name: float(np.sqrt(np.mean(np.square(p[name], dtype=np.float64)))) for name in
            ("W_xh", "W_hh", "V_hh", "V_hx")}

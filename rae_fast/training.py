@@ -123,9 +123,17 @@ class HeldOut:
     judged: int = 0    # passes judged
     stalled: int = 0   # of these, the last ones in a row that were no better
 
-    def score(self, errors: Callable[[Batch], Floats]) -> float:
+    def score(self, theta: Floats, errors: Callable[[Floats, Batch], Floats]) -> float:
         """Minus the weighted mean of the reconstruction errors."""
-        return -float(np.average(errors(self.batch), weights=self.weights))
+        return -float(np.average(errors(theta, self.batch), weights=self.weights))
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Parameters that a fit must not end above, and their mean error on its data."""
+
+    theta: Floats
+    error: float
 
 
 @dataclass
@@ -139,19 +147,25 @@ class Fit:
     Attributes
     ----------
     name : the estimator's, for what is shown
-    errors : the reconstruction error of each sequence of a batch, by the parameters as they are
+    batch, weights : what is learned from
+    errors : of parameters and a batch, the reconstruction error of each sequence
     notify : calls the callbacks; whether one of them ends the fit
     write : writes a checkpoint, where there are any
+    left : what an ended fit leaves, where that is neither theta as it was trained nor the best on what is held out
     """
 
     learned: Learned
     settings: Settings
     stepper: Stepper
     name: str
-    errors: Callable[[Batch], Floats]
+    batch: Batch
+    weights: Floats | None
+    errors: Callable[[Floats, Batch], Floats]
     notify: Callable[[], bool]
     held_out: HeldOut | None = None
+    baseline: Baseline | None = None
     write: Callable[[Fit], None] | None = None
+    left: Floats | None = None
     status: str = "running"
     reported: int = 0          # passes when callbacks were last called
     report_at: float = 0.0     # when they are next to be
@@ -171,6 +185,7 @@ class Fit:
                     self.stepper.advance(self._passes_to_do(), self._after_pass)
                     self._settle()
                     progress.advance(record.n_iter - before, record.loss_curve[-1] if record.loss_curve else None)
+                    self._choose()
                     if self.write is not None and (self.status != "running" or time.monotonic() >= save_at):
                         self.write(self)
                         save_at = time.monotonic() + settings.checkpoint_seconds
@@ -186,6 +201,20 @@ class Fit:
         finally:
             if self.held_out is not None:
                 self.learned.theta[:] = self.held_out.best_theta
+        self._choose()
+        if self.left is not None:
+            self.learned.theta[:] = self.left
+
+    def mean_error(self, theta: Floats) -> float:
+        """The weighted mean of the reconstruction errors of what is learned from."""
+        with np.errstate(all="ignore"):
+            return float(np.average(self.errors(theta, self.batch), weights=self.weights))
+
+    def _choose(self) -> None:
+        """At the end, fall back to the baseline if training has ended above it."""
+        if (self.status != "running" and self.baseline is not None and self.left is None
+                and not self.mean_error(self.learned.theta) <= self.baseline.error):
+            self.left = self.baseline.theta
 
     def _settle(self) -> None:
         """Bring the record and the status up to what has happened."""
@@ -219,7 +248,7 @@ class Fit:
 
     def _validate(self, held_out: HeldOut) -> None:
         """Judge the parameters by the sequences held out; keep the best, notice when they stay the best."""
-        best, score = held_out.best_score, held_out.score(self.errors)
+        best, score = held_out.best_score, held_out.score(self.learned.theta, self.errors)
         enough = best + self.settings.tol * abs(best) if np.isfinite(best) else best
         news: dict[str, Any] = {"last_score": score, "judged": self.learned.record.n_iter,
                                 "stalled": 0 if score > enough else held_out.stalled + 1}

@@ -367,9 +367,9 @@ def test_relative_scales_are_positive_and_one_a_block(init, tied):
     scales, p = model.rate_scale_, model.parameters_
     assert set(scales) == set(p) - ({"V_hh", "V_hx"} if tied else set())
     assert all((value > 0).all() for value in scales.values())
-    np.testing.assert_allclose(scales["W_hh"], np.sqrt(np.mean(p["W_hh"] ** 2)) / 7)
+    np.testing.assert_allclose(scales["W_hh"], np.sqrt(np.mean(p["W_hh"] ** 2)) / 8)
     offset = np.sqrt(np.mean(EQUAL**2, axis=(0, 1))) / EQUAL.std()
-    np.testing.assert_allclose(scales["W_xh"][:, 0] * offset, np.sqrt(np.mean(p["W_xh"] ** 2)) / 7, rtol=0.05)
+    np.testing.assert_allclose(scales["W_xh"][:, 0] * offset, np.sqrt(np.mean(p["W_xh"] ** 2)) / 8, rtol=0.05)
     assert RAE(6, max_iter=0, relative_rates=False).fit(EQUAL).rate_scale_ is None
 
 
