@@ -311,6 +311,7 @@ cdef class Updates:
         if not same_places(&grad.layout, &self.form.layout) or not grad.memory.flags.writeable:
             raise ValueError("the gradient is of another form, or read-only")
         self.refresh()
+        record.enter_waiting()
         cdef uint64_t fp_state = rae_flush_subnormals()
         try:
             made = self.apply_to(parameters, grad.data, step.data, loss, self.rule.learning_rate, record.n_updates + 1, 1)
@@ -329,8 +330,11 @@ cdef class Updates:
         cdef void *parameters = data_of(theta)
         cdef double loss = 0
         cdef bint made
+        cdef object n_steps
         check_fit(self, theta, objective, n)
+        n_steps = objective.batch.common_length
         self.refresh()
+        record.enter_waiting()
         count(n, objective.order)
         objective.pulse()[0] = new_pulse(0)
         cdef uint64_t fp_state = rae_flush_subnormals()
@@ -341,7 +345,7 @@ cdef class Updates:
         finally:
             rae_set_fp_state(fp_state)
         if made:
-            record.enter_update(loss, objective.batch.common_length)
+            record.enter_update(loss, n_steps)
         return made
 
 
@@ -454,10 +458,12 @@ cdef class Passes:
         cdef Py_ssize_t n_iter = self.record.n_iter, n_updates = self.record.n_updates, ended = 0
         cdef double total = <double>self.max_iter * per_pass, loss = 0, rate
         cdef void *parameters = data_of(theta)
-        cdef double[::1] losses = np.empty(max(<Py_ssize_t>1, min(most, self.max_iter - n_iter)))
+        cdef object memory = np.empty(max(<Py_ssize_t>1, min(most, self.max_iter - n_iter)))
+        cdef double[::1] losses = memory
         cdef bint updated = False
         cdef int status = 0
         check_fit(self.updates, theta, objective, self.batch_size)
+        self.record.enter_waiting()
         self.updates.refresh()
         objective.refresh()
         cdef Pulse *pulse = objective.pulse()
@@ -495,7 +501,7 @@ cdef class Passes:
                             status = 2
         finally:
             rae_set_fp_state(fp_state)
-            self.record.enter_passes(&losses[0], ended, n_updates)
+            self.record.enter_passes(&losses[0], memory, ended, n_updates)
         self.status = ("running", "finished", "converged", "non-finite")[status]
 
     cdef bint has_converged(self, Py_ssize_t n_iter, double loss) noexcept nogil:
