@@ -1,7 +1,7 @@
 /* The two recurrences over time, whole; included by kernels_body.h.
  *
- * They write whole vectors: what lies between n and the next vector's end of a row must be there, of h, d, bias and
- * ending, and gets what its lanes make of it (0 of 0).
+ * They write whole vectors: what lies between n and the next vector's end of a row must be there, of h, d, pull, bias
+ * and ending, and what is written there is what its lanes make of it (0 of 0).
  *
  * Rows are packed: step t has active[t] of them, one step after the other, each `ld` elements from the next, readable
  * and writable up to a full vector. A later step's rows belong to the first sequences of the earlier one. Every other
