@@ -12,6 +12,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--store-instructions", action="store_true", help="store what test_instructions.py counts")
+
+
 @pytest.fixture(autouse=True)
 def as_it_was():
     """A test that left another implementation in use would change what all after it test."""
