@@ -33,7 +33,8 @@ static rae_operand F(operand)(const TABLE *k, rae_layout layout, size_t row, siz
 
 /* c = init + a b, b with one row more in front; init: 0 none, 1 a row for all, 2 rows, 3 c itself. An operand as it
  * lies may have fewer columns than c. */
-static void F(check_product)(const TABLE *k, rae_team *team, rae_layout layout, size_t m, size_t n, size_t sum, int init)
+static void F(check_product)(const TABLE *k, rae_team *team, rae_layout layout, size_t m, size_t n, size_t sum,
+                             int init)
 {
     now("product %zu x %zu x %zu, layout %d, init %d, team of %zu", m, n, sum, (int)layout, init,
         rae_team_members(team));
