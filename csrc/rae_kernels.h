@@ -96,7 +96,7 @@ typedef struct {
                                                                                                    \
         /* c (m, n) = init + a b with element (i, p) of a at a[i * a_row + p * a_col]; init has row distance \
          * ld_init (0: one row for all) and may be c itself; NULL is 0. The sum over p of one element of c \
-         * depends on the row's place and on n, and on nothing else. For RAE_BARE and RAE_TURNED a_col is 1, and columns \
+         * depends on the row's place and on n, and on nothing else. RAE_BARE and RAE_TURNED: a_col is 1, and columns \
          * of c beyond those of b are init's, or 0. The columns are shared among the team. */ \
         void (*product)(rae_team *team, size_t m, size_t n, size_t k, const T *a, size_t a_row, size_t a_col, \
                         const rae_operand *b, const T *init, size_t ld_init, T *c, size_t ldc);    \
