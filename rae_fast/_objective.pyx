@@ -128,6 +128,11 @@ cdef class Objective:
     def __dealloc__(self):
         end_team(self.team)
 
+    def end_team(self):
+        """Its threads go home; from here on the caller's own does everything."""
+        end_team(self.team)
+        self.team = NULL
+
     cdef int gradient(self, const void *theta, Py_ssize_t *chosen, Py_ssize_t n, void *grad, Descent *descent,
                       double *loss) except -1 nogil:
         """Loss and gradient of the items chosen[0:n], which get reordered.

@@ -70,4 +70,5 @@ class Progress:
         self.bar.update(passes)
 
     def _line(self, text: str) -> None:
-        print(f"{self.name}: {self.unit} {self.count} of {self.total}{text and ', ' + text}", file=sys.stderr, flush=True)
+        text = text and f", {text}"
+        print(f"{self.name}: {self.unit} {self.count} of {self.total}{text}", file=sys.stderr, flush=True)

@@ -14,8 +14,8 @@ Xi^T Xi is the Gram matrix of the whole reversed sequences (one row a sequence) 
 diagonals. Where L I is too large for that, blocks of vectors are multiplied by Xi and Xi^T without either: step by
 step where there are few lags or the data are sparse, else as convolutions.
 
-All products are the package's own (dense.py), so that neither BLAS's threads nor n_jobs change a bit; and all is done in
-a unit of the data, a power of two, so that their scale changes no bit either.
+All products are the package's own (dense.py), so that neither BLAS's threads nor n_jobs change a bit; and all is done
+in a unit of the data, a power of two, so that their scale changes no bit either.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ _SHARPNESS = 2.0 ** np.arange(7)
 
 def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.Generator, *,
                threads: int = 1, name: str = "", verbose: bool = False) -> tuple[Floats, Floats]:
-    """The closed form for the batch, as the start of a training and as a model by itself: two thetas of its dtype, which
-    differ by the scale e alone.
+    """The closed form for the batch, as the start of a training and as a model by itself: two thetas of its dtype,
+    which differ by the scale e alone.
 
     Parameters
     ----------
@@ -148,7 +148,8 @@ def _pad(p: dict[str, Floats], form: Form, rank: int, rng: np.random.Generator) 
 # ---- singular vectors of Xi --------------------------------------------------------------------------
 
 
-def _singular_vectors(prefixes: _Prefixes, n: int, rng: np.random.Generator, progress: Progress) -> tuple[Floats, Floats]:
+def _singular_vectors(prefixes: _Prefixes, n: int, rng: np.random.Generator,
+                      progress: Progress) -> tuple[Floats, Floats]:
     """The n largest eigenvalues of Xi^T Xi, falling, and their vectors in rows (n, n_lags I)."""
     columns, rows, threads = prefixes.columns, prefixes.n_rows, prefixes.threads
     if rows * 4 <= columns and rows * columns <= _GRAM_COLUMNS**2:

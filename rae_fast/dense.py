@@ -43,9 +43,9 @@ def product(a: Floats, b: Floats, threads: int = 1) -> Floats:
 
 def times(v: Floats, a: Floats) -> Floats:
     """v @ a for a vector and a matrix that need not be in one piece: its rows are read as they lie."""
-    out = np.empty((1, a.shape[1]))
-    product_(v[None], a, out, None, "bare")
-    return out[0]
+    out: Floats = np.empty(a.shape[1])
+    product_(v[None], a, out[None], None, "bare")
+    return out
 
 
 def padded(n: int) -> int:
@@ -268,7 +268,8 @@ def krylov(multiply: Callable[[Floats], Floats], size: int, n: int, rng: np.rand
         errors = np.sqrt(np.einsum("ij,ij->i", residual, residual))
         if cycle + 1 == _CYCLES or (errors <= tolerance * values[0]).all():
             break
-        # A quarter of them new ones: the first block has only one vector in the space of a multiple eigenvalue for each of its own.
+        # A quarter of them new ones: of a multiple eigenvalue's space, a block and what it is multiplied to hold no more
+        # dimensions than the block has vectors.
         next_rows[-(block // 4):] = rng.standard_normal((block // 4, size))
         next_rows = _orthonormal_to(q, next_rows, rng, threads)
         filled = keep

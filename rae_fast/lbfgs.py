@@ -69,8 +69,9 @@ class LBFGS:
             self.resumable = False
             if function(theta / scale)[0] >= huge:
                 way = way_to_scale(self.objective.batch) if self.objective.batch else "down"
-                raise FloatingPointError("The loss or its gradient is beyond what lbfgs can square at its start; choose "
-                                         f"another init, or scale the data {way}; the model keeps its parameters")
+                raise FloatingPointError("The loss or its gradient is beyond what lbfgs can square at its start; "
+                                         f"choose another init, or scale the data {way}; the model keeps its "
+                                         "parameters")
             scipy.optimize.minimize(function, theta / scale, jac=True, method="L-BFGS-B", callback=after_iteration,
                                     options={"maxiter": most, "maxfun": 50 * most, "maxcor": LBFGS_MEMORY,
                                              "ftol": 0.0, "gtol": 0.0})
@@ -78,6 +79,9 @@ class LBFGS:
         if self.status == "running" and record.n_iter == start:
             # max_iter=0, or no descent from here although nothing is remembered.
             self.status = "finished" if most == 0 else "converged"
+
+    def end(self) -> None:
+        self.objective.end_team()
 
     def _scale(self) -> Floats:
         """The units of theta, number by number."""

@@ -49,6 +49,9 @@ class Stepper(Protocol):
     def advance(self, most: int, after: Callable[[], bool]) -> None:
         """Some passes, up to `most`, and then `after()`, which says whether that is enough; or `after` after each."""
 
+    def end(self) -> None:
+        """Let threads go home; whoever keeps what an exception has left behind keeps none."""
+
     def state(self) -> dict[str, Any]:
         """What `restore` needs besides the record."""
 
@@ -63,9 +66,9 @@ class ByUpdates:
                  bits: np.random.BitGenerator | None) -> None:
         size = min(settings.batch_size, batch.n_sequences)
         self.learned, self.settings, self.batch, self.weights = learned, settings, batch, weights
-        objective = objective_of(learned.form, batch, weights, size, settings.max_memory, settings.n_jobs,
-                                 learned.solver.residual_unit(learned.form))
-        self.passes = Passes(objective, updates_of(learned, learned.form, settings), learned.record, size,
+        self.objective = objective_of(learned.form, batch, weights, size, settings.max_memory, settings.n_jobs,
+                                      learned.solver.residual_unit(learned.form))
+        self.passes = Passes(self.objective, updates_of(learned, learned.form, settings), learned.record, size,
                              settings.max_iter, tol, settings.n_iter_no_change, bits if settings.shuffle else None)
 
     @property
@@ -84,6 +87,9 @@ class ByUpdates:
             raise not_made(self.learned, self.settings, self.batch, self.weights)
         if record.n_iter > before:
             after()
+
+    def end(self) -> None:
+        self.objective.end_team()
 
     def state(self) -> dict[str, Any]:
         return self.passes.state()
@@ -199,6 +205,7 @@ class Fit:
                     error.add_note(f"the checkpoint could not be written: {failed}")
             raise
         finally:
+            self.stepper.end()
             if self.held_out is not None:
                 self.learned.theta[:] = self.held_out.best_theta
         self._choose()

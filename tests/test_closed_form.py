@@ -274,8 +274,8 @@ def test_long_sequences_with_many_columns():
     assert wide.parameters_["W_xh"].shape == (40_000, 3)
 
 
-@pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"solver": "sgd", "learning_rate": 1.0}, {"solver": "rprop"},
-                                     {"decoder": "linear"}, {"n_hidden": 24}, {"max_iter": 0}],
+@pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"solver": "sgd", "learning_rate": 1.0},
+                                     {"solver": "rprop"}, {"decoder": "linear"}, {"n_hidden": 24}, {"max_iter": 0}],
                          ids=lambda options: " ".join(map(str, options.values())) or "defaults")
 @pytest.mark.parametrize("dtype, exponents", [(np.float32, (-90, -70, -1, 70)),
                                               (np.float64, (-500, -300, 1, 300, 500))])

@@ -17,7 +17,8 @@ def symmetric(n, rank=None):
     return factor @ factor.T
 
 
-SPECIAL = {"identity": np.eye(70), "zeros": np.zeros((50, 50)), "ones": np.ones((70, 70)), "diagonal": np.diag(np.arange(90.)),
+SPECIAL = {"identity": np.eye(70), "zeros": np.zeros((50, 50)), "ones": np.ones((70, 70)),
+           "diagonal": np.diag(np.arange(90.)),
            "blocks": np.kron(np.eye(9), np.ones((9, 9))), "of low rank": symmetric(80, 3),
            "graded": symmetric(60) * np.outer(*[10.0 ** -np.arange(0, 15, 0.25)] * 2)}
 

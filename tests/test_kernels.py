@@ -106,19 +106,20 @@ def test_tanh_backward(dtype, n):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("extra", [0, 3])
 @pytest.mark.parametrize("n", [n for n in SIZES if n])
-def test_residual(dtype, n, extra):
+@pytest.mark.parametrize("u", [1.0, 0.25])
+def test_residual(dtype, n, extra, u):
     rng = np.random.default_rng([n, extra])
     g, z = rng.standard_normal((5, n)).astype(dtype), rng.standard_normal((5, n + extra)).astype(dtype)
     c, w = rng.standard_normal(n).astype(dtype), rng.uniform(0.1, 1, 5).astype(dtype)
     w[1] = 0
     z[1] = np.inf  # not looked at
-    D = g.astype(np.float64) + c - z[:, :n]
+    D = u * (g.astype(np.float64) + c - z[:, :n])
     D[1] = 0
     found = g.copy()
-    loss = _kernels.residual_(w, c, z, found)
+    loss = _kernels.residual_(w, c, z, found, u)
     eps = np.finfo(dtype).eps
     np.testing.assert_allclose(loss, (w[:, None] * D * D).sum(), rtol=eps * (8 + n))
-    np.testing.assert_allclose(found, 2 * w[:, None] * D, rtol=0, atol=16 * eps * np.abs(D).max())
+    np.testing.assert_allclose(found, 2 * w[:, None] * u * D, rtol=0, atol=16 * eps * np.abs(D).max())
     assert (found[1] == 0).all()
 
 

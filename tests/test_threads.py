@@ -250,3 +250,18 @@ def test_a_failing_signal_handler_with_threads():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert 1 <= model.n_iter_ < 1000 and np.isfinite(model.transform(X)).all()
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
+def test_no_thread_waits_with_what_an_exception_keeps(solver):
+    """A debugger, or sys.last_traceback, holds the frames of a fit that has failed; its team has gone home."""
+    def fail(model):
+        raise RuntimeError("stop")
+
+    X = np.random.default_rng(0).standard_normal((200, 30, 4))
+    before = len(list(Path("/proc/self/task").iterdir()))
+    with pytest.raises(RuntimeError) as kept:
+        RAE(32, solver=solver, batch_size=200, n_jobs=3, max_iter=50, report_every=1, callbacks=fail).fit(X)
+    assert kept.value.__traceback__ is not None
+    assert len(list(Path("/proc/self/task").iterdir())) <= before

@@ -59,12 +59,12 @@ static void F(check_losses)(const TABLE *k, size_t rows, size_t n)
     for (size_t r = 0; r < rows; ++r) {
         w[r] = r % 3 == 1 ? 0 : (REAL)fabs(w[r]);
         for (size_t i = 0; i < n; ++i)
-            loss += w[r] * pow((double)kept[r * (n + 2) + i] + c[i] - x[r * (n + 1) + i], 2);
+            loss += w[r] * pow(0.5 * ((double)kept[r * (n + 2) + i] + c[i] - x[r * (n + 1) + i]), 2);
     }
-    near(k->residual(rows, n, w, c, x, n + 1, g, n + 2), loss, (double)(n + 20) * EPSILON * loss);
+    near(k->residual(rows, n, w, c, x, n + 1, (REAL)0.5, g, n + 2), loss, (double)(n + 20) * EPSILON * loss);
     for (size_t r = 0; r < rows; ++r)
         for (size_t i = 0; i < n; ++i)
-            near(g[r * (n + 2) + i], 2.0 * w[r] * ((double)kept[r * (n + 2) + i] + c[i] - x[r * (n + 1) + i]),
+            near(g[r * (n + 2) + i], 0.5 * w[r] * ((double)kept[r * (n + 2) + i] + c[i] - x[r * (n + 1) + i]),
                  16 * EPSILON);
     memcpy(g, kept, extent(rows, n, n + 2) * sizeof(REAL));
     for (size_t r = 0; r < rows; ++r) { /* rows that sum to 1 */
