@@ -435,7 +435,8 @@ def test_ctrl_c_never_leaves_half_an_update(objective):
     for after in np.linspace(0.06, 0.3, 12):
         model = RAE(600, **params)
         assert interrupted(functools.partial(model.fit, X), after) < 5
-        found.append((model.n_updates_, zlib.crc32(model.theta_)))
+        if model.__sklearn_is_fitted__():  # on a busy machine it may come before there is a model
+            found.append((model.n_updates_, zlib.crc32(model.theta_)))
 
     def record(model):
         expected[model.n_updates_] = zlib.crc32(model.theta_)

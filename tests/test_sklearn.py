@@ -78,6 +78,7 @@ EXPECTED_FAILURES = {
     "check_sample_weights_not_overwritten": ROWS,
     "check_sample_weight_equivalence_on_dense_data": ROWS,
     "check_all_zero_sample_weights_error": ROWS,
+    "check_sample_weight_equivalence_on_sparse_data": "1.6 makes it, though our tags say that sparse is refused",
     "check_dtype_object": "object arrays are refused: they are how ragged input goes wrong unnoticed",
 }
 
@@ -137,6 +138,8 @@ def test_set_output(library):
         assert isinstance(model.transform(X3), np.ndarray)  # its own choice is the nearer one
         assert isinstance(clone(RAE(4, max_iter=1)).fit_transform(X3), frames.DataFrame)
     pipeline = make_pipeline(RAE(4, max_iter=1, random_state=0), StandardScaler()).set_output(transform=library)
+    if library == "polars" and tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 8):
+        return  # it finds no names in frames of polars 2, and puts no two of them side by side
     assert list(pipeline.fit_transform(X3).columns) == ["rae0", "rae1", "rae2", "rae3"]
     union = make_union(RAE(2, max_iter=1, random_state=0), RAE(3, max_iter=1)).set_output(transform=library)
     assert list(union.fit_transform(X3).columns)[-1] == "rae-2__rae2"
