@@ -4,8 +4,10 @@ RAE_FAST_SANITIZE=address,undefined builds with these sanitizers (see CONTRIBUTI
 """
 
 import os
+import re
 import runpy
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy
@@ -30,6 +32,23 @@ def write(path, text):
         path.write_text(text)
 
 
+def long_description():
+    """README.md as a package index shows it, which has none of our files: links to them lead to project.urls "Source",
+    the address of the repository; without one they become text, and pictures are left out."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    source = project.get("urls", {}).get("Source", "").rstrip("/")
+
+    def link(match):
+        picture, text, target = match.groups()
+        if re.match(r"https?://", target):
+            return match[0]
+        if not source:
+            return "" if picture else text
+        return f"{picture}[{text}]({source}/{'raw' if picture else 'blob'}/HEAD/{target})"
+
+    return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", link, Path("README.md").read_text(encoding="utf-8"))
+
+
 if sys.platform == "win32":
     raise SystemExit("rae_fast is not supported on Windows yet: its C code needs gcc or clang")
 
@@ -50,6 +69,8 @@ flags = {"extra_compile_args": compile_args, "extra_link_args": link_args,
 kernel_files = ["csrc/dispatch.c", "csrc/team.c"]
 headers = sorted(str(p) for p in Path("csrc").glob("*.h"))
 setup(
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
     ext_modules=cythonize(
         [
             Extension("rae_fast._kernels", ["rae_fast/_kernels.pyx", *kernel_files], depends=headers, **flags),

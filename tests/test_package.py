@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import importlib.metadata
 import importlib.util
 import inspect
 import os
@@ -258,3 +259,11 @@ before = work(20)
 print((work(100) - before) / before)
 """
     assert float(run(code, OPENBLAS_NUM_THREADS="1").stdout) < 0.1
+
+
+def test_the_description_has_no_link_that_a_package_index_cannot_follow():
+    """An index shows README.md without the files beside it."""
+    text = importlib.metadata.metadata("rae_fast").json["description"]
+    assert "# rae_fast" in text and "docs/design.md" in text
+    targets = re.findall(r"\]\(([^)]*)\)", text) + re.findall(r"(?m)^ *\[[^\]]+\]: *(.*)|<img", text)
+    assert [target for target in targets if not re.match(r"https?://[^/]+/", target)] == []
