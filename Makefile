@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard rae_fast/*.py rae_fast/*.pyx rae_fast/*.pxd csrc/*.c csrc/*.h csrc/*.py)
 
-.PHONY: demo test slow bench quality dist lint sanitize clean
+.PHONY: demo test slow bench quality dist wheels lint sanitize clean
 
 demo: $(VENV)/built
 	$(BIN)/python benchmarks/demo.py $(DEMO)
@@ -48,6 +48,15 @@ sanitize: $(VENV)/built
 dist: $(VENV)/built
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
+
+# On Linux: the wheel again, under the tag of the oldest C library that it runs with. An index takes no other.
+wheels: dist
+	$(BIN)/python -m pip install --quiet --group wheels
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m auditwheel repair --wheel-dir dist/repaired dist/*.whl
+	rm dist/*.whl
+	mv dist/repaired/*.whl dist
+	rmdir dist/repaired
+	$(BIN)/python -m auditwheel show dist/*.whl
 
 $(VENV)/built: $(VENV)/ready $(SOURCES)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
