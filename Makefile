@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard rae_fast/*.py rae_fast/*.pyx rae_fast/*.pxd csrc/*.c csrc/*.h csrc/*.py)
 
-.PHONY: demo test slow bench quality dist wheels lint sanitize clean
+.PHONY: demo test slow seeds bench quality dist wheels lint sanitize clean
 
 demo: $(VENV)/built
 	$(BIN)/python benchmarks/demo.py $(DEMO)
@@ -18,6 +18,14 @@ test: $(VENV)/built
 # allocation refused once: about fifteen minutes.
 slow: $(VENV)/built
 	$(BIN)/python -m pytest -m slow
+
+# The tests of mathematics with other random data, a process for each of SEEDS: hours for all of a hundred.
+SEEDS ?= $(shell seq 0 99)
+SEEDED := tests/test_reference.py tests/test_weights.py tests/test_properties.py tests/test_kernels.py \
+  tests/test_sequence.py
+seeds: $(VENV)/built
+	for seed in $(SEEDS); do echo "seed $$seed"; \
+	  RAE_FAST_TEST_SEEDS=$$seed $(BIN)/python -m pytest -q -n auto --maxprocesses 4 $(SEEDED) || exit; done
 
 # Against NumPy, JAX, Numba, PyTensor and PyTorch, half an hour; BENCH="--case A B --json FILE" for less, or more.
 # All of them go with the NumPy of .venv; Numba asks for one below 2.5, and pip would put it there.

@@ -1,5 +1,6 @@
 """Fixtures that force an implementation, and put it back."""
 
+import os
 import signal
 
 import pytest

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ def ragged_lengths(T, B):
 def problem(form, T, B, ragged, seed=0):
     """theta, data, offsets, weights; numbers that float32 holds exactly, so both dtypes agree."""
     I, H = form.n_inputs, form.n_hidden
-    rng = np.random.default_rng([I, H, T, B, seed])
+    rng = np.random.default_rng([I, H, T, B, *np.atleast_1d(seed)])
     lengths = ragged_lengths(T, B) if ragged else [T] * B
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.intp)
     theta = parameters.initialise(form, 0.7 / np.sqrt(H + I), rng, np.dtype(np.float32))
@@ -114,10 +114,10 @@ def problem(form, T, B, ragged, seed=0):
     return theta, data, offsets, weights
 
 
-@cache
-def solved(form, T, B, ragged):
+@lru_cache(4096)  # all problems of one seed
+def solved(form, T, B, ragged, seed=0):
     """The problem and its loss and gradient from the float64 reference."""
-    theta, data, offsets, weights = problem(form, T, B, ragged)
+    theta, data, offsets, weights = problem(form, T, B, ragged, seed)
     f64 = [a.astype(np.float64) for a in (theta, data, weights)]
     loss, grad = reference.loss_and_grad(f64[0], f64[1], offsets, f64[2], form)
     return theta, data, offsets, weights, loss, grad

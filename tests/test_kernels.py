@@ -95,8 +95,8 @@ def test_tanh_does_not_depend_on_the_place(dtype, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
-def test_tanh_backward(dtype, n):
-    rng = np.random.default_rng(n)
+def test_tanh_backward(dtype, n, seed):
+    rng = np.random.default_rng([n, seed])
     h, d = rng.uniform(-1, 1, (2, n)).astype(dtype)
     found = d.copy()
     _kernels.tanh_backward_(h, found)
@@ -126,8 +126,8 @@ def test_residual(dtype, n, extra, u):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("extra", [0, 3])
 @pytest.mark.parametrize("n", [n for n in SIZES if n])
-def test_cross_entropy(dtype, n, extra):
-    rng = np.random.default_rng([n, extra])
+def test_cross_entropy(dtype, n, extra, seed):
+    rng = np.random.default_rng([n, extra, seed])
     g = 3 * rng.standard_normal((5, n)).astype(dtype)
     x = np.zeros((5, n + extra), dtype)
     x[:, :n] = softmax(rng.standard_normal((5, n)), axis=1)
@@ -165,8 +165,8 @@ def test_cross_entropy_extremes(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
-def test_axpy(dtype, n):
-    x, y = np.random.default_rng(n).standard_normal((2, n)).astype(dtype)
+def test_axpy(dtype, n, seed):
+    x, y = np.random.default_rng([n, seed]).standard_normal((2, n)).astype(dtype)
     found = y.copy()
     _kernels.axpy_(-0.25, x, found)
     np.testing.assert_allclose(found, y - dtype(0.25) * x, rtol=0, atol=4 * np.finfo(dtype).eps)
@@ -192,9 +192,9 @@ def test_first_beyond_finds_each_place(dtype, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
-def test_rows_within(dtype, n):
+def test_rows_within(dtype, n, seed):
     x = np.full((4, n + 3), np.nan, dtype)  # what follows a row must not matter
-    x[:, :n] = np.random.default_rng(n).uniform(-1, 1, (4, n))
+    x[:, :n] = np.random.default_rng([n, seed]).uniform(-1, 1, (4, n))
     assert _kernels.rows_within_(x, 1.0, n)
     for value in (1.5, -1.5, np.nan, np.inf, -np.inf):
         for place in {(0, 0), (3, n - 1), (2, n // 2)} if n else ():
@@ -205,8 +205,8 @@ def test_rows_within(dtype, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", SIZES)
-def test_column_sums(dtype, n):
-    x = np.random.default_rng(n).standard_normal((5, n)).astype(dtype)
+def test_column_sums(dtype, n, seed):
+    x = np.random.default_rng([n, seed]).standard_normal((5, n)).astype(dtype)
     out = np.full(n, 3, dtype)
     _kernels.column_sums_(x, out)
     np.testing.assert_allclose(out, x.sum(0), rtol=0, atol=20 * np.finfo(dtype).eps)
@@ -222,9 +222,9 @@ PRODUCT_SIZES = [1, 2, 3, 4, 5, 8, 12, 15, 16, 17, 24, 31, 47, 48, 63, 64, 65, 9
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["packed", "transposed", "rows", "bare", "turned"])
 @pytest.mark.parametrize("n", PRODUCT_SIZES)
-def test_product(dtype, layout, n):
+def test_product(dtype, layout, n, seed):
     """Every height and width of a tile, sums of every length modulo the chains, every kind of start."""
-    rng = np.random.default_rng(n)
+    rng = np.random.default_rng([n, seed])
     for m in (1, 2, 3, 4, 5, 7, 8, 9, 15):
         for k in (0, 1, 3, 4, 5, 7, 33):
             a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
@@ -241,9 +241,9 @@ def test_product(dtype, layout, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["packed", "transposed", "bare", "turned"])
-def test_product_of_long_sums(isa, dtype, layout):
+def test_product_of_long_sums(isa, dtype, layout, seed):
     """Around and beyond what a tile of dot products sums up at once, 384 (float64) and 768 (float32)."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng([0, seed])
     for k in (383, 384, 385, 767, 768, 771, 1600):
         for m, n in [(1, 5), (2, 4), (7, 9), (13, 3)]:
             a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
@@ -258,9 +258,9 @@ def test_product_of_long_sums(isa, dtype, layout):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", ["bare", "turned"])
-def test_columns_beyond_an_operand_as_it_lies_are_those_of_init(isa, dtype, layout):
+def test_columns_beyond_an_operand_as_it_lies_are_those_of_init(isa, dtype, layout, seed):
     """Rows of a recurrence are padded to whole vectors."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng([0, seed])
     for n in (1, 7, 8, 9, 24, 33):
         a, b = rng.standard_normal((2, 5)).astype(dtype), rng.standard_normal((5, n)).astype(dtype)
         init = rng.standard_normal((2, n + 11)).astype(dtype)
@@ -275,9 +275,9 @@ def test_columns_beyond_an_operand_as_it_lies_are_those_of_init(isa, dtype, layo
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 7, 24, 65, 130, 500])
-def test_sums_over_rows(dtype, n):
+def test_sums_over_rows(dtype, n, seed):
     """Small ones as they lie, large ones (700 rows of 130 and 500) copied block by block."""
-    rng = np.random.default_rng(n)
+    rng = np.random.default_rng([n, seed])
     lanes = _kernels.vector_lanes(np.dtype(dtype).name)
     for m in (1, 2, 5, 8, 19, 137):
         for k in (1, 3, 255, 257, 700):
@@ -296,8 +296,8 @@ def test_sums_over_rows(dtype, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("threads", [2, 3, 7])
-def test_a_team_changes_no_bit(dtype, threads):
-    rng = np.random.default_rng(threads)
+def test_a_team_changes_no_bit(dtype, threads, seed):
+    rng = np.random.default_rng([threads, seed])
     for m, n, k in [(1, 130, 20), (9, 24, 5), (13, 301, 33), (64, 512, 300)]:
         a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
         alone, shared = np.empty((2, m, n), dtype)
@@ -314,8 +314,8 @@ def test_a_team_changes_no_bit(dtype, threads):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_blas_wrapper_in_every_orientation(dtype):
-    rng = np.random.default_rng(0)
+def test_blas_wrapper_in_every_orientation(dtype, seed):
+    rng = np.random.default_rng([0, seed])
     for m in (1, 2, 7):
         for n in (1, 3, 8):
             for k in (1, 2, 9):

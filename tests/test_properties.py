@@ -17,10 +17,10 @@ lengths = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 
 
 @given(lengths, st.integers(1, 20), st.integers(1, 20), st.sampled_from([np.float32, np.float64]), st.integers(0, 99))
-def test_any_shape_agrees_with_the_reference(lengths, I, H, dtype, seed):
-    rng = np.random.default_rng(seed)
-    X = [rng.standard_normal((n, I)).astype(dtype) for n in lengths]
-    model = RAE(H, **{**PLAIN, "max_iter": 0}, init_scale=0.3, random_state=seed).fit(X)
+def test_any_shape_agrees_with_the_reference(seed, lengths, I, H, dtype, n):
+    rng = np.random.default_rng([n, seed])
+    X = [rng.standard_normal((T, I)).astype(dtype) for T in lengths]
+    model = RAE(H, **{**PLAIN, "max_iter": 0}, init_scale=0.3, random_state=n).fit(X)
     theta, data = model.theta_.astype(float), np.concatenate(X).astype(float)
     offsets = np.cumsum([0, *lengths])
     states = reference.hidden_states(theta, data, offsets, Form(I, H))
@@ -34,10 +34,10 @@ def test_any_shape_agrees_with_the_reference(lengths, I, H, dtype, seed):
 
 
 @given(lengths, st.permutations(range(12)), st.integers(0, 99))
-def test_the_order_of_a_batch_does_not_matter(lengths, order, seed):
-    X = [np.random.default_rng([seed, n]).standard_normal((T, 3)) for n, T in enumerate(lengths)]
+def test_the_order_of_a_batch_does_not_matter(seed, lengths, order, m):
+    X = [np.random.default_rng([m, n, seed]).standard_normal((T, 3)) for n, T in enumerate(lengths)]
     order = [n for n in order if n < len(X)]
-    model = RAE(5, **{**PLAIN, "max_iter": 0}, random_state=seed).fit(X)
+    model = RAE(5, **{**PLAIN, "max_iter": 0}, random_state=m).fit(X)
     moved = [X[n] for n in order]
     np.testing.assert_allclose(model.transform(moved), model.transform(X)[order], rtol=0, atol=1e-14)
     loss, grad = model.loss_and_grad(X)
@@ -48,9 +48,9 @@ def test_the_order_of_a_batch_does_not_matter(lengths, order, seed):
 
 
 @given(lengths, st.integers(1, 12), st.integers(0, 99))
-def test_gradients_of_parts_add_up(lengths, cut, seed):
-    X = [np.random.default_rng([seed, n]).standard_normal((T, 2)) for n, T in enumerate(lengths)]
-    model = RAE(6, **{**PLAIN, "max_iter": 0}, random_state=seed).fit(X)
+def test_gradients_of_parts_add_up(seed, lengths, cut, m):
+    X = [np.random.default_rng([m, n, seed]).standard_normal((T, 2)) for n, T in enumerate(lengths)]
+    model = RAE(6, **{**PLAIN, "max_iter": 0}, random_state=m).fit(X)
     whole = model.loss_and_grad(X, sample_weight=np.ones(len(X)))
     parts = [model.loss_and_grad(part, sample_weight=np.ones(len(part))) for part in (X[:cut], X[cut:]) if part]
     assert abs(sum(p[0] for p in parts) - whole[0]) <= 1e-12 * whole[0]

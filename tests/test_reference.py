@@ -14,11 +14,11 @@ OPTIONS = [(1.0, False), (0.3, False), (0.3, True), (0.0, True)]
 @pytest.mark.parametrize("options", FORMS + [{"hidden_weight": 0.0, "reconstruct_h0": True}], ids=form_id)
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (3, 5, 4, 3), (2, 7, 9, 2)])
 @pytest.mark.parametrize("ragged", [False, True])
-def test_gradient_by_complex_step(sizes, ragged, options):
+def test_gradient_by_complex_step(sizes, ragged, options, seed):
     I, H, T, B = sizes
     form = Form(I, H, **options)
     theta, data, offsets, weights = (a.astype(float) if a.dtype.kind == "f" else a
-                                     for a in problem(form, T, B, ragged))
+                                     for a in problem(form, T, B, ragged, seed))
     if form.output == "softmax":
         data /= data.sum(axis=1, keepdims=True)
     _, grad = reference.loss_and_grad(theta, data, offsets, weights, form)
@@ -31,10 +31,10 @@ def test_gradient_by_complex_step(sizes, ragged, options):
 
 
 @pytest.mark.parametrize("hidden_weight, reconstruct_h0", OPTIONS)
-def test_loss_is_the_definition(hidden_weight, reconstruct_h0):
+def test_loss_is_the_definition(hidden_weight, reconstruct_h0, seed):
     I, H, T = 3, 5, 6
     form = Form(I, H, hidden_weight=hidden_weight, reconstruct_h0=reconstruct_h0)
-    theta, data, offsets, _ = problem(form, T, 1, False)
+    theta, data, offsets, _ = problem(form, T, 1, False, seed)
     p = form.views(theta.astype(float))
     h, expected = p["h0"], 0.0
     for t, x in enumerate(data):
@@ -47,9 +47,9 @@ def test_loss_is_the_definition(hidden_weight, reconstruct_h0):
 
 
 @pytest.mark.parametrize("decoder", ["linear", "tanh"])
-def test_unroll_goes_back_through_time(decoder):
+def test_unroll_goes_back_through_time(decoder, seed):
     form = Form(3, 5, decoder=decoder)
-    theta, data, offsets, _ = problem(form, 4, 1, False)
+    theta, data, offsets, _ = problem(form, 4, 1, False, seed)
     p = form.views(theta)
     code = reference.hidden_states(theta, data, offsets, form, last_only=True)
     first = code @ p["V_hx"] + p["c_x"]
@@ -61,9 +61,9 @@ def test_unroll_goes_back_through_time(decoder):
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_unfold_loss_is_the_error_of_the_unrolled_sequence(tied):
+def test_unfold_loss_is_the_error_of_the_unrolled_sequence(tied, seed):
     form = Form(3, 5, objective="unfold", tied=tied)
-    theta, data, offsets, _ = problem(form, 4, 3, True)
+    theta, data, offsets, _ = problem(form, 4, 3, True, seed)
     back = reference.unroll(theta, reference.hidden_states(theta, data, offsets, form, True), offsets, form, True)
     expected = ((back - data) ** 2).sum() / 3
     assert reference.loss(theta, data, offsets, None, form) == pytest.approx(expected, rel=1e-5)
@@ -71,9 +71,9 @@ def test_unfold_loss_is_the_error_of_the_unrolled_sequence(tied):
     assert not tied or (p["V_hx"] == p["W_xh"].T).all() and (p["V_hh"] == p["W_hh"].T).all()
 
 
-def test_softmax_loss_is_the_cross_entropy():
+def test_softmax_loss_is_the_cross_entropy(seed):
     form = Form(4, 5, objective="unfold", output="softmax")
-    theta, data, offsets, _ = problem(form, 6, 1, False)
+    theta, data, offsets, _ = problem(form, 6, 1, False, seed)
     logits = reference.unroll(theta, reference.hidden_states(theta, data, offsets, form, True), offsets, form, True)
     expected = -(data * log_softmax(logits, axis=1)).sum()
     assert reference.loss(theta, data, offsets, None, form) == pytest.approx(expected, rel=1e-5)
