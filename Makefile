@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard rae_fast/*.py rae_fast/*.pyx rae_fast/*.pxd csrc/*.c csrc/*.h csrc/*.py)
 
-.PHONY: demo test slow seeds bench quality dist wheels lint sanitize clean
+.PHONY: demo test slow seeds fuzz bench quality dist wheels lint sanitize clean
 
 demo: $(VENV)/built
 	$(BIN)/python benchmarks/demo.py $(DEMO)
@@ -26,6 +26,14 @@ SEEDED := tests/test_reference.py tests/test_weights.py tests/test_properties.py
 seeds: $(VENV)/built
 	for seed in $(SEEDS); do echo "seed $$seed"; \
 	  RAE_FAST_TEST_SEEDS=$$seed $(BIN)/python -m pytest -q -n auto --maxprocesses 4 $(SEEDED) || exit; done
+
+# Half of SECONDS each for files and for input. What is found stands in build/fuzz; what reached new code is kept there.
+SECONDS ?= 3600
+fuzz: $(VENV)/built
+	$(BIN)/python -m pip install --quiet --group fuzz
+	mkdir -p build/fuzz/load build/fuzz/inputs
+	$(BIN)/python tests/fuzz/fuzz_load.py build/fuzz/load $$(($(SECONDS) / 2))
+	$(BIN)/python tests/fuzz/fuzz_inputs.py build/fuzz/inputs $$(($(SECONDS) / 2))
 
 # Against NumPy, JAX, Numba, PyTensor and PyTorch, half an hour; BENCH="--case A B --json FILE" for less, or more.
 # All of them go with the NumPy of .venv; Numba asks for one below 2.5, and pip would put it there.

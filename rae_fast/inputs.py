@@ -112,10 +112,11 @@ def _from_array(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, nam
 
 
 def _from_list(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, name: str) -> Batch:
-    if len(X) == 0:
+    elements = list(X)  # a class of lists may tell another length than it has
+    if not elements:
         raise ValueError("X is empty: it holds no sequence")
     arrays = []
-    for i, element in enumerate(X):
+    for i, element in enumerate(elements):
         array = _as_numbers(element, f"sequence {i}")
         if array.ndim != 2:
             remedy = "to pass a single sequence, make it a 2-D array"
@@ -132,7 +133,7 @@ def _from_list(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, name
     offsets = np.zeros(len(arrays) + 1, dtype=np.intp)
     np.cumsum([len(a) for a in arrays], out=offsets[1:])
     data = np.empty((int(offsets[-1]), arrays[0].shape[1]), dtype=dtype)
-    with np.errstate(over="ignore"):  # becomes inf, which the check for finite values names
+    with np.errstate(over="ignore", invalid="ignore"):  # the check for finite values names it
         for a, start, end in zip(arrays, offsets[:-1], offsets[1:]):
             data[start:end] = a
     return Batch(data, offsets, is_list=True)
@@ -142,7 +143,7 @@ def _as_numbers(value: Any, what: str) -> NDArray[Any]:
     """value as an array of real numbers of any kind; `what` names it in messages."""
     if type(value) is np.ndarray and value.dtype.kind in "fiub":
         return value
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+    if isinstance(value, np.ma.MaskedArray) and value.dtype.names is None and np.ma.is_masked(value):
         raise ValueError(f"{what} has masked values; fill them or cut the sequence first")
     if _has(value, "tocsr") or _has(value, "tocoo"):
         raise ValueError(f"{what} is a sparse matrix; convert it with .toarray()")
@@ -215,7 +216,7 @@ def _as_floats(array: NDArray[Any], dtype: np.dtype[Any] | None) -> Floats:
         dtype = _float_dtype(array)
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
-    with np.errstate(over="ignore"):  # becomes inf, which the check for finite values names
+    with np.errstate(over="ignore", invalid="ignore"):  # the check for finite values names it
         return np.require(array, dtype=dtype, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
 
