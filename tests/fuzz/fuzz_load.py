@@ -9,7 +9,7 @@ import json
 import math
 import random
 import shutil
-import tempfile
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ WATCHED = ["rae_fast.persistence", "rae_fast.model_file", "rae_fast.hyperparamet
            "rae_fast.solvers", "rae_fast.checkpoint"]
 SIZES = {"F64": 8, "F32": 4, "I64": 8}
 INNER = ("params", "form", "record")  # of the metadata: JSON in a string
-FOLDER = Path()  # where files are written: a temporary one
+FOLDER = Path()  # where files are written
 
 
 def file_of(data):
@@ -158,7 +158,6 @@ def walk(value):
 
 
 if __name__ == "__main__":
-    in_memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="fuzz-load-", dir=in_memory) as folder:
-        FOLDER = Path(folder)
-        run(WATCHED, check, seeds, mutate)
+    FOLDER = Path(sys.argv[1]).parent / "load-files"
+    FOLDER.mkdir(exist_ok=True)
+    run(WATCHED, check, seeds, mutate)
