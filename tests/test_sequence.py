@@ -197,12 +197,14 @@ def test_sgd_keeps_small_updates(isa, dtype):
     assert np.abs(found - expected).max() <= 2 * np.finfo(dtype).eps
 
 
-RULES = [solver_of(name, 1.0 if name == "adadelta" else 1e-2, epsilon=1e-3) for name in SOLVERS
+# Rates with which no seed's training diverges: what diverges multiplies roundings without bound.
+RATES = {"adadelta": 0.1, "momentum": 1e-3, "nesterov": 1e-3}
+RULES = [solver_of(name, RATES.get(name, 1e-2), epsilon=1e-3) for name in SOLVERS
            if name != "lbfgs"]  # which is scipy's: test_training.py
 RULES += [solver_of("momentum", 1e-3, momentum=0.999, momentum_schedule="sutskever"),
           solver_of("adam", 1e-2, "cosine", clip_norm=0.5, weight_decay=0.1),
           solver_of("sgd", 1e-2, "step", clip_norm=2.0),
-          solver_of("nesterov", 1e-2, "inverse", weight_decay=0.01)]
+          solver_of("nesterov", 1e-3, "inverse", weight_decay=0.01)]
 
 
 @pytest.mark.parametrize("solver", RULES, ids=lambda s: f"{s.name}-{s.schedule}-{s.momentum_schedule}")
