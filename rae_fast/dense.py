@@ -268,7 +268,7 @@ def krylov(multiply: Callable[[Floats], Floats], size: int, n: int, rng: np.rand
         errors = np.sqrt(np.einsum("ij,ij->i", residual, residual))
         if cycle + 1 == _CYCLES or (errors <= tolerance * values[0]).all():
             break
-        # A quarter of them new ones: of a multiple eigenvalue's space, a block and what it is multiplied to hold no more
+        # A quarter of them new ones: of the space of a multiple eigenvalue, a block and its products hold no more
         # dimensions than the block has vectors.
         next_rows[-(block // 4):] = rng.standard_normal((block // 4, size))
         next_rows = _orthonormal_to(q, next_rows, rng, threads)
