@@ -17,6 +17,18 @@ def pytest_addoption(parser):
     parser.addoption("--store-instructions", action="store_true", help="store what test_instructions.py counts")
 
 
+def seeds():
+    """RAE_FAST_TEST_SEEDS, as 3, 0-99 or 3,7,10-19; without it one."""
+    ends = [part.partition("-") for part in os.environ.get("RAE_FAST_TEST_SEEDS", "0").split(",")]
+    return [n for first, _, last in ends for n in range(int(first), int(last or first) + 1)]
+
+
+@pytest.fixture(scope="session", params=seeds())
+def seed(request):
+    """What random data of a test of mathematics begin with: it must hold for any. `make seeds` tries a hundred."""
+    return request.param
+
+
 @pytest.fixture(autouse=True)
 def as_it_was():
     """A test that left another implementation in use would change what all after it test."""

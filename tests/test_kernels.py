@@ -107,8 +107,8 @@ def test_tanh_backward(dtype, n, seed):
 @pytest.mark.parametrize("extra", [0, 3])
 @pytest.mark.parametrize("n", [n for n in SIZES if n])
 @pytest.mark.parametrize("u", [1.0, 0.25])
-def test_residual(dtype, n, extra, u):
-    rng = np.random.default_rng([n, extra])
+def test_residual(dtype, n, extra, u, seed):
+    rng = np.random.default_rng([n, extra, seed])
     g, z = rng.standard_normal((5, n)).astype(dtype), rng.standard_normal((5, n + extra)).astype(dtype)
     c, w = rng.standard_normal(n).astype(dtype), rng.uniform(0.1, 1, 5).astype(dtype)
     w[1] = 0
