@@ -23,6 +23,7 @@ def test_kernels_stay_within_their_arrays(tmp_path):
     assert "base: " in run(program, "1", "3")
 
 
+@pytest.mark.slow
 def test_kernels_of_a_team_do_not_race(tmp_path):
     program = kernels(tmp_path, NATIVE / "base.c", "-O0", sanitized(tmp_path, RACES))
     assert "base: " in run(program, "3")

@@ -46,7 +46,7 @@ def test_every_allocation_refused_once(refusing, tmp_path):
 
 
 def test_one_allocation_of_many_refused(refusing, tmp_path):
-    refused(refusing, tmp_path, 61)
+    refused(refusing, tmp_path, 293)
 
 
 @pytest.mark.slow
