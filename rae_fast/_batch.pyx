@@ -244,5 +244,5 @@ def first_not_finite_in(array not None):
 
 
 def ready_codes(codes, theta, Form form not None):
-    """codes, if they are some (N, H) of a model, finite and in need of no conversion; None for everything else."""
-    return codes if is_ready(codes, is_single(theta, form), 2, form.n_hidden) else None
+    """codes, if they are some (N, C) of a model, finite and in need of no conversion; None for everything else."""
+    return codes if is_ready(codes, is_single(theta, form), 2, form.code_size) else None

@@ -20,9 +20,11 @@ cdef struct Plan:
     Py_ssize_t I
     Py_ssize_t H
     Py_ssize_t K              # H + I
+    Py_ssize_t C              # size of a code; 0 where it is the last state
     Py_ssize_t H_full         # H up to a full vector, for the C kernels
     Py_ssize_t ld_h           # row distances in buffers: rows of H and of K numbers
     Py_ssize_t ld_k
+    Py_ssize_t ld_c           # and of C
     Py_ssize_t span_rows      # at most, except for a single step with more sequences
     Py_ssize_t bucket_rows    # at most, except for a single longer sequence
     Py_ssize_t bucket_sequences

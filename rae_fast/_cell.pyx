@@ -36,11 +36,12 @@ cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep) noexcept:
     cdef Plan plan
     cdef Py_ssize_t I = form.n_inputs, H = form.n_hidden
     cdef Py_ssize_t limit_rows = max(<Py_ssize_t>1, <Py_ssize_t>PRODUCT_LIMIT // (2 * (H + I) * H))
-    plan.I, plan.H, plan.K = I, H, I + H
+    plan.I, plan.H, plan.K, plan.C = I, H, I + H, form.C
     plan.own = choose_own(I, H, itemsize)
     plan.H_full = (H + lanes(itemsize) - 1) & ~(lanes(itemsize) - 1) if plan.own else H
     plan.ld_h = row_distance(H, itemsize)
     plan.ld_k = row_distance(H + I, itemsize)
+    plan.ld_c = row_distance(form.C, itemsize)
     plan.tanh_decoder = form.tanh_decoder
     plan.softmax = form.softmax
     plan.tied = form.tied

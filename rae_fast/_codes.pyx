@@ -14,7 +14,7 @@ from rae_fast._buckets cimport (Bucket, LengthAt, active_at, count, cut_into_spa
                                 sort_by_length, take_bucket)
 from rae_fast._cell cimport (PRODUCT_LIMIT, TEAM_MIN_HIDDEN, TEAM_WORK, Encoder, Plan, block, make_plan, set_encoder,
                              set_turned, take_encoder)
-from rae_fast._form cimport B_H, C_H, Form, V_HH, W_HH, data_of, is_array, is_single, length_of, new_array
+from rae_fast._form cimport B_C, B_H, C_1, C_H, Form, V_CH, V_HH, W_HC, W_HH, data_of, is_array, is_single, length_of, new_array
 from rae_fast._kernels cimport (RAE_ROWS, copy_rows, end_team, lanes, rae_operand, rae_team, start_team, tanh_,
                                 team_members, together)
 from rae_fast._products cimport Factor, choose_own, multiply, recurs_bare, rows_of, set_bare, set_factor, take_factor
@@ -205,6 +205,53 @@ cdef int take_reader(Workspace space, const Plan *p, const Extent *e, size_t ite
     return 0
 
 
+# ---- codes of states, and first unrolled states of codes ------------------------------------------
+
+cdef int map_rows(Form form, const real *theta, int matrix, int bias, Py_ssize_t N, const real *x,
+                  real *out) except -1:
+    """out (N, n) = x (N, k) times a block (k, n) of theta, and another added."""
+    cdef Py_ssize_t k = form.layout.at[matrix].rows, n = form.layout.at[matrix].columns, first = 0, rows
+    cdef Py_ssize_t most = max(<Py_ssize_t>1, PRODUCT_LIMIT // (2 * k * n))
+    cdef bint own = choose_own(form.n_inputs, form.n_hidden, sizeof(real))
+    cdef Workspace space = Workspace(0)
+    cdef Factor factor
+    cdef Pulse pulse = new_pulse(0)
+    take_factor(space, k, n, sizeof(real), own, &factor)
+    space = Workspace(space.used)
+    take_factor(space, k, n, sizeof(real), own, &factor)
+    with nogil:
+        set_factor(&factor, k, n, block(theta, &form.layout, matrix), n, False)
+        while first < N:
+            rows = min(N - first, most)
+            multiply(NULL, rows, n, k, x + first * k, k, &factor, block(theta, &form.layout, bias), 0, out + first * n,
+                     n)
+            beat(&pulse, 2.0 * rows * k * n)
+            first += rows
+    return 0
+
+
+cdef object mapped(theta, rows, Form form, int matrix, int bias, str what):
+    cdef bint single = is_single(theta, form)
+    cdef Py_ssize_t k = form.layout.at[matrix].rows
+    if not is_array(rows, single, 2, k):
+        raise ValueError(f"{what} must be a C-contiguous (N, {k}) array of theta's element type")
+    out = new_array(single, length_of(rows), form.layout.at[matrix].columns)
+    if single:
+        map_rows(form, <const float *>data_of(theta), matrix, bias, length_of(rows), <const float *>data_of(rows),
+                 <float *>data_of(out))
+    else:
+        map_rows(form, <const double *>data_of(theta), matrix, bias, length_of(rows), <const double *>data_of(rows),
+                 <double *>data_of(out))
+    return out
+
+
+def codes_of(theta, states not None, Form form not None):
+    """The codes of states (N, H), such as those of streams: (N, C)."""
+    return mapped(theta, states, form, W_HC, B_C, "states") if form.C else states
+
+
+# ---- whole sequences -----------------------------------------------------------------------------
+
 def encode(theta, Batch batch not None, Form form not None, bint last_only=False, Py_ssize_t n_jobs=1):
     """h_t of every step, (N, T, H), or (rows, H) of a list; or with last_only those of the last steps, (N, H)."""
     cdef bint single = is_single(theta, form)
@@ -240,9 +287,11 @@ def unroll(theta, codes not None, lengths not None, Form form not None, bint chr
     cdef Py_ssize_t few[FEW + 1]
     cdef const Py_ssize_t[::1] offsets
     cdef Job job
-    if not is_array(codes, single, 2, form.n_hidden) or length_of(codes) < 1:
-        raise ValueError("codes must be a C-contiguous (N, H) array of theta's element type")
+    if not is_array(codes, single, 2, form.code_size) or length_of(codes) < 1:
+        raise ValueError(f"codes must be a C-contiguous (N, {form.code_size}) array of theta's element type")
     N = length_of(codes)
+    if form.C:
+        codes = mapped(theta, codes, form, V_CH, C_1, "codes")
     if isinstance(lengths, int) and lengths < 1:
         raise ValueError(f"codes are unrolled over at least 1 step, not {lengths}")
     if isinstance(lengths, int) and N <= FEW:

@@ -9,20 +9,26 @@ cdef enum:                 # the blocks, in the order of _TABLE in _form.pyx
     V_HX
     C_H
     C_X
+    W_HC
+    B_C
+    V_CH
+    C_1
     N_BLOCKS
 
 cdef struct Place:         # of a block in a vector of blocks
     Py_ssize_t start
     Py_ssize_t rows
     Py_ssize_t columns
-    bint absent            # of theta: it has no numbers of its own, another block stands for it
+    bint absent            # of theta: it has no numbers of its own; another block stands for it, or it has no rows
 
 cdef struct Layout:
     Place at[N_BLOCKS]
     Py_ssize_t size
 
 cdef class Form:
-    cdef readonly Py_ssize_t n_inputs, n_hidden
+    cdef readonly Py_ssize_t n_inputs, n_hidden, code_size
+    cdef readonly object n_code            # an int, or None where the code is the last state
+    cdef Py_ssize_t C                      # n_code, or 0
     cdef readonly str objective, decoder, output
     cdef readonly bint tied, reconstruct_h0
     cdef bint tanh_decoder, softmax        # decoder and output

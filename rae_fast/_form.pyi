@@ -20,6 +20,8 @@ class Form:
     FIXED: tuple[str, ...]
     n_inputs: int
     n_hidden: int
+    n_code: int | None
+    code_size: int
     objective: str
     decoder: str
     output: str
@@ -27,7 +29,8 @@ class Form:
     hidden_weight: float
     reconstruct_h0: bool
     def __init__(self, n_inputs: int, n_hidden: int, objective: str = ..., decoder: str = ..., output: str = ...,
-                 tied: bool = ..., hidden_weight: float = ..., reconstruct_h0: bool = ...) -> None: ...
+                 tied: bool = ..., hidden_weight: float = ..., reconstruct_h0: bool = ...,
+                 n_code: int | None = ...) -> None: ...
     @property
     def size(self) -> int: ...
     @property

@@ -23,7 +23,8 @@ cnp.import_array()
 # the transpose, the mark, and which block stands for it in a tied model. A row of W_xh belongs to an input and one of
 # V_hx to an output: marked "rows", they can be touched without the others.
 #
-#     theta = [ W (H+I, H) | b_h (H) | h0 (H) | V' (H+I, H) | c (H+I) ]    W = [W_hh; W_xh]    V = [V_hh, V_hx]
+#     theta = [ W (H+I, H) | b_h (H) | h0 (H) | V' (H+I, H) | c (H+I) | W_hc (H, C) | b_c (C) | V_ch (C, H) | c_1 (H) ]
+#     W = [W_hh; W_xh]    V = [V_hh, V_hx]    the last four only where the code has a size C of its own
 _TABLE = (
     ("W_hh", "H", "H", False, "dense", None),
     ("W_xh", "I", "H", False, "rows", None),
@@ -33,13 +34,17 @@ _TABLE = (
     ("V_hx", "I", "H", True, "rows", "W_xh"),
     ("c_h", "1", "H", False, "dense", None),
     ("c_x", "I", "1", False, "rows", None),
+    ("W_hc", "H", "C", False, "dense", None),
+    ("b_c", "1", "C", False, "dense", None),
+    ("V_ch", "C", "H", False, "dense", None),
+    ("c_1", "1", "Hc", False, "dense", None),
 )
 cdef tuple _ORDER = tuple([row[0] for row in _TABLE])
 
 DECODERS, OUTPUTS = ("linear", "tanh"), ("linear", "softmax")
 
 # The keys of RAE.parameters_ and of gradients, in the order in which initial values are drawn.
-NAMES = ("W_xh", "W_hh", "b_h", "h0", "V_hh", "V_hx", "c_h", "c_x")
+NAMES = ("W_xh", "W_hh", "b_h", "h0", "V_hh", "V_hx", "c_h", "c_x", "W_hc", "b_c", "V_ch", "c_1")
 cdef tuple _NAMED = tuple([(name, _ORDER.index(name)) for name in NAMES])
 cdef bint _turned[N_BLOCKS]
 cdef bint _vector[N_BLOCKS]
@@ -79,6 +84,7 @@ cdef class Form:
     Attributes
     ----------
     n_inputs, n_hidden : int
+    n_code : int, or None where the code is the last state; code_size : int, n_code or n_hidden
     objective : "stepwise" or "unfold"
     decoder : "linear" or "tanh"
     output : "linear" (squared error) or "softmax" (cross-entropy)
@@ -88,22 +94,34 @@ cdef class Form:
         Those of the attributes that are the model's own and stay when it goes on learning; files keep them.
     """
 
-    FIXED = ("n_inputs", "n_hidden", "decoder", "output", "tied")
+    FIXED = ("n_inputs", "n_hidden", "decoder", "output", "tied", "n_code")
 
     def __cinit__(self, Py_ssize_t n_inputs, Py_ssize_t n_hidden, str objective="stepwise", str decoder="linear",
-                  str output="linear", bint tied=False, double hidden_weight=1.0, bint reconstruct_h0=False):
-        if n_inputs < 1 or n_hidden < 1:
-            raise ValueError("n_inputs and n_hidden must be at least 1")
+                  str output="linear", bint tied=False, double hidden_weight=1.0, bint reconstruct_h0=False,
+                  n_code=None):
+        if n_inputs < 1 or n_hidden < 1 or (n_code is not None and n_code < 1):
+            raise ValueError("n_inputs, n_hidden and n_code must be at least 1")
+        if n_code is not None and n_code > n_hidden:
+            raise ValueError(f"n_code={n_code} must not be larger than n_hidden={n_hidden}, from which codes are made")
+        if n_code is not None and objective == "stepwise":
+            raise ValueError("n_code is for objective='unfold': stepwise gives back a step from every state, and has no "
+                             "use for a code of the last one")
         if decoder not in DECODERS or output not in OUTPUTS:
             raise ValueError(f"decoder can be one of {DECODERS} and output one of {OUTPUTS}, not {decoder!r}, {output!r}")
-        self.n_inputs, self.n_hidden = n_inputs, n_hidden
+        self.n_inputs, self.n_hidden, self.n_code = n_inputs, n_hidden, n_code
+        self.C = n_code or 0
+        self.code_size = self.C or n_hidden
         self.objective, self.decoder, self.output, self.tied = objective, decoder, output, tied
         self.hidden_weight, self.reconstruct_h0 = hidden_weight, reconstruct_h0
         self.tanh_decoder, self.softmax = decoder == "tanh", output == "softmax"
-        sizes = {"1": 1, "I": n_inputs, "H": n_hidden}
+        sizes = {"1": 1, "I": n_inputs, "H": n_hidden, "C": self.C, "Hc": n_hidden if n_code else 0}
         cdef Py_ssize_t start = 0, i
         for i, (_, rows, columns, _, _, stand_in) in enumerate(_TABLE):
             self.layout.at[i].rows, self.layout.at[i].columns = sizes[rows], sizes[columns]
+            if sizes[rows] * sizes[columns] == 0:
+                self.layout.at[i].rows = self.layout.at[i].columns = self.layout.at[i].start = 0
+                self.layout.at[i].absent = True
+                continue
             self.layout.at[i].absent = tied and stand_in is not None
             if self.layout.at[i].absent:
                 self.layout.at[i].start = self.layout.at[_ORDER.index(stand_in)].start
@@ -114,7 +132,7 @@ cdef class Form:
 
     def _choices(self):
         return (self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied,
-                self.hidden_weight, self.reconstruct_h0)
+                self.hidden_weight, self.reconstruct_h0, self.n_code)
 
     def __reduce__(self):
         return Form, self._choices()
@@ -147,7 +165,7 @@ cdef class Form:
                 and self.reconstruct_h0 == reconstruct_h0):
             return self
         return Form(self.n_inputs, self.n_hidden, objective, self.decoder, self.output, self.tied, hidden_weight,
-                    reconstruct_h0)
+                    reconstruct_h0, self.n_code)
 
     def empty(self, dtype):
         """Memory for theta, aligned to a cache line."""
@@ -185,7 +203,7 @@ cdef dict named_views(cnp.ndarray memory, const Layout *layout, tuple by_row):
     cdef cnp.ndarray view
     cdef int ndim
     for name, i in _NAMED:
-        if by_row is not None and layout.at[i].absent:
+        if layout.at[i].rows == 0 or (by_row is not None and layout.at[i].absent):
             continue
         shape[0], shape[1] = layout.at[i].rows, layout.at[i].columns
         strides[0], strides[1] = layout.at[i].columns * item, item
@@ -223,6 +241,8 @@ cdef class Blocks:
         self.by_row = None if by_row is None else tuple(by_row)
         if by_row is not None:
             for i in range(N_BLOCKS):
+                if form.layout.at[i].rows == 0:
+                    continue
                 self.layout.at[i].columns = 1
                 if _ORDER[i] not in self.by_row:
                     self.layout.at[i].rows = 1

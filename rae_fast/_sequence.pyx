@@ -380,8 +380,11 @@ cdef class SequenceObjective(Objective):
         job.tasks, job.n, job.order, job.source = self.tasks, n, chosen, &self.batch.source
         job.theta, job.weights, job.single = theta, self.weights, self.single
         job.bucket_single, job.bucket_double = self.bucket_single, self.bucket_double
-        # A tied model's sums meet in one block, and so do two in h0 that is reconstructed: these need a gradient.
-        job.descent = descent if plan.own and not plan.tied and not self.form.reconstruct_h0 and self.unit == 1 else NULL
+        # A tied model's sums meet in one block, and so do two in h0 that is reconstructed: these need a gradient. So
+        # does a code of its own, which stands between decoder and encoder.
+        job.descent = NULL
+        if plan.own and not plan.tied and not self.form.reconstruct_h0 and plan.C == 0 and self.unit == 1:
+            job.descent = descent
         plan.per_unit = 1 / self.unit
         if self.single:
             set_encoder(plan, <const float *>theta, n, True, &self.encoder)

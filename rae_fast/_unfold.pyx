@@ -1,6 +1,7 @@
 """The unfolding objective: the whole sequence unrolled from its last state (Socher et al., NIPS 2011).
 
-E(X) = sum_k loss(y_k V_hx + c_x, x_{T+1-k}), y_1 = h_T, y_{k+1} = f(y_k V_hh + c_h). The decoder runs forward and
+E(X) = sum_k loss(y_k V_hx + c_x, x_{T+1-k}), y_1 = h_T, y_{k+1} = f(y_k V_hh + c_h). Where a code has a size of its
+own, y_1 = (h_T W_hc + b_c) V_ch + c_1. The decoder runs forward and
 backward through the bucket before the encoder goes back, in the same spans; all that flows into the encoder comes in
 where each sequence ends. Twin: reference.unfold_decoder_grad.
 """
@@ -13,9 +14,9 @@ from rae_fast._blas cimport real
 from rae_fast._buckets cimport Bucket, active_at
 from rae_fast._cell cimport (Encoder, Plan, block, block_to_write, gather_latest, lie_bare, output_loss, padded_copy,
                              set_stacked, set_turned)
-from rae_fast._form cimport C_H, C_X, H0, V_HH, V_HX
-from rae_fast._kernels cimport axpy, copy_rows, rows_within
-from rae_fast._products cimport Factor, backward, forward, multiply, take_factor
+from rae_fast._form cimport B_C, C_1, C_H, C_X, H0, V_CH, V_HH, V_HX, W_HC
+from rae_fast._kernels cimport axpy, column_sums, copy_rows, rows_within
+from rae_fast._products cimport Factor, backward, forward, multiply, set_factor, sum_over_rows, take_factor
 from rae_fast._pulse cimport beat
 from rae_fast._sequence cimport (Extent, SequenceObjective, Task, Trace, add_decoder_gradient, add_encoder_gradient,
                                  before_span, bucket_f32, bucket_f64, encode, encoder_within, h0_gradient, keep_last,
@@ -29,12 +30,19 @@ cdef struct Weights:           # of one theta
     Factor V_hh_T              # rows of V'
     Factor V_hx_T
     void *c_h                  # (H_full)
+    Factor W_hc                # (H, C)
+    Factor V_ch                # (C, H)
+    Factor W_hc_T
+    Factor V_ch_T
 
 
 cdef struct Extra:             # buffers
     Trace y                    # the unrolled states
     void *codes                # (sequences, ld_h)  the last states
-    void *dcode                # (sequences, ld_h)  and their gradient
+    void *dcode                # (sequences, ld_h)  and their gradient; before that y_1's
+    void *code                 # (sequences, ld_c)  where a code has a size of its own
+    void *dc                   # (sequences, ld_c)  its gradient
+    void *y_1                  # (sequences, ld_h)
 
 
 cdef void set_weights(const Plan *p, const Encoder *encoder, const real *theta, Py_ssize_t sequences,
@@ -48,6 +56,46 @@ cdef void set_weights(const Plan *p, const Encoder *encoder, const real *theta, 
         set_turned(V, p.H, p.H, lying, &w.V_hh)
     set_turned(block(theta, p.theta, V_HX), p.I, p.H, lying, &w.V_hx)
     padded_copy(p, block(theta, p.theta, C_H), <real *>w.c_h)
+    if p.C > 0:
+        set_factor(&w.W_hc, p.H, p.C, block(theta, p.theta, W_HC), p.C, False)
+        set_factor(&w.V_ch, p.C, p.H, block(theta, p.theta, V_CH), p.H, False)
+        set_factor(&w.W_hc_T, p.C, p.H, block(theta, p.theta, W_HC), p.C, True)
+        set_factor(&w.V_ch_T, p.H, p.C, block(theta, p.theta, V_CH), p.H, True)
+
+
+cdef void through_code(Task *task, const real *theta) noexcept nogil:
+    """The codes of the last states, and y_1 of these."""
+    cdef const Plan *p = task.plan
+    cdef const Weights *w = <const Weights *>task.decoder
+    cdef const Extra *extra = <const Extra *>task.extra
+    cdef Py_ssize_t n = task.bucket.n
+    # code = H_T W_hc + b_c            (B,C) = (B,H)(H,C)
+    multiply(task.team, n, p.C, p.H, <const real *>extra.codes, p.ld_h, &w.W_hc, block(theta, p.theta, B_C), 0,
+             <real *>extra.code, p.ld_c)
+    # Y_1 = code V_ch + c_1            (B,H) = (B,C)(C,H)
+    multiply(task.team, n, p.H, p.C, <const real *>extra.code, p.ld_c, &w.V_ch, block(theta, p.theta, C_1), 0,
+             <real *>extra.y_1, p.ld_h)
+
+
+cdef void back_through_code(Task *task, bint accumulate, real *grad) noexcept nogil:
+    """From the gradient of y_1 in dcode to that of the last states, in its place, and those of the maps."""
+    cdef const Plan *p = task.plan
+    cdef const Weights *w = <const Weights *>task.decoder
+    cdef const Extra *extra = <const Extra *>task.extra
+    cdef Py_ssize_t n = task.bucket.n
+    cdef real *d = <real *>extra.dcode
+    cdef real *dc = <real *>extra.dc
+    cdef real *scratch = <real *>task.buffers.scratch
+    # dcode = dY_1 V_ch'               (B,C) = (B,H)(H,C)
+    multiply(task.team, n, p.C, p.H, <const real *>d, p.ld_h, &w.V_ch_T, <const real *>NULL, 0, dc, p.ld_c)
+    sum_over_rows(task.team, p.own, p.C, p.H, n, <const real *>extra.code, p.ld_c, <const real *>d, p.ld_h, 1, accumulate,
+                  scratch, block_to_write(grad, p.grad, V_CH), p.H)
+    column_sums(n, p.H, <const real *>d, p.ld_h, 1, accumulate, block_to_write(grad, p.grad, C_1))
+    sum_over_rows(task.team, p.own, p.H, p.C, n, <const real *>extra.codes, p.ld_h, <const real *>dc, p.ld_c, 1,
+                  accumulate, scratch, block_to_write(grad, p.grad, W_HC), p.C)
+    column_sums(n, p.C, <const real *>dc, p.ld_c, 1, accumulate, block_to_write(grad, p.grad, B_C))
+    # dH_T = dcode W_hc'               (B,H) = (B,C)(C,H)
+    multiply(task.team, n, p.H, p.C, <const real *>dc, p.ld_c, &w.W_hc_T, <const real *>NULL, 0, d, p.ld_h)
 
 
 cdef int unroll_span(Task *task, const real *codes, Py_ssize_t s) except -1 nogil:
@@ -102,7 +150,7 @@ cdef int decode(Task *task, const real *theta, const Source *source, bint accumu
     cdef real *da = <real *>task.buffers.da
     cdef real *w_row = <real *>task.buffers.w_row
     cdef const real *da_next = <const real *>task.buffers.da_next
-    cdef const real *codes = <const real *>extra.codes
+    cdef const real *codes = <const real *>(extra.y_1 if p.C > 0 else extra.codes)
     cdef const real *c_x = block(theta, p.theta, C_X)
     cdef const real *y
     for s in range(bucket.spans):
@@ -180,7 +228,12 @@ cdef int bucket_gradient(Task *task, const real *theta, const Source *source, bi
         for n in range(active_at(bucket, t1), bucket.active[t0]):
             memcpy(codes + n * ld, h + (bucket.first[bucket.length[n] - 1] - bucket.first[t0] + n) * ld,
                    ld * sizeof(real))
+    if p.C > 0:
+        through_code(task, theta)
     decode(task, theta, source, accumulate, grad, loss)
+    if p.C > 0:
+        back_through_code(task, accumulate, grad)
+        beat(&task.pulse, 12.0 * bucket.n * H * p.C)
     for s in range(bucket.spans - 1, -1, -1):
         t0, t1 = bucket.span[s], bucket.span[s + 1]
         rows = bucket.first[t1] - bucket.first[t0]
@@ -228,6 +281,10 @@ cdef class Unfold(SequenceObjective):
         take_factor(space, p.H, p.I, self.item, p.own, &w.V_hx)
         take_factor(space, p.K, 0 if p.tied else p.H, self.item, p.own, &w.V_hh_T)
         w.c_h = space.take(p.H_full, self.item)
+        take_factor(space, p.H, p.C, self.item, p.own, &w.W_hc)
+        take_factor(space, p.C, p.H if p.C else 0, self.item, p.own, &w.V_ch)
+        take_factor(space, p.C, p.H if p.C else 0, self.item, p.own, &w.W_hc_T)
+        take_factor(space, p.H, p.C, self.item, p.own, &w.V_ch_T)
         return 0
 
     cdef int take_extra(self, Workspace space, const Extent *e, Task *task) except -1:
@@ -235,6 +292,13 @@ cdef class Unfold(SequenceObjective):
         take_trace(space, &self.plan, e, self.item, &extra.y)
         extra.codes = space.take(e.sequences * self.plan.ld_h, self.item)
         extra.dcode = space.take(e.sequences * self.plan.ld_h, self.item)
+        extra.code = space.take(e.sequences * self.plan.ld_c, self.item)
+        extra.dc = space.take(e.sequences * self.plan.ld_c, self.item)
+        extra.y_1 = space.take(e.sequences * self.plan.ld_h if self.plan.C else 0, self.item)
+        if space.base != NULL and self.plan.C:
+            memset(extra.code, 0, e.sequences * self.plan.ld_c * self.item)
+            memset(extra.dc, 0, e.sequences * self.plan.ld_c * self.item)
+            memset(extra.y_1, 0, e.sequences * self.plan.ld_h * self.item)
         return 0
 
     cdef void set_decoder(self, const void *theta, Py_ssize_t sequences) noexcept nogil:

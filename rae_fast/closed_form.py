@@ -9,6 +9,13 @@ first right singular vectors. With features in rows, I of them::
 reads a sequence into its coordinates in that basis and gives it back. W_xh and b_h are scaled by e, V_hx by
 1 / e, so that tanh stays near linear.
 
+A code smaller than the state is the principal components of the last states, in the metric of what unrolls from them:
+with A_k = V_hh^k V_hx, G = sum_k A_k A_k^T = R R^T and P the first eigenvectors of R^T cov(h_T) R::
+
+    W_hc = R P    b_c = -mean(h_T) W_hc    V_ch = P^T R^-1    c_1 = mean(h_T)
+
+with the codes scaled to a root mean square of 1. Where the states hold whole sequences that is the PCA of these.
+
 Xi itself is formed only where it has few rows. A prefix is a shifted piece of the whole sequence, so
 Xi^T Xi is the Gram matrix of the whole reversed sequences (one row a sequence) added up along its block
 diagonals. Where L I is too large for that, blocks of vectors are multiplied by Xi and Xi^T without either: step by
@@ -61,6 +68,8 @@ _PADDING = 1e-3
 # linear model explains, unless that leaves less than a hundredth (docs/quality.md, "Defaults").
 _SCALES = 2.0 ** -np.arange(15)
 _CLOSE, _CLOSE_TO_ZERO, _MOST_LOST, _LEFT_TO_GAIN = 1.05, 1e-4, 0.1, 0.01
+# The same where a code is smaller than the state: it competes with PCA, and larger states buy it little.
+_CLOSE_CODE = 1.005
 # Sharpness of softmax outputs that are tried.
 _SHARPNESS = 2.0 ** np.arange(7)
 
@@ -103,9 +112,11 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
         p["V_hx"][...] = p["W_xh"].T
     p["c_x"][:] = mu
     p["b_h"][:] = -np.einsum("i,ij->j", mu, p["W_xh"])
-    # The size of a code before tanh: the root mean square over its elements.
+    # The size of a state before tanh: the root mean square over its elements.
     size = np.sqrt(values[:rank].sum() / (max(float((w * lengths).sum()), np.finfo(float).tiny) * H))
     size = float(np.ldexp(size, exponent)) or 1.0
+    if form.n_code:
+        _set_code_maps(theta, form, batch, w, size, threads)
     judged = sample(batch, weights)
     start, alone = form.empty(batch.dtype), form.empty(batch.dtype)
     alone[:] = _scaled(theta, form, judged, size, False, exponent)
@@ -130,6 +141,47 @@ def _mean_and_unit(batch: Batch, rows_w: Floats) -> tuple[Floats, int]:
     if 0 < largest and squares < np.finfo(float).tiny:
         raise ValueError("the squares of X underflow: scale it up, or choose another init than 'linear'")
     return mu, int(np.frexp(largest)[1])
+
+
+# The scale at which states are read for the principal components: tanh is linear there within its square over 3, and
+# what float32 rounds is far smaller yet than what a component of any use holds.
+_LINEAR = 2.0**-8
+# Steps of unrolling that weigh a state at most; directions of states that unroll into less than this part are noise.
+_MOST_UNROLLED, _LEAST_UNROLLED = 1 << 14, 1e-12
+
+
+def _set_code_maps(theta: Floats, form: Form, batch: Batch, w: Floats, size: float, threads: int) -> None:
+    """W_hc, b_c, V_ch and c_1 for the scale 1, from the last states of all sequences."""
+    p, H, C = form.views(theta), form.n_hidden, form.code_size
+    scaled = _with_scale(theta, form, _LINEAR / size).astype(batch.dtype)
+    states = _codes.encode(scaled, batch, form, True, threads).astype(np.float64) * (size / _LINEAR)
+    mean = np.average(states, axis=0, weights=w)
+    rows = np.zeros((len(states), dense.padded(H)))
+    rows[:, :H] = (states - mean) * np.sqrt(w / w.sum())[:, None]
+    covariance = np.zeros((H, H))
+    dense.add_gram(rows, covariance, threads)
+    dense.mirror(covariance)
+    values, rows = dense.reduced(_unrolled_metric(p, batch.lengths(), w, threads), H, threads)
+    root = np.sqrt(np.maximum(values, _LEAST_UNROLLED * values[0]))
+    R = rows.T * root
+    variances, P = dense.reduced(dense.product(dense.product(R.T, covariance, threads), R, threads), C, threads)
+    unit = float(np.sqrt(max(variances.sum(), 0.0) / C)) or 1.0
+    P = P * np.sign(P[np.arange(C), np.abs(P).argmax(axis=1)])[:, None]
+    p["W_hc"][...] = dense.product(R, P.T, threads) / unit
+    p["V_ch"][...] = dense.product(P, rows / root[:, None], threads) * unit
+    p["c_1"][:] = mean
+    p["b_c"][:] = -np.einsum("i,ij->j", mean, p["W_hc"])
+
+
+def _unrolled_metric(p: dict[str, Floats], lengths: NDArray[np.intp], w: Floats, threads: int) -> Floats:
+    """G (H, H): what a deviation of the first state adds to the squares of a sequence, by the linear decoder."""
+    A = p["V_hx"].copy()
+    G = np.zeros((len(A), len(A)))
+    alive = np.bincount(lengths, weights=w)[::-1].cumsum()[::-1] / w.sum()  # the weight of sequences of k steps or more
+    for k in range(1, min(len(alive), _MOST_UNROLLED)):
+        G += alive[k] * dense.product(A, A.T, threads)
+        A = dense.product(p["V_hh"], A, threads)
+    return (G + G.T) / 2
 
 
 def _pad(p: dict[str, Floats], form: Form, rank: int, rng: np.random.Generator) -> None:
@@ -365,11 +417,15 @@ def _with_scale(theta: Floats, form: Form, scale: float) -> Floats:
     p["b_h"] *= scale
     if not form.tied:
         p["V_hx"] /= scale
+    if form.n_code:
+        p["W_hc"] /= scale
+        p["V_ch"] *= scale
+        p["c_1"] *= scale
     return scaled
 
 
 def _unrolled(theta: Floats, form: Form, judged: Batch) -> Floats:
-    codes = _codes.encode(theta, judged, form, True)
+    codes = _codes.codes_of(theta, _codes.encode(theta, judged, form, True), form)
     return _codes.unroll(theta, codes, judged.offsets, form, True)
 
 
@@ -393,7 +449,7 @@ def _scaled(theta: Floats, form: Form, judged_by: tuple[Batch, Floats], size: fl
         best = min(_SCALES, key=error)
     else:
         linear, variance = error(_SCALES[-1]), squares(judged.data - mu)
-        allowed = _CLOSE * linear + _CLOSE_TO_ZERO * variance
+        allowed = (_CLOSE_CODE if form.n_code else _CLOSE) * linear + _CLOSE_TO_ZERO * variance
         if to_be_bent and linear > _LEFT_TO_GAIN * variance:
             allowed = max(allowed, linear + _MOST_LOST * (variance - linear))
         best = next((scale for scale in _SCALES if error(scale) <= allowed), _SCALES[-1])

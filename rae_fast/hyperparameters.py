@@ -183,6 +183,7 @@ class SequenceParameters:
 
     n_hidden: int = declared(24, integer(1))
     _: KW_ONLY
+    n_code: int | None = declared(None, optional(integer(1)))
     objective: str = declared("unfold", OneOf(*_objectives.NAMES))
     hidden_weight: float = declared(1.0, real)
     reconstruct_h0: bool = declared(False, boolean)

@@ -131,7 +131,7 @@ def _form(sizes: dict[str, Any]) -> Form:
     if set(sizes) != set(Form.FIXED) or type(I) is not int or type(H) is not int or min(I, H) < 1:
         raise ValueError("its sizes are not counts")
     _blas.check_size(I + H, "n_hidden plus the number of features")
-    return Form(**sizes)
+    return Form(**sizes, objective="unfold")  # under which a form may be anything
 
 
 def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> Learned:

@@ -34,6 +34,14 @@ def stacked(theta: NDArray[Any], form: Form) -> tuple[NDArray[Any], ...]:
             rows("c_h", K))
 
 
+def code_maps(theta: NDArray[Any], form: Form) -> tuple[NDArray[Any], ...]:
+    """Views W_hc (H, C), b_c (C,), V_ch (C, H), c_1 (H,) of theta, of any element type, for a form with n_code."""
+    H, C = form.n_hidden, form.code_size
+    start = {block.name: block.start for block in form.blocks}
+    return (theta[start["W_hc"]:start["b_c"]].reshape(H, C), theta[start["b_c"]:start["V_ch"]],
+            theta[start["V_ch"]:start["c_1"]].reshape(C, H), theta[start["c_1"]:start["c_1"] + H])
+
+
 def initialise(form: Form, scale: float, rng: np.random.Generator, dtype: np.dtype[Any]) -> Floats:
     """A new theta of normal draws times scale, every parameter included, biases and h0 too.
 
@@ -58,8 +66,8 @@ def orthogonal(form: Form, rng: np.random.Generator, dtype: np.dtype[Any], threa
 
     Reading a step rotates the code and adds the input; decoding it rotates back. W_hh is uniform over
     the orthogonal matrices (QR of normal draws, signs fixed: Mezzadri 2007), V_hh = W_hh^T, W_xh and
-    V_hx are normal draws times ORTHOGONAL_INPUT_SCALE, biases and h0 are 0. Draws in the order W_xh,
-    W_hh, V_hx (of tied parameters no V_hx).
+    V_hx are normal draws times ORTHOGONAL_INPUT_SCALE, biases and h0 are 0; the columns of W_hc are
+    orthonormal, V_ch = W_hc^T. Draws in the order W_xh, W_hh, V_hx (of tied parameters no V_hx), W_hc.
     """
     theta = form.empty(dtype)
     theta[:] = 0
@@ -69,4 +77,8 @@ def orthogonal(form: Form, rng: np.random.Generator, dtype: np.dtype[Any], threa
     if not form.tied:
         p["V_hh"][...] = p["W_hh"].T
         p["V_hx"][...] = ORTHOGONAL_INPUT_SCALE * rng.standard_normal(p["V_hx"].shape)
+    if form.n_code:
+        # The code holds a random subspace of the state, and gives that part back.
+        p["W_hc"][...] = dense.orthonormal_rows(rng.standard_normal((form.n_code, form.n_hidden)), rng, threads).T
+        p["V_ch"][...] = p["W_hc"].T
     return theta

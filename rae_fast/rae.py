@@ -18,16 +18,15 @@ from rae_fast import _blas, _codes, _objectives, closed_form, inputs, parameters
 from rae_fast._batch import Batch, pack, ready, ready_codes
 from rae_fast._form import Form
 from rae_fast._kernels import threads
-from rae_fast._learner import Learner
-from rae_fast._messages import shown
 from rae_fast.hyperparameters import SequenceParameters, Settings
 from rae_fast.learned import Learned
+from rae_fast.streams import Streams
 
 Floats = NDArray[Any]
 
 
 @dataclass(eq=False, repr=False)
-class RAE(Learner, SequenceParameters):
+class RAE(Streams, SequenceParameters):
     """Recursive auto-encoder of sequences.
 
     One small auto-encoder, the cell, is applied step by step: it reads the code so far and the next
@@ -38,7 +37,11 @@ class RAE(Learner, SequenceParameters):
     Parameters
     ----------
     n_hidden : int, default=24
-        Number of hidden units H, the length of a code.
+        Number of hidden units H, of which a state consists.
+    n_code : int or None, default=None
+        Size C of a code, at most H; None for H, where the code is the last state. With a size of its own the code is
+        ``h_T W_hc + b_c``, and ``y_1 = code V_ch + c_1`` is where unrolling starts: a large state reads and writes
+        what a small code keeps. For ``objective="unfold"``.
     objective : {"unfold", "stepwise"}, default="unfold"
         What is minimised. "unfold": the loss of the whole sequence unrolled from its last code (Socher et al.,
         NIPS 2011), which is what `reconstruct` shows. "stepwise": at every step the loss of the reconstructed
@@ -142,7 +145,8 @@ class RAE(Learner, SequenceParameters):
         `parameters_`, changes the model.
     parameters_ : dict of str to ndarray
         Views into theta_: W_xh (I, H), W_hh (H, H), b_h (H,), h0 (H,), V_hh (H, H), V_hx (H, I),
-        c_h (H,), c_x (I,). Of a tied model V_hh and V_hx are transposed views of W.
+        c_h (H,), c_x (I,); with `n_code` also W_hc (H, C), b_c (C,), V_ch (C, H), c_1 (H,). Of a tied model V_hh and
+        V_hx are transposed views of W.
     n_features_in_ : int
         Number of features I.
     feature_names_in_ : ndarray of str objects, of shape (I,)
@@ -295,8 +299,8 @@ class RAE(Learner, SequenceParameters):
 
         Returns
         -------
-        ndarray of shape (N, H), the model's dtype; elements lie in [-1, 1]. A frame with a column for each
-            element where `set_output` chose one.
+        ndarray of shape (N, C), the model's dtype; without `n_code` C is H, and elements lie in [-1, 1]. A frame
+            with a column for each element where `set_output` chose one.
 
         Raises
         ------
@@ -312,14 +316,14 @@ class RAE(Learner, SequenceParameters):
         (2, 4)
         """
         learned = self._learned or self._fitted()
-        codes = _codes.encode(learned.theta, self._read(X, learned), learned.form, True, threads(self.n_jobs))
+        codes = self._codes(learned, self._read(X, learned))
         if not self._sklearn_output_config and "sklearn" not in modules:
             return codes
         output: Floats = self._in_output(codes, self.get_feature_names_out)
         return output
 
     def hidden_states(self, X: Any) -> Floats | list[Floats]:
-        """The code after every step, without h0.
+        """The state after every step, without h0.
 
         Parameters
         ----------
@@ -351,7 +355,7 @@ class RAE(Learner, SequenceParameters):
 
         Parameters
         ----------
-        codes : array-like of shape (N, H)
+        codes : array-like of shape (N, C)
         n_steps : int, at least 1
         logits : bool, default=False
             With softmax output, return the logits instead of probabilities.
@@ -359,8 +363,8 @@ class RAE(Learner, SequenceParameters):
         Returns
         -------
         ndarray of shape (N, n_steps, I)
-            Step k is ``y_k V_hx + c_x`` with ``y_1 = code``, ``y_{k+1} = y_k V_hh + c_h`` (its tanh
-            with ``decoder="tanh"``); with softmax output the softmax of that.
+            Step k is ``y_k V_hx + c_x`` with ``y_1 = code`` (with `n_code` ``code V_ch + c_1``),
+            ``y_{k+1} = y_k V_hh + c_h`` (its tanh with ``decoder="tanh"``); with softmax output the softmax of that.
 
         Raises
         ------
@@ -387,7 +391,7 @@ class RAE(Learner, SequenceParameters):
 
         Parameters
         ----------
-        codes : array-like of shape (N, H)
+        codes : array-like of shape (N, C)
         lengths : int, sequence of N ints, or None
             Steps to unroll. None is the length of the sequences seen in fit, if that was one.
         logits : bool, default=False
@@ -516,84 +520,6 @@ class RAE(Learner, SequenceParameters):
         errors = self._errors(learned, batch)
         return -float(np.average(errors, weights=None if weights is None else weights / weights.max()))
 
-    # ---- streams ---------------------------------------------------------------------------------
-
-    def initial_state(self, n: int | None = None) -> Floats:
-        """The state before the first input, h0.
-
-        Parameters
-        ----------
-        n : int, optional
-            Number of streams.
-
-        Returns
-        -------
-        ndarray of shape (H,), or (n, H); a copy
-
-        Raises
-        ------
-        ValueError
-            If n is not None or a positive integer.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from rae_fast import RAE
-        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
-        >>> model.initial_state().shape, model.initial_state(2).shape
-        ((4,), (2, 4))
-        """
-        learned = self._learned or self._fitted()
-        h0 = learned.form.views(learned.theta)["h0"]
-        if n is None:
-            return h0.copy()
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise ValueError(f"n must be None or an integer of at least 1; got {shown(n)}")
-        if int(n) * h0.nbytes > np.iinfo(np.intp).max:
-            raise ValueError(f"n={shown(n)} streams are more than an array can hold")
-        return np.tile(h0, (int(n), 1))
-
-    def step(self, state: Any, x: Any, out: Floats | None = None) -> Floats:
-        """Read one more input of each of N streams.
-
-        Parameters
-        ----------
-        state : array-like of shape (H,) or (N, H)
-        x : array-like of shape (I,) or (N, I)
-        out : ndarray of the shape of state and the model's dtype, optional
-            Where to put the result; may be `state` itself.
-
-        Returns
-        -------
-        ndarray of the shape of state: ``tanh([state, x] W + b_h)``
-
-        Raises
-        ------
-        ValueError
-            For bad input, or an `out` that does not fit.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from rae_fast import RAE
-        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
-        >>> state = model.initial_state()
-        >>> for x in np.eye(3):
-        ...     state = model.step(state, x)
-        >>> np.allclose(state, model.transform(np.eye(3))[0])
-        True
-        """
-        learned = self._learned or self._fitted()
-        theta, form = learned.theta, learned.form
-        if out is not None:
-            inputs.check_out(out, np.shape(state), theta.dtype)
-        after = _codes.step(theta, state, x, form, out)
-        if after is None:  # something has to be converted, or explained
-            state, x = inputs.as_streams(state, x, form.n_hidden, form.n_inputs, theta.dtype)
-            after = _codes.step(theta, state, x, form, out)
-            assert after is not None
-        return after
-
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the code's elements: rae0, rae1, ...
 
@@ -618,13 +544,13 @@ class RAE(Learner, SequenceParameters):
         ['rae0', 'rae1']
         """
         prefix = type(self).__name__.lower()
-        return np.array([f"{prefix}{i}" for i in range(self._fitted().form.n_hidden)], dtype=object)
+        return np.array([f"{prefix}{i}" for i in range(self._fitted().form.code_size)], dtype=object)
 
     # ---- what a Learner asks ---------------------------------------------------------------------
 
     def _form(self, settings: Settings, batch: Batch) -> Form:
         return Form(batch.n_features, settings.n_hidden, settings.objective, settings.decoder, settings.output,
-                    settings.tied, settings.hidden_weight, settings.reconstruct_h0)
+                    settings.tied, settings.hidden_weight, settings.reconstruct_h0, settings.n_code)
 
     def _initial_values(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings,
                         rng: np.random.Generator) -> tuple[Floats, Floats | None]:
@@ -672,7 +598,7 @@ class RAE(Learner, SequenceParameters):
 
     def _read_codes(self, codes: Any, learned: Learned) -> Floats:
         found = ready_codes(codes, learned.theta, learned.form)
-        return inputs.as_matrix(codes, "codes", learned.form.n_hidden, learned.theta.dtype) if found is None else found
+        return inputs.as_matrix(codes, "codes", learned.form.code_size, learned.theta.dtype) if found is None else found
 
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
         rows = self._unrolled(learned, batch).reshape(batch.n_rows, -1)
@@ -684,9 +610,13 @@ class RAE(Learner, SequenceParameters):
         sums: Floats = np.add.reduceat(errors, batch.offsets[:-1])
         return sums
 
+    def _codes(self, learned: Learned, batch: Batch) -> Floats:
+        states = _codes.encode(learned.theta, batch, learned.form, True, threads(self.n_jobs))
+        return _codes.codes_of(learned.theta, states, learned.form)
+
     def _unrolled(self, learned: Learned, batch: Batch) -> Floats:
         """Every sequence unrolled from its code, in chronological order: (N, T, I), or of a list (rows, I)."""
-        codes = _codes.encode(learned.theta, batch, learned.form, True, threads(self.n_jobs))
+        codes = self._codes(learned, batch)
         lengths = batch.offsets if batch.is_list else batch.longest
         return _codes.unroll(learned.theta, codes, lengths, learned.form, True, threads(self.n_jobs))
 

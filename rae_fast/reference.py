@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rae_fast._form import Form
-from rae_fast.parameters import stacked
+from rae_fast.parameters import code_maps, stacked
 from rae_fast.solvers import Solver
 
 Floats = NDArray[Any]
@@ -41,9 +41,27 @@ def encode_sequence(theta: Floats, X: Floats, form: Form) -> Floats:
 
 def hidden_states(theta: Floats, data: Floats, offsets: Integers, form: Form,
                   last_only: bool = False) -> Floats:
-    """h_t of every step, (rows of data, H), h_0 left out; with last_only the codes, (N, H)."""
+    """h_t of every step, (rows of data, H), h_0 left out; with last_only the last ones, (N, H)."""
     states = [encode_sequence(theta, X, form)[1:] for X in sequences(data, offsets)]
     return np.array([h[-1] for h in states]) if last_only else np.concatenate(states)
+
+
+def codes_of(theta: Floats, states: Floats, form: Form) -> Floats:
+    """The codes (N, C) of states (N, H): h W_hc + b_c, or the states themselves where a code has no size of its own."""
+    if not form.n_code:
+        return states
+    W_hc, b_c, _, _ = code_maps(theta, form)
+    codes: Floats = states @ W_hc + b_c
+    return codes
+
+
+def first_states(theta: Floats, codes: Floats, form: Form) -> Floats:
+    """y_1 (N, H) of codes (N, C): code V_ch + c_1, or the code itself."""
+    if not form.n_code:
+        return codes
+    _, _, V_ch, c_1 = code_maps(theta, form)
+    y_1: Floats = codes @ V_ch + c_1
+    return y_1
 
 
 def step(theta: Floats, state: Floats, x: Floats, form: Form) -> Floats:
@@ -91,10 +109,10 @@ def output_grad(z: Floats, X: Floats, form: Form) -> Floats:
 
 
 def unfold_sequence(theta: Floats, code: Floats, n_steps: int, form: Form) -> Floats:
-    """y_1 ... y_n, (n, H), with y_1 = code and y_{k+1} = decode(y_k V_hh + c_h)."""
+    """y_1 ... y_n, (n, H), with y_1 of the code and y_{k+1} = decode(y_k V_hh + c_h)."""
     _, _, _, V, c = stacked(theta, form)
     H = form.n_hidden
-    y = [code]
+    y = [first_states(theta, code, form)]
     for _ in range(n_steps - 1):
         y.append(decode(y[-1] @ V[:, :H] + c[:H], form))
     return np.array(y)
@@ -111,7 +129,7 @@ def sequence_loss(theta: Floats, X: Floats, form: Form) -> Any:
     H = form.n_hidden
     h = encode_sequence(theta, X, form)
     if form.objective == "unfold":
-        y = unfold_sequence(theta, h[-1], len(X), form)
+        y = unfold_sequence(theta, codes_of(theta, h[-1], form), len(X), form)
         return output_loss(y @ V[:, H:] + c[H:], X[::-1], form)
     a = h[1:] @ V + c
     D_h = decode(a[:, :H], form) - h[:-1]
@@ -156,9 +174,16 @@ def sequence_grad(theta: Floats, X: Floats, form: Form) -> Floats:
     h = encode_sequence(theta, X, form)
     dH = np.zeros((T, H), dtype=theta.dtype)    # what flows into h_t from the decoder
     pull = np.zeros((T, H), dtype=theta.dtype)  # row t: on h_{t-1} as the target of step t
+    maps: list[Floats] = []                     # gradients of W_hc, b_c, V_ch, c_1
     if form.objective == "unfold":
-        y = unfold_sequence(theta, h[-1], T, form)
+        code = codes_of(theta, h[-1], form)
+        y = unfold_sequence(theta, code, T, form)
         G, dH[-1] = unfold_decoder_grad(y, X, V, c, form)
+        if form.n_code:
+            W_hc, _, V_ch, _ = code_maps(theta, form)
+            dy_1, dcode = dH[-1].copy(), V_ch @ dH[-1]
+            maps = [np.outer(h[-1], dcode).ravel(), dcode, np.outer(code, dy_1).ravel(), dy_1]
+            dH[-1] = W_hc @ dcode
     else:
         y = h[1:]
         G, pull = stepwise_decoder_grad(h, X, V, c, form)
@@ -171,8 +196,8 @@ def sequence_grad(theta: Floats, X: Floats, form: Form) -> Floats:
     Z = np.concatenate([h[:-1], X], axis=1)
     dW, db, dh0, dV, dc = Z.T @ dA, dA.sum(0), later, y.T @ G, G.sum(0)
     if form.tied:
-        return np.concatenate([(dW + dV.T).ravel(), db, dh0, dc])
-    return np.concatenate([dW.ravel(), db, dh0, dV.T.ravel(), dc])
+        return np.concatenate([(dW + dV.T).ravel(), db, dh0, dc, *maps])
+    return np.concatenate([dW.ravel(), db, dh0, dV.T.ravel(), dc, *maps])
 
 
 def loss_and_grad(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None,

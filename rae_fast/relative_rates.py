@@ -58,10 +58,13 @@ def scales(theta: Floats, form: Form, code: float, output: float, offset: Floats
     """
     n_steps = max(n_steps, _FEWEST_STEPS)
     p = form.views(theta)
-    rms = {name: float(np.sqrt(np.mean(np.square(p[name], dtype=np.float64)))) for name in
-           ("W_xh", "W_hh", "V_hh", "V_hx")}
+    rms: dict[str, float] = {name: float(np.sqrt(np.mean(np.square(p[name], dtype=np.float64))))
+                             for name in ("W_xh", "W_hh", "V_hh", "V_hx", "W_hc", "V_ch") if name in p}
     rms |= {"b_h": rms["W_hh"] * code, "h0": rms["W_hh"] * code, "c_h": rms["V_hh"] * code,
             "c_x": rms["V_hh"] * output}
+    if form.n_code:
+        # b_c is added to what W_hc makes of a state; c_1 is a state, as c_h is.
+        rms |= {"b_c": rms["W_hc"] * code, "c_1": rms["V_hh"] * code}
     found = Blocks(form, theta.dtype, by_row=BY_ROW)
     for name, view in found.views().items():
         if not (form.tied and name in ("V_hh", "V_hx")):

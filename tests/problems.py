@@ -9,7 +9,7 @@ import numpy as np
 
 from rae_fast import _codes, _objectives, hyperparameters, parameters, reference
 from rae_fast._batch import Batch
-from rae_fast._form import Blocks
+from rae_fast._form import Blocks, Form
 from rae_fast._record import Record
 from rae_fast._training import Passes, Updates
 from rae_fast.solvers import Solver
@@ -123,11 +123,17 @@ def solved(form, T, B, ragged, seed=0):
     return theta, data, offsets, weights, loss, grad
 
 
-# Every mathematical choice with every other one; the hidden term's options only where there is one.
+# Every mathematical choice with every other one; the hidden term's options, and a code's size, only where there is one.
 FORMS = [{"objective": objective, "decoder": decoder, "output": output, "tied": tied, **hidden}
          for objective in _objectives.NAMES for decoder in ("linear", "tanh")
          for output in ("linear", "softmax") for tied in (False, True)
-         for hidden in ([{}, {"hidden_weight": 0.3, "reconstruct_h0": True}] if objective == "stepwise" else [{}])]
+         for hidden in ([{}, {"hidden_weight": 0.3, "reconstruct_h0": True}] if objective == "stepwise"
+                        else [{}, {"n_code": 3}])]
+
+
+def form_of(I, H, n_code=None, **options):
+    """A form with a code no larger than its state."""
+    return Form(I, H, n_code=n_code and min(n_code, H), **options)
 
 
 def form_id(options):

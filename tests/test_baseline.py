@@ -17,8 +17,8 @@ def mean_error(model, X, weights=None):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("options", [{}, {"n_hidden": 8}, {"solver": "sgd"}, {"decoder": "linear"}, {"tied": True},
-                                     {"learning_rate": 3.0}, {"solver": "lbfgs", "max_iter": 2}],
+@pytest.mark.parametrize("options", [{}, {"n_hidden": 8, "n_code": 2}, {"solver": "sgd"}, {"decoder": "linear"},
+                                     {"tied": True}, {"learning_rate": 3.0}, {"solver": "lbfgs", "max_iter": 2}],
                          ids=lambda options: " ".join(map(str, options.values())) or "defaults")
 @pytest.mark.parametrize("T", [1, 2, 3])
 def test_a_fit_ends_no_higher_than_the_closed_form(T, options, dtype):

@@ -186,6 +186,36 @@ def test_the_recurrence_the_wrong_way_round_is_much_worse():
     assert error(model, EQUAL) > 2 * right
 
 
+def pca_error(X, n, weights):
+    rows = X.reshape(len(X), -1) - np.average(X.reshape(len(X), -1), axis=0, weights=weights)
+    V = np.linalg.svd(rows * np.sqrt(weights)[:, None], full_matrices=False)[2][:n]
+    return weights @ ((rows - rows @ V.T @ V) ** 2).sum(axis=1)
+
+
+@pytest.mark.parametrize("decoder", ["linear", "tanh"])
+@pytest.mark.parametrize("n_code", [1, 3, 6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_small_code_is_pca_where_the_state_holds_the_sequence(decoder, n_code, dtype):
+    rng = np.random.default_rng(0)
+    X = (rng.standard_normal((60, 5, 4)).cumsum(axis=1) + [0, 1, -2, 5]).astype(dtype)
+    weights = rng.uniform(0.2, 1, 60)
+    model = RAE(20, n_code=n_code, decoder=decoder, max_iter=0, random_state=0).fit(X, sample_weight=weights)
+    assert model.transform(X).shape == (60, n_code)
+    found = weights @ model.reconstruction_error(X)
+    assert pca_error(X.astype(float), n_code, weights) * 0.9999 <= found <= 1.01 * pca_error(X, n_code, weights)
+    small = RAE(n_code, max_iter=0, random_state=0).fit(X, sample_weight=weights)
+    assert found < weights @ small.reconstruction_error(X)
+
+
+def test_a_small_code_of_ragged_sequences_and_of_few_states():
+    """Better than a state of the code's size, and not worse than what the states hold."""
+    for X in (RAGGED, EQUAL):
+        errors = [error(RAE(n, n_code=code, max_iter=0, random_state=0).fit(X), X)
+                  for n, code in ((12, None), (12, 12), (12, 3), (3, None))]
+        assert errors[1] == pytest.approx(errors[0], rel=0.06)
+        assert errors[0] < errors[2] < errors[3]
+
+
 @pytest.mark.parametrize("output", ["linear", "softmax"])
 @pytest.mark.parametrize("decoder", ["linear", "tanh"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -275,7 +305,8 @@ def test_long_sequences_with_many_columns():
 
 
 @pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"solver": "sgd", "learning_rate": 1.0},
-                                     {"solver": "rprop"}, {"decoder": "linear"}, {"n_hidden": 24}, {"max_iter": 0}],
+                                     {"solver": "rprop"}, {"decoder": "linear"}, {"n_hidden": 24}, {"max_iter": 0},
+                                     {"n_code": 2}],
                          ids=lambda options: " ".join(map(str, options.values())) or "defaults")
 @pytest.mark.parametrize("dtype, exponents", [(np.float32, (-90, -70, -1, 70)),
                                               (np.float64, (-500, -300, 1, 300, 500))])
@@ -382,3 +413,14 @@ def test_a_hundred_thousand_sequences_start_in_two_gigabytes():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     RAE(32, max_iter=0, random_state=0).fit(X)
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 2e9 - X.nbytes
+
+
+def test_training_goes_below_the_pca_that_a_small_code_starts_as():
+    """On digits never seen; after a few passes by a tenth."""
+    X = pytest.importorskip("sklearn.datasets").load_digits().images
+    learned, unseen = X[::2], X[1::2]
+    model = RAE(64, n_code=8, max_iter=80, random_state=0).fit(learned)
+    rows, mean = learned.reshape(len(learned), -1), learned.mean(axis=0).ravel()
+    V = np.linalg.svd(rows - mean, full_matrices=False)[2][:8]
+    rows = unseen.reshape(len(unseen), -1) - mean
+    assert error(model, unseen) < 0.93 * ((rows - rows @ V.T @ V) ** 2).sum()

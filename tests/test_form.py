@@ -10,6 +10,7 @@ from problems import FORMS, form_id, gradient, problem
 from rae_fast import RAE, _form, parameters
 from rae_fast._form import NAMES, Blocks, Form, check_theta
 
+CODE = ("W_hc", "b_c", "V_ch", "c_1")
 DTYPES = [np.float32, np.float64]
 
 
@@ -23,7 +24,7 @@ def test_blocks_fill_theta_without_a_gap(I, H, tied):
         end += block.shape[0] * block.shape[1]
     assert end == form.size == (1 if tied else 2) * (H + I) * H + 3 * H + I
     names = {block.name for block in blocks}
-    assert names == set(NAMES) - ({"V_hh", "V_hx"} if tied else set())
+    assert names == set(NAMES) - ({"V_hh", "V_hx"} if tied else set()) - set(CODE)
     # A row of W_xh belongs to an input, and one of V_hx, and of c_x, to an output.
     rows = {block.name: block.shape for block in blocks if block.mark == "rows"}
     assert rows == {name: shape for name, shape in
@@ -38,7 +39,10 @@ def test_views_blocks_and_the_mathematics_agree(options):
     views = form.views(theta)
     shapes = {"W_xh": (I, H), "W_hh": (H, H), "b_h": (H,), "h0": (H,), "V_hh": (H, H), "V_hx": (H, I), "c_h": (H,),
               "c_x": (I,)}
-    assert {name: view.shape for name, view in views.items()} == shapes and tuple(views) == NAMES
+    if form.n_code:
+        shapes |= {"W_hc": (H, 3), "b_c": (3,), "V_ch": (3, H), "c_1": (H,)}
+    assert {name: view.shape for name, view in views.items()} == shapes
+    assert tuple(views) == tuple(name for name in NAMES if name in shapes)
     for block in form.blocks:
         stored = theta[block.start:block.start + block.shape[0] * block.shape[1]].reshape(block.shape)
         shown = views[block.name].reshape(block.shape if not block.turned else block.shape[::-1])
@@ -50,6 +54,9 @@ def test_views_blocks_and_the_mathematics_agree(options):
                                   np.concatenate([views[name] for name in ("b_h", "h0", "c_h", "c_x")]))
     if form.tied:
         np.testing.assert_array_equal(V, W.T)
+    if form.n_code:
+        for found, name in zip(parameters.code_maps(theta, form), CODE, strict=True):
+            np.testing.assert_array_equal(found, views[name])
     for view in views.values():
         assert np.shares_memory(view, theta) and view.flags.writeable
     theta.flags.writeable = False
@@ -123,3 +130,16 @@ def test_blocks_refuse_memory_that_does_not_fit(memory):
 
 def test_names_are_those_of_the_table():
     assert sorted(NAMES) == sorted(row[0] for row in _form._TABLE)
+
+
+def test_a_code_is_no_larger_than_its_state_and_of_the_last_one():
+    assert Form(3, 5, "unfold").n_code is None and Form(3, 5, "unfold").code_size == 5
+    assert Form(3, 5, "unfold", n_code=5).code_size == 5
+    for wrong, options in (("n_code=6 must not be larger than n_hidden=5", {"n_code": 6}),
+                           ("at least 1", {"n_code": 0})):
+        with pytest.raises(ValueError, match=wrong):
+            Form(3, 5, "unfold", **options)
+    with pytest.raises(ValueError, match="n_code is for objective='unfold'"):
+        Form(3, 5, "stepwise", n_code=2)
+    with pytest.raises(ValueError, match="n_code is for objective='unfold'"):
+        Form(3, 5, "unfold", n_code=2).learned_by("stepwise", 1.0, False)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import rae_fast
-from rae_fast import _config, _estimator, _kernels, _learner, _messages, inputs, rae, solvers
+from rae_fast import _config, _estimator, _kernels, _learner, _messages, inputs, rae, solvers, streams
 
 PACKAGE = Path(rae_fast.__file__).parent
 
@@ -133,7 +133,7 @@ def test_types_are_shipped_and_clean(tmp_path):
     errors = [line for line in result.stdout.splitlines() if line.startswith("use.py") and ": error:" in line]
     assert not errors, result.stdout
     assert 'Revealed type is "numpy.ndarray' in result.stdout, result.stdout + result.stderr
-    use.write_text("from rae_fast import RAE\nRAE(learning_rate='fast')\nRAE(no_such=1)\nRAE(24, 'stepwise')\n")
+    use.write_text("from rae_fast import RAE\nRAE(learning_rate='fast')\nRAE(no_such=1)\nRAE(24, 8)\n")
     result = subprocess.run([sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path}", use.name],
                             capture_output=True, text=True, cwd=tmp_path, env=environment)
     wrong = [line for line in result.stdout.splitlines() if line.startswith("use.py") and ": error:" in line]
@@ -172,7 +172,7 @@ def test_every_compiled_module_that_python_uses_has_a_stub():
     assert {name for name in used if (PACKAGE / f"{name}.pyx").exists() or name in STUBS} <= set(STUBS)
 
 
-WITH_EXAMPLES = [rae, _learner, _estimator, _config, _messages, solvers, inputs]
+WITH_EXAMPLES = [rae, streams, _learner, _estimator, _config, _messages, solvers, inputs]
 
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES, ids=lambda m: m.__name__)

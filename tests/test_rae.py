@@ -14,7 +14,7 @@ import pytest
 from problems import PLAIN, ragged_lengths, solver_of
 
 from rae_fast import RAE, NotFittedError, _objectives, parameters, reference
-from rae_fast._form import NAMES, Form
+from rae_fast._form import Form
 from rae_fast.solvers import SOLVERS
 
 RNG = np.random.default_rng(0)
@@ -163,7 +163,7 @@ def test_weights_are_the_weights_of_the_sum(X):
     each = [model.loss_and_grad([x]) for x in X]
     loss, grad = model.loss_and_grad(X, sample_weight=w)
     assert loss == pytest.approx(sum(w_n * e for w_n, (e, _) in zip(w, each)), rel=1e-12)
-    for name in NAMES:
+    for name in grad:
         np.testing.assert_allclose(grad[name], sum(w_n * g[name] for w_n, (_, g) in zip(w, each)), atol=1e-12)
     mean, _ = model.loss_and_grad(X)
     assert mean == pytest.approx(np.mean([e for e, _ in each]), rel=1e-12)
@@ -362,9 +362,9 @@ def test_a_pickle_of_another_format_is_refused():
 def test_get_and_set_params():
     model = RAE(n_hidden=8, tol=0)
     assert repr(model) == "RAE(n_hidden=8, tol=0)"
-    assert model.get_params()["n_hidden"] == 8 and len(model.get_params()) == 36
+    assert model.get_params()["n_hidden"] == 8 and len(model.get_params()) == 37
     assert model.set_params(tol=0.5, verbose=1) is model and model.tol == 0.5
-    with pytest.raises(ValueError, match="no parameter 'hidden'; its parameters are n_hidden, objective"):
+    with pytest.raises(ValueError, match="no parameter 'hidden'; its parameters are n_hidden, n_code"):
         model.set_params(tol=1, hidden=3)
     assert model.tol == 0.5
     with pytest.raises(TypeError):
@@ -456,13 +456,18 @@ def distributions(X):
 @pytest.mark.parametrize("decoder", ["linear", "tanh"])
 @pytest.mark.parametrize("output", ["linear", "softmax"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_every_form_learns_and_reports_its_own_loss(X, objective, decoder, output, tied):
+@pytest.mark.parametrize("n_code", [None, 2])
+def test_every_form_learns_and_reports_its_own_loss(X, objective, decoder, output, tied, n_code):
+    if n_code and objective != "unfold":
+        with pytest.raises(ValueError, match="n_code is for objective='unfold'"):
+            fitted(X, objective=objective, n_code=n_code)
+        return
     X = distributions(X) if output == "softmax" else X
     model = fitted(X, objective=objective, decoder=decoder, output=output, tied=tied, max_iter=60, tol=0,
-                   learning_rate=0.02)
+                   learning_rate=0.02, n_code=n_code)
     assert model.loss_curve_[-1] < model.loss_curve_[0]
     data, offsets = flat(X)
-    form = Form(3, 6, objective, decoder, output, tied)
+    form = Form(3, 6, objective, decoder, output, tied, n_code=n_code)
     assert model.theta_.size == form.size
     assert model.loss_and_grad(X)[0] == pytest.approx(reference.loss(model.theta_, data, offsets, None, form))
     logits = reference.unroll(model.theta_, model.transform(X), offsets, form, True)
@@ -639,3 +644,24 @@ def test_sgd_refuses_what_would_overflow_anywhere(dtype):
     with pytest.raises(FloatingPointError):
         model.partial_fit(X)
     np.testing.assert_array_equal(model.theta_, before)
+
+
+def test_n_code_is_judged_with_n_hidden(X):
+    for n_code, message in ((7, "n_code=7 must not be larger than n_hidden=6"), (0, "n_code must be"), (2.5, "n_code")):
+        with pytest.raises(ValueError, match=message):
+            fitted(X, objective="unfold", n_code=n_code)
+    model = fitted(X, objective="unfold", n_code=2)
+    model.n_code = 3
+    with pytest.raises(ValueError, match="n_code was changed from 2 to 3 after the model was fitted"):
+        model.partial_fit(X)
+
+
+def test_streams_have_codes_at_any_time(X):
+    model = fitted(X, objective="unfold", n_code=2)
+    states = np.stack([model.hidden_states([x])[0][-1] for x in X])
+    np.testing.assert_allclose(model.encode_states(states), model.transform(X), rtol=1e-12)
+    assert model.encode_states(states[0].tolist()).shape == (2,)
+    with pytest.raises(ValueError, match="states"):
+        model.encode_states(np.zeros((2, 5)))
+    without = fitted(X)
+    np.testing.assert_array_equal(without.encode_states(states), states)

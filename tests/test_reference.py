@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import FORMS, form_id, problem
+from problems import FORMS, form_id, form_of, problem
 from scipy.special import log_softmax
 
 from rae_fast import reference
@@ -16,7 +16,7 @@ OPTIONS = [(1.0, False), (0.3, False), (0.3, True), (0.0, True)]
 @pytest.mark.parametrize("ragged", [False, True])
 def test_gradient_by_complex_step(sizes, ragged, options, seed):
     I, H, T, B = sizes
-    form = Form(I, H, **options)
+    form = form_of(I, H, **options)
     theta, data, offsets, weights = (a.astype(float) if a.dtype.kind == "f" else a
                                      for a in problem(form, T, B, ragged, seed))
     if form.output == "softmax":

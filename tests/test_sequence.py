@@ -12,6 +12,7 @@ from problems import (
     encode,
     flat,
     form_id,
+    form_of,
     gradient,
     new_state,
     pairwise,
@@ -40,7 +41,7 @@ STEP_PAIRS = pairwise(*[(1, 2, 9, 24)] * 4)
 
 def compare(seed, dtype, sizes, ragged, **options):
     I, H, T, B = sizes
-    form = Form(I, H, **options)
+    form = form_of(I, H, **options)
     theta, data, offsets, weights, loss, grad = solved(form, T, B, ragged, seed)
     theta, data, weights = (a.astype(dtype) for a in (theta, data, weights))
     found_loss, found_grad = gradient(theta, data, offsets, weights, form)
@@ -68,7 +69,8 @@ def test_loss_and_grad_pairs_of_larger_sizes(isa, gemm, dtype, ragged, seed):
 def test_loss_and_grad_of_large_models(isa, gemm, dtype, seed):
     """Panels beyond L2, sums over rows whose factors are copied block by block, weights that lie as they are."""
     for sizes in [(7, 260, 33, 9), (30, 531, 19, 17), (5, 257, 6, 1), (530, 310, 5, 1)]:
-        for options in ({}, {"objective": "unfold", "decoder": "tanh"}, {"tied": True}):
+        for options in ({}, {"objective": "unfold", "decoder": "tanh"}, {"tied": True},
+                        {"objective": "unfold", "n_code": 200}):
             compare(seed, dtype, sizes, True, **options)
 
 
@@ -86,7 +88,7 @@ def test_loss_and_grad_of_every_form(isa, gemm, dtype, options, seed):
 def test_gradient_by_directional_complex_step(isa, gemm, ragged, options, seed):
     for sizes in STEP_PAIRS:
         I, H, T, B = sizes
-        form = Form(I, H, **options)
+        form = form_of(I, H, **options)
         theta, data, offsets, weights = problem(form, T, B, ragged, (1, seed))
         theta, data, weights = (a.astype(np.float64) for a in (theta, data, weights))
         if form.output == "softmax":
@@ -152,6 +154,23 @@ def test_encode_unroll_and_step(isa, gemm, dtype, ragged, decoder, tied, seed):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_code", [1, 8, 33])
+def test_codes_smaller_than_the_state(isa, gemm, dtype, n_code, seed):
+    """Codes of states, which may be those of streams, and what unrolls from codes."""
+    for I, H, T, B in [*EDGE_PAIRS, (3, 33, 5, 8), (2, 130, 4, 40), (5, 257, 6, 1)]:
+        form = form_of(I, H, n_code=n_code, objective="unfold", decoder="tanh")
+        theta, data, offsets, _ = problem(form, T, B, True, seed)
+        states = np.random.default_rng(seed).uniform(-1, 1, (B, H)).astype(dtype)
+        codes = reference.codes_of(theta.astype(float), states.astype(float), form)
+        allowed = tolerance(dtype, I, H, T, 1)
+        found = _codes.codes_of(theta.astype(dtype), states, form)
+        assert found.dtype == dtype and relative_error(found, codes) <= allowed
+        outputs = reference.unroll(theta.astype(float), codes, offsets, form, True)
+        found = _codes.unroll(theta.astype(dtype), codes.astype(dtype), offsets, form, True)
+        assert relative_error(found, outputs) <= T * allowed, (I, H, T, B)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_several_spans_and_buckets(gemm, dtype, seed):
     """Long and many enough that every buffer is used again: the seams must not show."""
     for sizes in [(600, 5, 900, 1), (3, 40, 700, 5), (1, 2, 3, 5000), (2, 130, 400, 9)]:
@@ -174,7 +193,7 @@ def test_sgd_with_and_without_a_gradient(isa, gemm, dtype, batch_size, seed):
     for sizes in [(3, 5, 6, 40), (8, 24, 8, 40), (2, 33, 12, 40), (5, 130, 7, 40)]:
         I, H, T, B = sizes
         for options in ({}, {"objective": "unfold"}, {"decoder": "tanh"}, {"output": "softmax"}, {"tied": True}):
-            form = Form(I, H, **options)
+            form = form_of(I, H, **options)
             theta, data, offsets, weights = problem(form, T, B, True, seed)
             found, other = (train(theta.astype(dtype), data.astype(dtype), offsets, weights.astype(dtype), form,
                                   solver_of(weight_decay=decay), None, 1.0, batch_size, None, 3)
@@ -236,7 +255,7 @@ def test_a_batch_of_one_sequence_between_larger_ones(isa, gemm, dtype, seed):
     """It may read its weights as they lie; those after it want their panels again, from the same memory."""
     I, H, T, B = 3, 21, 4, 5
     for options in FORMS:
-        form = Form(I, H, **options)
+        form = form_of(I, H, **options)
         theta, data, offsets, weights = problem(form, T, B, True, seed)
         exact, solver = theta.astype(np.float64), solver_of()
         found = train(theta.astype(dtype), data.astype(dtype), offsets, weights.astype(dtype), form, solver, None, 1.0,
@@ -255,7 +274,7 @@ def test_every_solver_on_every_form(dtype, name, seed):
     I, H, T, B = 3, 5, 4, 5
     solver = solver_of(name, 1.0 if name == "adadelta" else 1e-3, epsilon=1e-3, clip_norm=1.0, weight_decay=0.01)
     for options in FORMS:
-        form = Form(I, H, **options)
+        form = form_of(I, H, **options)
         theta, data, offsets, weights = problem(form, T, B, True, seed)
         exact, scale = theta.astype(np.float64), scale_of(form, dtype, 0.5)
         found = train(theta.astype(dtype), data.astype(dtype), offsets, weights.astype(dtype), form, solver, scale, 0.5,

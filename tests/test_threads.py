@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import FORMS, encode, form_id, problem, solver_of, train
+from problems import FORMS, encode, form_id, form_of, problem, solver_of, train
 from problems import gradient as loss_and_gradient
 
 from rae_fast import RAE, _codes, _objectives
@@ -45,7 +45,7 @@ def test_threads_change_no_bit_of_a_gradient(isa, dtype, ragged, shape):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_threads_change_no_bit_of_any_form(gemm, dtype, options):
     for shape in [(3, 7, 50, 40), (3, 193, 9, 2), (3, 193, 9, 1)]:
-        form = Form(shape[0], shape[1], **options)
+        form = form_of(shape[0], shape[1], **options)
         np.testing.assert_array_equal(gradient(form, shape, dtype, True, 3), gradient(form, shape, dtype, True, 1))
 
 
@@ -54,7 +54,7 @@ def test_threads_change_no_bit_of_any_form(gemm, dtype, options):
 def test_bounded_memory_changes_no_bit(gemm, dtype, options):
     """Nothing may be kept: every span's hidden states are computed twice. Rows this wide make spans of 256 to 434."""
     for shape in [(600, 9, 520, 1), (600, 5, 80, 7), (2, 200, 440, 1), (2, 200, 150, 3), (1, 1, 1, 1)]:
-        form = Form(shape[0], shape[1], **options)
+        form = form_of(shape[0], shape[1], **options)
         for n_jobs in (1, 2):
             np.testing.assert_array_equal(gradient(form, shape, dtype, True, n_jobs, 0),
                                           gradient(form, shape, dtype, True, n_jobs))

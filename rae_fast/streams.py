@@ -1,0 +1,130 @@
+"""Streams that never end: states that are advanced step by step, and their codes.
+
+What RAE does beside whole sequences; a mixin of its own for every estimator whose states can be carried along.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rae_fast import _codes, inputs
+from rae_fast._learner import Learner
+from rae_fast._messages import shown
+
+Floats = NDArray[Any]
+
+
+class Streams(Learner):
+    """A Learner with states for streams."""
+
+    def initial_state(self, n: int | None = None) -> Floats:
+        """The state before the first input, h0.
+
+        Parameters
+        ----------
+        n : int, optional
+            Number of streams.
+
+        Returns
+        -------
+        ndarray of shape (H,), or (n, H); a copy
+
+        Raises
+        ------
+        ValueError
+            If n is not None or a positive integer.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> model.initial_state().shape, model.initial_state(2).shape
+        ((4,), (2, 4))
+        """
+        learned = self._learned or self._fitted()
+        h0 = learned.form.views(learned.theta)["h0"]
+        if n is None:
+            return h0.copy()
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise ValueError(f"n must be None or an integer of at least 1; got {shown(n)}")
+        if int(n) * h0.nbytes > np.iinfo(np.intp).max:
+            raise ValueError(f"n={shown(n)} streams are more than an array can hold")
+        return np.tile(h0, (int(n), 1))
+
+    def step(self, state: Any, x: Any, out: Floats | None = None) -> Floats:
+        """Read one more input of each of N streams.
+
+        Parameters
+        ----------
+        state : array-like of shape (H,) or (N, H)
+        x : array-like of shape (I,) or (N, I)
+        out : ndarray of the shape of state and the model's dtype, optional
+            Where to put the result; may be `state` itself.
+
+        Returns
+        -------
+        ndarray of the shape of state: ``tanh([state, x] W + b_h)``
+
+        Raises
+        ------
+        ValueError
+            For bad input, or an `out` that does not fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> state = model.initial_state()
+        >>> for x in np.eye(3):
+        ...     state = model.step(state, x)
+        >>> np.allclose(state, model.transform(np.eye(3))[0])
+        True
+        """
+        learned = self._learned or self._fitted()
+        theta, form = learned.theta, learned.form
+        if out is not None:
+            inputs.check_out(out, np.shape(state), theta.dtype)
+        after = _codes.step(theta, state, x, form, out)
+        if after is None:  # something has to be converted, or explained
+            state, x = inputs.as_streams(state, x, form.n_hidden, form.n_inputs, theta.dtype)
+            after = _codes.step(theta, state, x, form, out)
+            assert after is not None
+        return after
+
+    def encode_states(self, states: Any) -> Floats:
+        """The codes of states, such as `hidden_states` and `step` give: a stream has a code at any time.
+
+        Parameters
+        ----------
+        states : array-like of shape (H,) or (N, H)
+
+        Returns
+        -------
+        ndarray of shape (C,) or (N, C): ``states W_hc + b_c``; the states themselves where `n_code` is None
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, n_code=2, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> state = model.initial_state()
+        >>> for x in np.eye(3):
+        ...     state = model.step(state, x)
+        >>> np.allclose(model.encode_states(state), model.transform(np.eye(3))[0])
+        True
+        """
+        learned = self._learned or self._fitted()
+        one = np.ndim(states) == 1
+        rows = inputs.as_matrix([states] if one else states, "states", learned.form.n_hidden, learned.theta.dtype)
+        codes = _codes.codes_of(learned.theta, rows, learned.form)
+        return codes[0] if one else codes
