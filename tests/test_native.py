@@ -17,6 +17,7 @@ def kernels(folder, source, *options):
     return build(folder / "kernels", [NATIVE / "kernels.c", CSRC / "team.c", source], *options)
 
 
+@pytest.mark.slow
 def test_kernels_stay_within_their_arrays(tmp_path):
     """Those of base; and by a team of three."""
     program = kernels(tmp_path, NATIVE / "base.c", "-O0", sanitized(tmp_path, "address"))
