@@ -131,7 +131,7 @@ class Learner(Estimator, TrainingParameters):
         fit = training.Fit(learned, settings, stepper, type(self).__name__, batch, weights, errors,
                            lambda: self._notify(settings), held_out)
         if at_most is not None and held_out is None and settings.max_iter > 0:
-            fit.baseline = training.Baseline(at_most, fit.mean_error(at_most))
+            fit.set_baseline(at_most)
         if target is not None:
             fit.write = lambda fit: checkpoint.write(target, self._kind, self, fit, rng, checksum)
         if saved is not None:
@@ -186,8 +186,8 @@ class Learner(Estimator, TrainingParameters):
             batch, weights = self._read_targets(X, kept.learned), None
             if sample_weight is not None:
                 batch, weights = inputs.as_weighted(sample_weight, batch)
-        learned, _, updates, _ = kept
-        objective = _objectives.borrow(updates.form, batch, weights, settings.max_memory, settings.n_jobs, kept.unit)
+        learned, _, updates, unit = kept
+        objective = _objectives.borrow(updates.form, batch, weights, settings.max_memory, settings.n_jobs, unit)
         if kept is self._kept:
             made = updates.once(learned.theta, objective, learned.record)
         else:

@@ -27,6 +27,7 @@ in a unit of the data, a power of two, so that their scale changes no bit either
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -117,10 +118,8 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     size = float(np.ldexp(size, exponent)) or 1.0
     if form.n_code:
         _set_code_maps(theta, form, batch, w, size, threads)
-    judged = sample(batch, weights)
     start, alone = form.empty(batch.dtype), form.empty(batch.dtype)
-    alone[:] = _scaled(theta, form, judged, size, False, exponent)
-    start[:] = _scaled(theta, form, judged, size, True, exponent) if form.decoder == "tanh" else alone
+    start[:], alone[:] = _scaled(theta, form, sample(batch, weights), size)
     return start, alone
 
 
@@ -133,7 +132,7 @@ def _mean_and_unit(batch: Batch, rows_w: Floats) -> tuple[Floats, int]:
         mu = np.average(batch.data, axis=0, weights=rows_w).astype(np.float64)
         above, below = batch.data.max(axis=0) - mu, mu - batch.data.min(axis=0)
         largest = float(np.maximum(above, below).max())
-        squares = largest * largest * len(batch.data)
+        squares = largest * largest * batch.data.size
         if np.isfinite(largest) and largest <= 8 * np.finfo(batch.dtype).eps * float(np.abs(mu).max()):
             return mu, 0  # of constant data that is rounding
     if not np.isfinite(mu).all() or not np.isfinite(squares):
@@ -429,34 +428,39 @@ def _unrolled(theta: Floats, form: Form, judged: Batch) -> Floats:
     return _codes.unroll(theta, codes, judged.offsets, form, True)
 
 
-def _scaled(theta: Floats, form: Form, judged_by: tuple[Batch, Floats], size: float, to_be_bent: bool,
-            exponent: int) -> Floats:
-    """theta with the scale e, and the sharpness of softmax outputs, that suit some sequences and their weights."""
+def _scaled(theta: Floats, form: Form, judged_by: tuple[Batch, Floats], size: float) -> tuple[Floats, Floats]:
+    """theta with the scale e, and the sharpness of softmax outputs, that suit some sequences and their weights: for the
+    start of a training, and alone."""
     judged, w = judged_by
     rows_w = np.repeat(w, judged.lengths())
     mu = form.views(theta)["c_x"].copy()
 
     def squares(rows: Floats) -> float:
-        rows *= 2.0**-exponent
         return float(np.einsum("i,ij,ij->", rows_w, rows, rows))
 
+    @cache
     def error(scale: float) -> float:
         rows = _unrolled(_with_scale(theta, form, scale / size), form, judged)
         rows -= judged.data
         return squares(rows)
 
+    def largest(allowed: float) -> float:
+        return float(next((scale for scale in _SCALES if error(scale) <= allowed), _SCALES[-1]))
+
+    @cache
+    def chosen(scale: float) -> Floats:
+        scaled = _with_scale(theta, form, scale / size)
+        return _sharpened(scaled, form, judged, rows_w[:, None], mu) if form.output == "softmax" else scaled
+
     if form.tied:
-        best = min(_SCALES, key=error)
-    else:
-        linear, variance = error(_SCALES[-1]), squares(judged.data - mu)
-        allowed = (_CLOSE_CODE if form.n_code else _CLOSE) * linear + _CLOSE_TO_ZERO * variance
-        if to_be_bent and linear > _LEFT_TO_GAIN * variance:
-            allowed = max(allowed, linear + _MOST_LOST * (variance - linear))
-        best = next((scale for scale in _SCALES if error(scale) <= allowed), _SCALES[-1])
-    chosen = _with_scale(theta, form, best / size)
-    if form.output == "softmax":
-        chosen = _sharpened(chosen, form, judged, rows_w[:, None], mu)
-    return chosen
+        best = chosen(min(_SCALES, key=error))
+        return best, best
+    linear, variance = error(_SCALES[-1]), squares(judged.data - mu)
+    close = (_CLOSE_CODE if form.n_code else _CLOSE) * linear + _CLOSE_TO_ZERO * variance
+    bent = close
+    if form.decoder == "tanh" and linear > _LEFT_TO_GAIN * variance:
+        bent = max(bent, linear + _MOST_LOST * (variance - linear))
+    return chosen(largest(bent)), chosen(largest(close))
 
 
 def _sharpened(theta: Floats, form: Form, judged: Batch, rows_w: Floats, mu: Floats) -> Floats:

@@ -243,9 +243,14 @@ def _not_finite(batch: Batch, position: int) -> ValueError:
                       f"{as_dtype}; {remedy}")
 
 
+def largest(batch: Batch) -> float:
+    """The largest absolute value."""
+    return max(float(batch.data.max()), -float(batch.data.min()))
+
+
 def way_to_scale(batch: Batch) -> str:
     """"up" or "down": whether sums of squares of the values are nearer to the smallest or the largest numbers."""
-    return "up" if 0 < float(np.abs(batch.data).max()) < 1 else "down"
+    return "up" if 0 < largest(batch) < 1 else "down"
 
 
 def sample(batch: Batch, weights: Floats | None) -> tuple[Batch, Floats]:

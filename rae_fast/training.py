@@ -20,7 +20,7 @@ from rae_fast._objectives import objective_of
 from rae_fast._progress import Progress
 from rae_fast._training import Passes, Updates
 from rae_fast.hyperparameters import Settings
-from rae_fast.inputs import way_to_scale
+from rae_fast.inputs import largest, way_to_scale
 from rae_fast.lbfgs import LBFGS
 from rae_fast.learned import Learned
 from rae_fast.solvers import SOLVERS, Solver
@@ -185,6 +185,7 @@ class Fit:
             self._settle()
             if self.held_out is not None and self.held_out.judged < record.n_iter:
                 self._validate(self.held_out)  # where Ctrl-C came just before that
+            self._choose()  # for a fit that had ended already
             with Progress(self.name, settings.max_iter, settings.verbose > 0, record.n_iter) as progress:
                 while self.status == "running":
                     before = record.n_iter
@@ -208,7 +209,6 @@ class Fit:
             self.stepper.end()
             if self.held_out is not None:
                 self.learned.theta[:] = self.held_out.best_theta
-        self._choose()
         if self.left is not None:
             self.learned.theta[:] = self.left
 
@@ -217,9 +217,15 @@ class Fit:
         with np.errstate(all="ignore"):
             return float(np.average(self.errors(theta, self.batch), weights=self.weights))
 
+    def set_baseline(self, theta: Floats) -> None:
+        """Let the fit end no higher than theta does, if its error is a number."""
+        error = self.mean_error(theta)
+        if np.isfinite(error):
+            self.baseline = Baseline(theta, error)
+
     def _choose(self) -> None:
         """At the end, fall back to the baseline if training has ended above it."""
-        if (self.status != "running" and self.baseline is not None and self.left is None
+        if (self.status != "running" and self.baseline is not None
                 and not self.mean_error(self.learned.theta) <= self.baseline.error):
             self.left = self.baseline.theta
 
@@ -265,14 +271,14 @@ class Fit:
         self._settle()
 
 
-# Values beyond these, or weights beyond the second, are named where an update cannot be made.
+# Values or weights beyond these are named where an update cannot be made: others will hardly be the cause.
 _SMALL, _LARGE = 1e-3, 1e3
 
 
 def not_made(learned: Learned, settings: Settings, batch: Batch, weights: Floats | None) -> FloatingPointError:
     """The error for an update that was not made: learned.record's next one."""
     remedies = [f"lower learning_rate (now {settings.learning_rate})"]
-    if not _SMALL <= float(np.abs(batch.data).max()) <= _LARGE:
+    if not _SMALL <= largest(batch) <= _LARGE:
         remedies.append(f"scale the data {way_to_scale(batch)}")
     if weights is not None and float(weights.max()) > _LARGE:
         remedies.insert(0, f"divide sample_weight (up to {float(weights.max()):.3g}) by its mean")

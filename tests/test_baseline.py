@@ -84,3 +84,13 @@ def test_what_a_callback_ends_goes_on_from_where_training_was(tmp_path):
     whole = RAE(2, **{**options, "checkpoint": None}).fit(X)
     assert resumed.loss_curve_ == whole.loss_curve_
     np.testing.assert_array_equal(resumed.theta_, whole.theta_)
+
+
+def test_an_error_that_is_no_number_is_nothing_to_end_above(tmp_path, monkeypatch):
+    """Outputs of a closed form may overflow where numbers end; a checkpoint refuses NaN."""
+    monkeypatch.setattr(RAE, "_errors", lambda self, learned, batch: np.full(batch.n_sequences, np.nan))
+    X, path = table(2), tmp_path / "fit"
+    model = RAE(2, max_iter=3, random_state=0, checkpoint=path).fit(X)
+    again = RAE(2, max_iter=3, random_state=0, checkpoint=path).fit(X, resume=True)
+    np.testing.assert_array_equal(again.theta_, model.theta_)
+    assert len(model.loss_curve_) == 3

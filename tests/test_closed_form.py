@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from problems import ragged_lengths
 
-from rae_fast import RAE, closed_form, dense
+from rae_fast import RAE, closed_form, dense, reference
+from rae_fast._form import Form
 from rae_fast._progress import Progress
 from rae_fast.inputs import as_batch
 from rae_fast.solvers import SOLVERS
@@ -207,6 +208,37 @@ def test_a_small_code_is_pca_where_the_state_holds_the_sequence(decoder, n_code,
     assert found < weights @ small.reconstruction_error(X)
 
 
+@pytest.mark.parametrize("n_code", [1, 2, 4])
+def test_a_small_code_is_the_best_of_states_that_do_not_hold_everything(n_code):
+    """Of all linear maps through so few numbers, in what unrolls: weights, lengths and the decoder count."""
+    form = Form(3, 5, "unfold", n_code=n_code)
+    rng = np.random.default_rng(0)
+    batch, w = as_batch(RAGGED), rng.uniform(0.1, 1, len(RAGGED))
+    theta = np.zeros(form.size)
+    p = form.views(theta)
+    for name in ("W_xh", "W_hh", "V_hh", "V_hx", "b_h"):
+        p[name][...] = 0.4 * rng.standard_normal(p[name].shape)
+    closed_form._set_code_maps(theta, form, batch, w, 1.0, 1)
+    small = theta.copy()
+    for name in ("W_xh", "b_h"):
+        form.views(small)[name][...] *= 2.0**-16
+    states = reference.hidden_states(small, batch.data, batch.offsets, form, True) * 2.0**16
+    mean = np.average(states, axis=0, weights=w)
+    np.testing.assert_allclose(p["c_1"], mean, rtol=1e-3)
+    C = (w[:, None] * (states - mean)).T @ (states - mean) / w.sum()
+    G = np.zeros((5, 5))
+    for w_n, T in zip(w, batch.lengths()):
+        for k in range(T):
+            A = np.linalg.matrix_power(p["V_hh"], k) @ p["V_hx"]
+            G += w_n * A @ A.T / w.sum()
+    lost = np.eye(5) - p["W_hc"] @ p["V_ch"]
+    values = np.sort(np.linalg.eigvals(C @ G).real)
+    np.testing.assert_allclose(np.trace(lost.T @ C @ lost @ G), values[:5 - n_code].sum(), rtol=1e-3)
+    codes = states @ p["W_hc"] + p["b_c"]
+    assert np.abs(w @ codes).max() < 1e-3 * w.sum()
+    np.testing.assert_allclose(w @ (codes**2).mean(axis=1) / w.sum(), 1, rtol=5e-3)
+
+
 def test_a_small_code_of_ragged_sequences_and_of_few_states():
     """Better than a state of the code's size, and not worse than what the states hold."""
     for X in (RAGGED, EQUAL):
@@ -270,7 +302,8 @@ def test_units_beyond_the_rank_are_padded_with_small_noise(tied):
 
 
 @pytest.mark.parametrize("X", [np.zeros((3, 4, 2)), np.full((1, 1, 1), 5.0), np.full((3, 4, 2), 1e-300),
-                               np.full((2, 3, 2), -1e100)], ids=["zeros", "one number", "tiny", "large"])
+                               np.full((2, 3, 2), -1e100), np.full((1, 3, 1), np.ldexp(0.1, -530))],
+                         ids=["zeros", "one number", "tiny", "large", "with a mean that rounds"])
 @pytest.mark.parametrize("max_iter", [0, 3])
 def test_constant_data_are_given_back(X, max_iter):
     model = RAE(5, max_iter=max_iter, random_state=0).fit(X)
@@ -358,7 +391,8 @@ def test_any_other_factor_changes_no_more_than_rounding(dtype, factors):
     (np.float32(1e-30) * (EQUAL - 2).astype(np.float32), {"clip_norm": 1.0}, "up"),
 ], ids=[0, 1, 2, 3, 4, 5, 6])
 def test_data_out_of_range_are_to_be_scaled_the_right_way(X, options, way):
-    with np.errstate(all="ignore"), pytest.raises((ValueError, FloatingPointError), match=f"scale .*{way}"):
+    right = rf"scale (it|X|the data) {way}\b"
+    with np.errstate(all="ignore"), pytest.raises((ValueError, FloatingPointError), match=right):
         RAE(6, max_iter=5, random_state=0, **options).fit(X)
 
 
@@ -402,6 +436,12 @@ def test_relative_scales_are_positive_and_one_a_block(init, tied):
     offset = np.sqrt(np.mean(EQUAL**2, axis=(0, 1))) / EQUAL.std()
     np.testing.assert_allclose(scales["W_xh"][:, 0] * offset, np.sqrt(np.mean(p["W_xh"] ** 2)) / 8, rtol=0.05)
     assert RAE(6, max_iter=0, relative_rates=False).fit(EQUAL).rate_scale_ is None
+    model = RAE(6, n_code=2, max_iter=0, init=init, tied=tied, random_state=0).fit(EQUAL)
+    scales, p = model.rate_scale_, model.parameters_
+    size = {name: np.sqrt(np.mean(p[name] ** 2)) for name in ("W_hh", "W_hc", "V_ch")}
+    assert scales["c_1"] == scales["c_h"]
+    np.testing.assert_allclose([scales["W_hc"] / size["W_hc"], scales["V_ch"] / size["V_ch"]], 1 / 8)
+    np.testing.assert_allclose(scales["b_c"] / scales["b_h"], size["W_hc"] / size["W_hh"])
 
 
 @pytest.mark.slow

@@ -143,3 +143,11 @@ def test_a_code_is_no_larger_than_its_state_and_of_the_last_one():
         Form(3, 5, "stepwise", n_code=2)
     with pytest.raises(ValueError, match="n_code is for objective='unfold'"):
         Form(3, 5, "unfold", n_code=2).learned_by("stepwise", 1.0, False)
+
+
+def test_an_orthogonal_start_gives_back_the_part_of_the_state_that_is_the_code():
+    form = Form(3, 7, "unfold", n_code=4)
+    p = form.views(parameters.orthogonal(form, np.random.default_rng(0), np.dtype(np.float64)))
+    np.testing.assert_allclose(p["V_ch"] @ p["W_hc"], np.eye(4), atol=1e-14)
+    np.testing.assert_array_equal(p["V_ch"], p["W_hc"].T)
+    assert not p["b_c"].any() and not p["c_1"].any()
