@@ -3,6 +3,7 @@
 cdef struct Source:                        # what kernels read of a batch, through _cell.pyx
     const void *values                     # (n_rows, n_features)
     const Py_ssize_t *offset               # (n_sequences + 1)
+    const unsigned char *missing           # (n_rows, n_features) 1 where no output is judged, or NULL
 
 cdef class Batch:
     cdef readonly Py_ssize_t n_sequences, n_rows, n_features
@@ -12,6 +13,7 @@ cdef class Batch:
     cdef Source source
     cdef bint equal                        # all lengths are
     cdef object array, bounds              # whose memory that is; bounds: None, where offset is memory of its own
+    cdef readonly object missing
     cdef Py_ssize_t *piece
     cdef Py_ssize_t few[2]
     cdef object rows                       # made when asked for

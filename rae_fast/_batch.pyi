@@ -14,8 +14,10 @@ class Batch:
     n_features: int
     longest: int
     is_list: bool
+    missing: NDArray[np.bool_] | None
     single: bool
-    def __init__(self, data: Floats, offsets: Integers, is_list: bool = ...) -> None: ...
+    def __init__(self, data: Floats, offsets: Integers, is_list: bool = ...,
+                 missing: NDArray[np.bool_] | None = ...) -> None: ...
     @property
     def data(self) -> Floats: ...
     @property

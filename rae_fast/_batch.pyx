@@ -39,9 +39,11 @@ cdef class Batch:
     n_sequences, n_rows, n_features, longest : int
     common_length : int or None, the length of every sequence
     is_list : whether results are lists, one array a sequence
+    missing : ndarray of bool of the shape of data, or None
+        Where data holds a stand-in: it is read, but outputs there count in no loss.
     """
 
-    def __init__(self, data, offsets, bint is_list=False):
+    def __init__(self, data, offsets, bint is_list=False, missing=None):
         """data (rows, n_features), C-contiguous, aligned and native; offsets: rising from 0 to their number."""
         cdef Py_ssize_t i, length
         if (type(data) is not np.ndarray or data.ndim != 2 or data.dtype.char not in "fd"
@@ -56,6 +58,12 @@ cdef class Batch:
         bounds.flags.writeable = False
         if bounds.ndim != 1 or len(bounds) < 2 or bounds[0] != 0 or bounds[len(bounds) - 1] != len(data):
             raise ValueError(f"data of {len(data)} rows does not fit its offsets")
+        if missing is not None:
+            if (type(missing) is not np.ndarray or missing.dtype != np.bool_ or not missing.flags.c_contiguous
+                    or (<object>missing).shape != data.shape):
+                raise ValueError("missing must be a C-contiguous matrix of booleans, one for each number of data")
+            self.source.missing = <const unsigned char *>cnp.PyArray_DATA(<cnp.ndarray>missing)
+        self.missing = missing
         self.array, self.bounds, self.is_list = data, bounds, is_list
         self.n_sequences, self.n_rows, self.n_features = len(bounds) - 1, data.shape[0], data.shape[1]
         self.single = data.dtype.itemsize == sizeof(float)
@@ -74,7 +82,7 @@ cdef class Batch:
         PyMem_Free(self.piece)
 
     def __reduce__(self):
-        return Batch, (self.data, self.offsets, self.is_list)
+        return Batch, (self.data, self.offsets, self.is_list, self.missing)
 
     @property
     def data(self):
@@ -108,7 +116,7 @@ cdef class Batch:
         offsets = np.zeros(len(chosen) + 1, dtype=np.intp)
         np.cumsum(lengths, out=offsets[1:])
         rows = np.repeat(self.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Batch(self.data[rows], offsets, self.is_list)
+        return Batch(self.data[rows], offsets, self.is_list, None if self.missing is None else self.missing[rows])
 
     def in_container(self, rows):
         """Results with one row per step, in the user's container: (N, T, F), or of (rows, F) a list of (T_n, F)."""

@@ -64,5 +64,8 @@ cdef void gather_inputs(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_s
                         real *out, Py_ssize_t ld) noexcept nogil
 cdef void gather_latest(const Plan *p, const Bucket *bucket, Py_ssize_t k, const Source *source,
                         real *out) noexcept nogil
+cdef void take_as_given(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, bint latest_first,
+                        const Source *source, const real *g, Py_ssize_t ldg, const real *c, real *x,
+                        Py_ssize_t ldx) noexcept nogil
 cdef double output_loss(const Plan *p, Py_ssize_t rows, const real *w, const real *c, const real *x, Py_ssize_t ldx,
                         real *g, Py_ssize_t ldg) noexcept nogil

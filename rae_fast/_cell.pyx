@@ -23,6 +23,19 @@ cdef enum:
     ENCODE_SEQUENCES = 256    # a bucket that keeps no hidden states: more rows gain nothing
 
 
+# Sequences in one bucket, for tests: nothing of a size that they can compute fills a second one.
+cdef Py_ssize_t most_in_bucket = 2 ** 62
+
+
+def use_buckets(Py_ssize_t sequences):
+    """Put up to so many sequences into one bucket; returns how many it was."""
+    global most_in_bucket
+    if sequences < 1:
+        raise ValueError("a bucket holds at least one sequence")
+    before, most_in_bucket = most_in_bucket, sequences
+    return before
+
+
 cdef Py_ssize_t row_distance(Py_ssize_t n, Py_ssize_t itemsize) noexcept nogil:
     """n up to whole cache lines; from 8 on an odd number of them, lest a column of a matrix meet in one cache set."""
     cdef Py_ssize_t lines = (n * itemsize + 63) // 64
@@ -50,7 +63,7 @@ cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep) noexcept:
     plan.span_rows = max(<Py_ssize_t>SPAN_MIN_ROWS, SPAN_BYTES // ((3 * H + 2 * I) * itemsize))
     plan.span_rows = min(plan.span_rows, limit_rows)
     plan.bucket_rows = max(<Py_ssize_t>1, BUCKET_BYTES // (H * itemsize)) if keep else <Py_ssize_t>2 ** 62
-    plan.bucket_sequences = min(limit_rows, <Py_ssize_t>2 ** 62 if keep else ENCODE_SEQUENCES)
+    plan.bucket_sequences = min(limit_rows, most_in_bucket if keep else ENCODE_SEQUENCES)
     return plan
 
 
@@ -138,6 +151,23 @@ cdef const real *packed_inputs(const Plan *p, const Bucket *bucket, Py_ssize_t t
 
 
 # ---- rows out ------------------------------------------------------------------------------------
+
+cdef void take_as_given(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, bint latest_first,
+                        const Source *source, const real *g, Py_ssize_t ldg, const real *c, real *x,
+                        Py_ssize_t ldx) noexcept nogil:
+    """Targets x of steps t0:t1 in packed order where they are missing: the outputs g + c themselves, as the kernels
+    round them, so that the error there is 0. latest_first: steps count from the end."""
+    cdef Py_ssize_t t, n, i, row, r = 0
+    cdef const unsigned char *missing
+    for t in range(t0, t1):
+        for n in range(bucket.active[t]):
+            row = bucket.last[n] - t if latest_first else bucket.start[n] + t
+            missing = source.missing + row * p.I
+            for i in range(p.I):
+                if missing[i]:
+                    x[r * ldx + i] = g[r * ldg + i] + c[i]
+            r += 1
+
 
 cdef double output_loss(const Plan *p, Py_ssize_t rows, const real *w, const real *c, const real *x, Py_ssize_t ldx,
                         real *g, Py_ssize_t ldg) noexcept nogil:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from rae_fast._record import Record
 from rae_fast._training import Updates
 from rae_fast.hyperparameters import Settings, TrainingParameters
 from rae_fast.learned import Learned, SolverState, new_solver
+from rae_fast.patches import Patches
 from rae_fast.solvers import SOLVERS, Solver
 
 Floats = NDArray[Any]
@@ -118,15 +120,18 @@ class Learner(Estimator, TrainingParameters):
         settings = training.with_passes(settings, batch.n_sequences)
         at_most = None
         if saved is None:
-            learned, at_most = self._start(batch, weights, settings, rng, n_steps, inputs.feature_names(X))
+            learned, at_most, batch = self._start(batch, weights, settings, rng, n_steps, inputs.feature_names(X))
         else:
             learned = saved.learned
             inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
+            batch = learned.read(batch)
+        if held_out is not None:
+            held_out.batch = learned.read(held_out.batch)
         stepper = training.stepper(learned, batch, weights, settings, 0.0 if held_out else settings.tol,
                                    rng.bit_generator)
 
         def errors(theta: Floats, part: Batch) -> Floats:
-            return self._errors(Learned(learned.form, theta, learned.record, learned.solver), part)
+            return self._errors(replace(learned, theta=theta), part)
 
         fit = training.Fit(learned, settings, stepper, type(self).__name__, batch, weights, errors,
                            lambda: self._notify(settings), held_out)
@@ -220,12 +225,12 @@ class Learner(Estimator, TrainingParameters):
         if learned is None:
             batch, weights = inputs.as_weighted(sample_weight, self._read_first(X, settings))
             # An update is coming, whatever max_iter says.
-            learned, _ = self._start(batch, weights, settings.but(max_iter=1),
-                                     hyperparameters.generator(settings.random_state), batch.common_length,
-                                     inputs.feature_names(X))
+            learned, _, batch = self._start(batch, weights, settings.but(max_iter=1),
+                                            hyperparameters.generator(settings.random_state), batch.common_length,
+                                            inputs.feature_names(X))
         else:
             check_theta(learned.theta, learned.form, True)
-            self._check_fixed(settings, learned.form)
+            self._check_fixed(settings, learned)
             batch, weights = inputs.as_weighted(sample_weight, self._read_targets(X, learned))
             units = learned.solver.scale is not None
             if settings.solver != learned.solver.name or settings.relative_rates != units:
@@ -235,22 +240,26 @@ class Learner(Estimator, TrainingParameters):
         return batch, weights, _Kept(learned, settings, training.updates_of(learned, form, settings),
                                      learned.solver.residual_unit(form))
 
-    def _check_fixed(self, settings: Settings, form: Form) -> None:
+    def _check_fixed(self, settings: Settings, learned: Learned) -> None:
         """ValueError if a hyper-parameter that cannot change once a model is fitted has changed."""
         declared = hyperparameters.declarations(self)
-        for name in form.FIXED:
-            if name in declared and (now := getattr(settings, name)) != (then := getattr(form, name)):
+        fixed = {name: getattr(learned.form, name) for name in Form.FIXED} | {"patch_length": learned.patch_length}
+        for name, then in fixed.items():
+            if name in declared and (now := getattr(settings, name)) != then and now != declared[name].chosen:
                 raise ValueError(f"{name} was changed from {shown(then)} to {shown(now)} after the model was fitted; "
                                  "call fit to start afresh")
 
     def _start(self, batch: Batch, weights: Floats | None, settings: Settings, rng: np.random.Generator,
-               n_steps: int | None, names: tuple[str, ...] | None) -> tuple[Learned, Floats | None]:
-        """A model that has learned nothing yet but its initial values, and parameters that no fit must end above."""
+               n_steps: int | None, names: tuple[str, ...] | None) -> tuple[Learned, Floats | None, Batch]:
+        """A model that has learned nothing yet but its initial values, parameters that no fit must end above, and the
+        batch as the model reads it."""
+        settings, patches = self._decided(settings, batch, weights)
+        batch = batch if patches is None else patches.read(batch)
         form = self._form(settings, batch)
         with np.errstate(all="ignore"):  # what overflows is found
             theta, alone = self._initial_values(form, batch, weights, settings, rng)
         solver = self._new_solver(settings, theta, form, batch, weights)
-        return Learned(form, theta, Record(n_steps), solver, feature_names=names), alone
+        return Learned(form, theta, Record(n_steps), solver, feature_names=names, patches=patches), alone, batch
 
     def _new_solver(self, settings: Settings, theta: Floats, form: Form, batch: Batch,
                     weights: Floats | None) -> SolverState:
@@ -289,7 +298,7 @@ class Learner(Estimator, TrainingParameters):
 
     @property
     def n_features_in_(self) -> int:
-        return self._fitted().form.n_inputs
+        return self._fitted().n_features
 
     @property
     def feature_names_in_(self) -> NDArray[Any]:
@@ -452,6 +461,10 @@ class Learner(Estimator, TrainingParameters):
         return settings
 
     # ---- what a subclass says ------------------------------------------------------------------------
+
+    def _decided(self, settings: Settings, batch: Batch, weights: Floats | None) -> tuple[Settings, Patches | None]:
+        """The settings with what is left to the data decided, and how rows are read."""
+        return settings, None
 
     def _form(self, settings: Settings, batch: Batch) -> Form:
         """What a model of that data is."""

@@ -11,7 +11,8 @@ from libc.string cimport memset
 from rae_fast._batch cimport Source
 from rae_fast._blas cimport real
 from rae_fast._buckets cimport Bucket, active_at
-from rae_fast._cell cimport Encoder, Plan, block, block_to_write, lie_bare, output_loss, padded_copy, set_turned
+from rae_fast._cell cimport (Encoder, Plan, block, block_to_write, gather_inputs, lie_bare, output_loss, padded_copy,
+                             set_turned, take_as_given)
 from rae_fast._form cimport C_H, C_X, Form, H0, V_HH, V_HX
 from rae_fast._kernels cimport axpy, column_sums, copy_rows, residual, rows_within, tanh_, tanh_backward
 from rae_fast._products cimport Factor, backward, multiply, set_factor, take_factor
@@ -74,17 +75,19 @@ cdef void row_weights(const Task *task, Py_ssize_t s, const real *w) noexcept no
             r += 1
 
 
-cdef int decode(Task *task, const real *theta, Py_ssize_t rows, const real *h, double *loss) except -1 nogil:
+cdef int decode(Task *task, const real *theta, const Source *source, Py_ssize_t s, Py_ssize_t rows, const real *h,
+                double *loss) except -1 nogil:
     """Reconstruct the span's targets z from h; loss, G, the pull, and into da what flows into h."""
     cdef const Plan *p = task.plan
     cdef const Weights *w = <const Weights *>task.decoder
     cdef const Extra *extra = <const Extra *>task.extra
     cdef Py_ssize_t r, H = p.H, ld = p.ld_h
-    cdef const real *z = <const real *>task.buffers.z
+    cdef real *z = <real *>task.buffers.z
     cdef real *g = <real *>task.buffers.g
     cdef real *back = <real *>extra.back
     cdef real *pull = <real *>extra.pull
     cdef const real *c = block(theta, p.theta, C_H)
+    cdef const real *c_x = block(theta, p.theta, C_X)
     if p.tanh_decoder:
         # back = tanh(H V_hh + c_h); pull = 2 w (back - h_{t-1}); G_h = pull o (1 - back^2)
         multiply(task.team, rows, p.H_full, H, h, ld, &w.V_hh, <const real *>w.c_h, 0, back, ld)
@@ -92,16 +95,21 @@ cdef int decode(Task *task, const real *theta, Py_ssize_t rows, const real *h, d
         for r in range(rows):
             tanh_(H, back + r * ld, back + r * ld)
         copy_rows(rows, H, back, ld, pull, ld)
-        loss[0] += residual(rows, H, <const real *>extra.w_hidden, <const real *>w.zeros, z, p.ld_k, 1, pull, ld)
+        loss[0] += residual(rows, H, <const real *>extra.w_hidden, <const real *>w.zeros, <const real *>z, p.ld_k, 1,
+                            pull, ld)
         copy_rows(rows, H, pull, ld, g, p.ld_k)
         for r in range(rows):
             tanh_backward(H, back + r * ld, g + r * p.ld_k)
     else:
         # H V                          (rows,H+I) = (rows,H)(H,H+I)
         multiply(task.team, rows, p.K, H, h, ld, &w.V, <const real *>NULL, 0, g, p.ld_k)
-        loss[0] += residual(rows, H, <const real *>extra.w_hidden, c, z, p.ld_k, 1, g, p.ld_k)
-    loss[0] += output_loss(p, rows, <const real *>task.buffers.w_row, block(theta, p.theta, C_X), z + H, p.ld_k,
-                           g + H, p.ld_k)
+        loss[0] += residual(rows, H, <const real *>extra.w_hidden, c, <const real *>z, p.ld_k, 1, g, p.ld_k)
+    if source.missing != NULL:
+        take_as_given(p, &task.bucket, task.bucket.span[s], task.bucket.span[s + 1], False, source,
+                      <const real *>g + H, p.ld_k, c_x, z + H, p.ld_k)
+    loss[0] += output_loss(p, rows, <const real *>task.buffers.w_row, c_x, <const real *>z + H, p.ld_k, g + H, p.ld_k)
+    if source.missing != NULL:  # z is read again, as what the encoder read
+        gather_inputs(p, &task.bucket, task.bucket.span[s], task.bucket.span[s + 1], source, z + H, p.ld_k)
     beat(&task.pulse, 2.0 * rows * H * p.K)
     # dH = G V'                        (rows,H) = (rows,H+I)(H+I,H)
     multiply(task.team, rows, p.H_full, p.K, g, p.ld_k, &w.V_T, <const real *>NULL, 0, <real *>task.buffers.da, ld)
@@ -146,7 +154,7 @@ cdef int bucket_gradient(Task *task, const real *theta, const Source *source, bi
         h = span_of(task, <const real *>task.buffers.h.rows, s)
         targets(task, theta, source, s)
         row_weights(task, s, <const real *>task.buffers.w)
-        decode(task, theta, rows, h, loss)
+        decode(task, theta, source, s, rows, h, loss)
         # dA_t = (dH_t + dA_{t+1} W_hh' - pull_{t+1}) o (1 - H_t^2)
         backward(task.team, &task.pulse, t1 - t0, rows, bucket.active + t0, active_at(bucket, t1), H,
                  <const real *>task.buffers.da_next, <const real *>extra.pull_next, ld, &task.encoder.W_hh_T,

@@ -13,7 +13,7 @@ from rae_fast._batch cimport Source
 from rae_fast._blas cimport real
 from rae_fast._buckets cimport Bucket, active_at
 from rae_fast._cell cimport (Encoder, Plan, block, block_to_write, gather_latest, lie_bare, output_loss, padded_copy,
-                             set_stacked, set_turned)
+                             set_stacked, set_turned, take_as_given)
 from rae_fast._form cimport B_C, C_1, C_H, C_X, H0, V_CH, V_HH, V_HX, W_HC
 from rae_fast._kernels cimport axpy, column_sums, copy_rows, rows_within
 from rae_fast._products cimport Factor, backward, forward, multiply, set_factor, sum_over_rows, take_factor
@@ -169,6 +169,8 @@ cdef int decode(Task *task, const real *theta, const Source *source, bint accumu
             r += bucket.active[k]
         # X^ = Y V_hx + c_x, loss, G_x     (rows,I) = (rows,H)(H,I)
         multiply(task.team, rows, I, H, y, ld, &w.V_hx, <const real *>NULL, 0, g + H, p.ld_k)
+        if source.missing != NULL:
+            take_as_given(p, bucket, k0, k1, True, source, <const real *>g + H, p.ld_k, c_x, z, I)
         loss[0] += output_loss(p, rows, <const real *>w_row, c_x, <const real *>z, I, g + H, p.ld_k)
         beat(&task.pulse, 2.0 * rows * H * I)
         # dY = G_x V_hx'                   (rows,H) = (rows,I)(I,H)

@@ -442,6 +442,8 @@ def _scaled(theta: Floats, form: Form, judged_by: tuple[Batch, Floats], size: fl
     def error(scale: float) -> float:
         rows = _unrolled(_with_scale(theta, form, scale / size), form, judged)
         rows -= judged.data
+        if judged.missing is not None:
+            rows[judged.missing] = 0
         return squares(rows)
 
     def largest(allowed: float) -> float:

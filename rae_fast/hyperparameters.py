@@ -27,16 +27,21 @@ from rae_fast.solvers import MOMENTUM_SCHEDULES, SCHEDULES, SOLVERS
 Check = Callable[[str, Any], Any]
 
 
+# What no hyper-parameter is.
+NOTHING = object()
+
+
 class Declaration(NamedTuple):
     """What is declared of a hyper-parameter besides its name, type and default."""
 
     check: Check           # name and value -> the value as it is used; ValueError if it cannot be
     saved: bool            # files keep it: it is about what is learned, not about where and how a fit runs
+    chosen: Any            # the value that leaves the choice to the data, if there is one
 
 
-def declared(default: Any, check: Check, *, saved: bool = True) -> Any:
+def declared(default: Any, check: Check, *, saved: bool = True, chosen: Any = NOTHING) -> Any:
     """A field of a dataclass of hyper-parameters."""
-    return field(default=default, metadata={"declaration": Declaration(check, saved)})
+    return field(default=default, metadata={"declaration": Declaration(check, saved, chosen)})
 
 
 def declarations(owner: Any) -> dict[str, Declaration]:
@@ -127,13 +132,16 @@ def optional(check: Check) -> Check:
     return lambda name, value: None if value is None else check(name, value)
 
 
-def passes(name: str, value: Any) -> int | str:
-    if isinstance(value, str):
-        if value != "auto":
-            raise ValueError(f"{name} must be 'auto' or an integer of at least 0; got {shown(value)}")
-        return value
-    checked: int = integer(0)(name, value)
-    return checked
+def auto_or_integer(low: int) -> Check:
+    def check(name: str, value: Any) -> int | str:
+        if isinstance(value, str):
+            if value != "auto":
+                raise ValueError(f"{name} must be 'auto' or an integer of at least {low}; got {shown(value)}")
+            return value
+        checked: int = integer(low)(name, value)
+        return checked
+
+    return check
 
 
 def callbacks(name: str, value: Any) -> tuple[Callable[[Any], Any], ...]:
@@ -181,9 +189,10 @@ def generator(random_state: Any) -> np.random.Generator:
 class SequenceParameters:
     """What a model of sequences is, and how it starts."""
 
-    n_hidden: int = declared(24, integer(1))
+    n_hidden: int | None = declared(None, optional(integer(1)), chosen=None)
     _: KW_ONLY
     n_code: int | None = declared(None, optional(integer(1)))
+    patch_length: int | str = declared("auto", auto_or_integer(1), chosen="auto")
     objective: str = declared("unfold", OneOf(*_objectives.NAMES))
     hidden_weight: float = declared(1.0, real)
     reconstruct_h0: bool = declared(False, boolean)
@@ -212,7 +221,7 @@ class TrainingParameters:
     clip_norm: float | None = declared(None, optional(positive))
     weight_decay: float = declared(0.0, real)
     batch_size: int = declared(32, integer(1))
-    max_iter: int | str = declared("auto", passes)
+    max_iter: int | str = declared("auto", auto_or_integer(0))
     tol: float = declared(0.0, real)
     n_iter_no_change: int = declared(10, integer(1))
     early_stopping: bool = declared(False, boolean)

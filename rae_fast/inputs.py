@@ -262,7 +262,7 @@ def sample(batch: Batch, weights: Floats | None) -> tuple[Batch, Floats]:
     places = np.linspace(0, batch.n_sequences - 1, n).astype(np.intp)
     chosen = batch.select(places)
     w = np.ones(n) if weights is None else weights[places].astype(np.float64) / weights[places].max()
-    return Batch(chosen.data.astype(np.float64), chosen.offsets, True), w / w.mean()
+    return Batch(chosen.data.astype(np.float64), chosen.offsets, True, chosen.missing), w / w.mean()
 
 
 def check_distributions(batch: Batch) -> None:
@@ -311,6 +311,16 @@ def as_streams(state: Any, x: Any, n_hidden: int, n_inputs: int, dtype: np.dtype
     if len(states) != len(inputs):
         raise ValueError(f"state holds {len(states)} streams, but x holds {len(inputs)}")
     return (states[0], inputs[0]) if one else (states, inputs)
+
+
+def as_patches(x: Any, ndim: int, length: int, n_features: int) -> NDArray[Any]:
+    """One patch of each stream as what `as_streams` takes: of one stream (k, I), or of N, (N, k, I). ndim: state's."""
+    array = _as_numbers(x, "x")
+    if array.ndim != ndim + 1 or array.shape[-2:] != (length, n_features):
+        streams = "" if ndim == 1 else "N, "
+        raise ValueError(f"x has shape {array.shape}; expected ({streams}{length}, {n_features}), the {length} rows "
+                         "that the model reads as one step (patch_length)")
+    return array.reshape(*array.shape[:-2], length * n_features)
 
 
 def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

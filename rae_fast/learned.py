@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rae_fast._batch import Batch
 from rae_fast._form import Blocks, Form
 from rae_fast._record import Record
+from rae_fast.patches import Patches
 from rae_fast.solvers import Solver
 
 Floats = NDArray[Any]
@@ -60,14 +62,29 @@ class Learned:
     solver: SolverState
     validation_scores: list[float] = field(default_factory=list)
     feature_names: tuple[str, ...] | None = None    # of the columns that fit saw, where they have names
+    patches: Patches | None = None                  # where several rows are one step
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.form, self.theta, self.record, self.solver, self.validation_scores, self.feature_names)
+        return _again, (self.form, self.theta, self.record, self.solver, self.validation_scores, self.feature_names,
+                        self.patches)
+
+    @property
+    def n_features(self) -> int:
+        """Of a row that a user passes."""
+        return self.form.n_inputs if self.patches is None else len(self.patches.fill)
+
+    @property
+    def patch_length(self) -> int:
+        return 1 if self.patches is None else self.patches.length
+
+    def read(self, batch: Batch) -> Batch:
+        """A user's sequences as the model's steps."""
+        return batch if self.patches is None else self.patches.read(batch)
 
     def with_solver(self, solver: SolverState) -> Learned:
         """The same model with another solver, which starts anew."""
         record = Record(self.record.n_steps, self.record.n_iter, 0, self.record.loss_curve)
-        return Learned(self.form, self.theta, record, solver, self.validation_scores, self.feature_names)
+        return Learned(self.form, self.theta, record, solver, self.validation_scores, self.feature_names, self.patches)
 
 
 def _again(form: Form, theta: Floats, *rest: Any) -> Learned:

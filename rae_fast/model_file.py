@@ -1,9 +1,10 @@
 """What a model file holds, and the checks on the way back.
 
 Arrays, all by the names and in the shapes of parameters (of tied models without V): the parameters themselves,
-`solver.<state>.<block>` of the solver's memory, `rate_scale.<block>`; and `loss_curve`, `validation_scores`. Metadata:
-JSON of the hyper-parameters, of the form and of the counters. Nothing in a file is trusted: what comes back is checked
-as a user's arguments are. persistence.py writes and reads the bytes.
+`solver.<state>.<block>` of the solver's memory, `rate_scale.<block>`; and `loss_curve`, `validation_scores`, and
+`patch_fill` where several rows are one step. Metadata: JSON of the hyper-parameters, of the form and of the counters.
+Nothing in a file is trusted: what comes back is checked as a user's arguments are. persistence.py writes and reads the
+bytes.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from rae_fast._estimator import constructor_parameters
 from rae_fast._form import Blocks, Form
 from rae_fast._record import Record
 from rae_fast.learned import Learned, SolverState
+from rae_fast.patches import Patches
 from rae_fast.persistence import Arrays, FilePath, bad, parse_json
 from rae_fast.relative_rates import BY_ROW
 from rae_fast.solvers import SOLVERS
 
 Model = TypeVar("Model")
 
-# 3: V is stored transposed, and the solver's memory by the names of blocks.
-_VERSION = "3"
+# 4: codes of their own, and several rows as one step.
+_VERSION = "4"
 # Losses in the file of a model, which may go on learning for ever; a checkpoint's are those of one fit, and whole.
 MOST_LOSSES = 100_000
 # Arrays that a checkpoint has besides the model's: these, and theta's blocks with that prefix.
@@ -53,6 +55,8 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
         arrays |= named("rate_scale.", form, solver.scale.views())
     for name, array in arrays.items():
         check_array(array, name, array.shape, learned.theta.dtype)
+    if learned.patches is not None:
+        arrays["patch_fill"] = learned.patches.fill
     first = 0 if most_losses is None else -most_losses
     arrays["loss_curve"] = np.array(record.loss_curve[first:], dtype=np.float64)
     arrays["validation_scores"] = np.array(learned.validation_scores[first:], dtype=np.float64)
@@ -62,7 +66,8 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
     for name, value in params.items():
         as_json(name, value)
     counts = {"n_iter": record.n_iter, "n_updates": record.n_updates, "n_steps": record.n_steps,
-              "solver": solver.name, "loss_unit": solver.unit, "feature_names": learned.feature_names}
+              "solver": solver.name, "loss_unit": solver.unit, "feature_names": learned.feature_names,
+              "patch_length": learned.patch_length}
     return arrays, {"format": f"rae_fast.{kind}", "format_version": _VERSION, "params": json.dumps(params),
                     "form": json.dumps({name: getattr(form, name) for name in form.FIXED}),
                     "record": json.dumps(counts)}
@@ -141,7 +146,7 @@ def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> 
     # Before anything of these sizes is made: the file must really hold as much.
     if dtype not in (np.float32, np.float64) or arrays["W_hh"].shape != (H, H) or arrays["W_xh"].shape != (I, H):
         raise ValueError("W_hh and W_xh do not have the shapes that its sizes say")
-    known = {"loss_curve", "validation_scores"}
+    known = {"loss_curve", "validation_scores", "patch_fill"}
 
     def take(prefix: str, views: Arrays) -> None:
         for name, view in named(prefix, form, views).items():
@@ -178,13 +183,27 @@ def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> 
     for name, count in counts.items():
         if type(count) is not int or not (name == "n_steps") <= count < 2**62:
             raise ValueError(f"{name} is {count!r}, not a count")
+    patches, n_features = _patches(record, arrays, form, dtype)
     names = record["feature_names"]
-    if names is not None and (not isinstance(names, list) or len(names) != I
+    if names is not None and (not isinstance(names, list) or len(names) != n_features
                               or not all(isinstance(name, str) for name in names)):
         raise ValueError("its names of features are not one for each")
     history = Record(record["n_steps"], counts["n_iter"], counts["n_updates"], arrays["loss_curve"].tolist())
     return Learned(form, theta, history, SolverState(record["solver"], state, scale, unit),
-                   arrays["validation_scores"].tolist(), None if names is None else tuple(names))
+                   arrays["validation_scores"].tolist(), None if names is None else tuple(names), patches)
+
+
+def _patches(record: dict[str, Any], arrays: Arrays, form: Form,
+             dtype: np.dtype[Any]) -> tuple[Patches | None, int]:
+    """How rows are read, and their features."""
+    length = record["patch_length"]
+    if type(length) is not int or length < 1 or form.n_inputs % length or (length > 1) != ("patch_fill" in arrays):
+        raise ValueError(f"patch_length is {length!r}, which does not fit")
+    n_features = form.n_inputs // length
+    if length == 1:
+        return None, n_features
+    check_array(arrays["patch_fill"], "patch_fill", (n_features,), dtype)
+    return Patches(length, arrays["patch_fill"].copy()), n_features
 
 
 def check_array(array: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

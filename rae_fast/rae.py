@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
-from rae_fast import _blas, _codes, _objectives, closed_form, inputs, parameters
+from rae_fast import _blas, _codes, _objectives, closed_form, inputs, parameters, sizes
 from rae_fast._batch import Batch, pack, ready, ready_codes
 from rae_fast._form import Form
 from rae_fast._kernels import threads
 from rae_fast.hyperparameters import SequenceParameters, Settings
 from rae_fast.learned import Learned
+from rae_fast.patches import Patches
 from rae_fast.streams import Streams
 
 Floats = NDArray[Any]
+Integers = NDArray[np.intp]
 
 
 @dataclass(eq=False, repr=False)
@@ -36,12 +38,18 @@ class RAE(Streams, SequenceParameters):
 
     Parameters
     ----------
-    n_hidden : int, default=24
-        Number of hidden units H, of which a state consists.
+    n_hidden : int or None, default=None
+        Number of hidden units H, of which a state consists. None is 24, or with `n_code` what suits the size of the
+        code and the number and length of the sequences: `docs/quality.md`, "Sizes".
     n_code : int or None, default=None
         Size C of a code, at most H; None for H, where the code is the last state. With a size of its own the code is
         ``h_T W_hc + b_c``, and ``y_1 = code V_ch + c_1`` is where unrolling starts: a large state reads and writes
         what a small code keeps. For ``objective="unfold"``.
+    patch_length : int or "auto", default="auto"
+        Rows that are read, and given back, as one step: k of them are one row of k I numbers, and a long series has
+        few steps. Nothing is lost: where k does not divide a length, the first step holds the oldest rows, beside them
+        the mean row in place of those that are not there, which counts in no loss. States are one a step; all else is
+        in rows as before. "auto" is 1 without `n_code`, or else chosen from the data (`docs/quality.md`, "Sizes").
     objective : {"unfold", "stepwise"}, default="unfold"
         What is minimised. "unfold": the loss of the whole sequence unrolled from its last code (Socher et al.,
         NIPS 2011), which is what `reconstruct` shows. "stepwise": at every step the loss of the reconstructed
@@ -146,7 +154,7 @@ class RAE(Streams, SequenceParameters):
     parameters_ : dict of str to ndarray
         Views into theta_: W_xh (I, H), W_hh (H, H), b_h (H,), h0 (H,), V_hh (H, H), V_hx (H, I),
         c_h (H,), c_x (I,); with `n_code` also W_hc (H, C), b_c (C,), V_ch (C, H), c_1 (H,). Of a tied model V_hh and
-        V_hx are transposed views of W.
+        V_hx are transposed views of W. Where k rows are one step, k I stands for I.
     n_features_in_ : int
         Number of features I.
     feature_names_in_ : ndarray of str objects, of shape (I,)
@@ -316,7 +324,7 @@ class RAE(Streams, SequenceParameters):
         (2, 4)
         """
         learned = self._learned or self._fitted()
-        codes = self._codes(learned, self._read(X, learned))
+        codes = self._codes(learned, learned.read(self._read(X, learned)))
         if not self._sklearn_output_config and "sklearn" not in modules:
             return codes
         output: Floats = self._in_output(codes, self.get_feature_names_out)
@@ -331,7 +339,8 @@ class RAE(Streams, SequenceParameters):
 
         Returns
         -------
-        ndarray of shape (N, T, H), or for a list a list of (T_n, H) arrays
+        ndarray of shape (N, T, H), or for a list a list of (T_n, H) arrays; with `patch_length` k one state for k
+        rows, ceil(T / k) in place of T
 
         Raises
         ------
@@ -347,7 +356,7 @@ class RAE(Streams, SequenceParameters):
         [(3, 4), (2, 4)]
         """
         learned = self._learned or self._fitted()
-        batch = self._read(X, learned)
+        batch = learned.read(self._read(X, learned))
         return batch.in_container(_codes.encode(learned.theta, batch, learned.form, False, threads(self.n_jobs)))
 
     def unroll(self, codes: Any, n_steps: int, *, logits: bool = False) -> Floats:
@@ -382,7 +391,11 @@ class RAE(Streams, SequenceParameters):
         learned = self._learned or self._fitted()
         codes = self._read_codes(codes, learned)
         length = inputs.as_length("n_steps", n_steps, len(codes))
-        rows = _codes.unroll(learned.theta, codes, length, learned.form, False, threads(self.n_jobs))
+        patches = learned.patches
+        number = length if patches is None else patches.number(length)
+        rows = _codes.unroll(learned.theta, codes, number, learned.form, False, threads(self.n_jobs))
+        if patches is not None:
+            rows = patches.rows_latest_first(rows, length)
         return _outputs(rows, learned.form, logits)
 
     def inverse_transform(self, codes: Any, lengths: Any = None, *,
@@ -422,8 +435,7 @@ class RAE(Streams, SequenceParameters):
             if lengths is None:
                 raise ValueError("the model was fitted on sequences of different lengths; pass lengths")
         steps = inputs.as_lengths(lengths, len(codes))
-        rows = _codes.unroll(learned.theta, codes, steps, learned.form, True, threads(self.n_jobs))
-        rows = _outputs(rows, learned.form, logits)
+        rows = _outputs(self._rows(learned, codes, steps), learned.form, logits)
         return rows if isinstance(steps, int) else pack(rows, steps, True)
 
     def reconstruct(self, X: Any, *, logits: bool = False) -> Floats | list[Floats]:
@@ -454,7 +466,9 @@ class RAE(Streams, SequenceParameters):
         """
         learned = self._learned or self._fitted()
         batch = self._read(X, learned)
-        return batch.in_container(_outputs(self._unrolled(learned, batch), learned.form, logits))
+        codes = self._codes(learned, learned.read(batch))
+        rows = self._rows(learned, codes, batch.offsets if batch.is_list else batch.longest)
+        return batch.in_container(_outputs(rows, learned.form, logits))
 
     def reconstruction_error(self, X: Any) -> Floats:
         """Squared error of `reconstruct`, summed over steps and features: an anomaly score.
@@ -548,7 +562,13 @@ class RAE(Streams, SequenceParameters):
 
     # ---- what a Learner asks ---------------------------------------------------------------------
 
+    def _decided(self, settings: Settings, batch: Batch, weights: Floats | None) -> tuple[Settings, Patches | None]:
+        n_hidden, length = sizes.decided(settings, batch, weights)
+        patches = Patches.of(batch, weights, length) if length > 1 else None
+        return settings.but(n_hidden=n_hidden, patch_length=length), patches
+
     def _form(self, settings: Settings, batch: Batch) -> Form:
+        _blas.check_size(settings.n_hidden + batch.n_features, "n_hidden plus the number of features of a step")
         return Form(batch.n_features, settings.n_hidden, settings.objective, settings.decoder, settings.output,
                     settings.tied, settings.hidden_weight, settings.reconstruct_h0, settings.n_code)
 
@@ -575,24 +595,21 @@ class RAE(Streams, SequenceParameters):
 
     def _read_first(self, X: Any, settings: Settings) -> Batch:
         batch = inputs.as_batch(X, name=type(self).__name__)
-        _blas.check_size(settings.n_hidden + batch.n_features, "n_hidden plus the number of features")
         if settings.output == "softmax":
             inputs.check_distributions(batch)
         return batch
 
     def _read_targets(self, X: Any, learned: Learned) -> Batch:
-        batch = ready(X, learned.theta, learned.form) or self._converted(X, learned)
+        batch = self._read(X, learned)
         if learned.form.output == "softmax":
             inputs.check_distributions(batch)
-        return batch
+        return learned.read(batch)
 
     def _read(self, X: Any, learned: Learned) -> Batch:
-        """Sequences for a fitted model."""
-        return ready(X, learned.theta, learned.form) or self._converted(X, learned)
-
-    def _converted(self, X: Any, learned: Learned) -> Batch:
-        """The same of what is not ready as it is."""
-        batch = inputs.as_batch(X, learned.theta.dtype, learned.form.n_inputs, type(self).__name__)
+        """Sequences for a fitted model, as the user has them."""
+        if learned.patches is None and (batch := ready(X, learned.theta, learned.form)) is not None:
+            return batch
+        batch = inputs.as_batch(X, learned.theta.dtype, learned.n_features, type(self).__name__)
         inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
         return batch
 
@@ -601,11 +618,13 @@ class RAE(Streams, SequenceParameters):
         return inputs.as_matrix(codes, "codes", learned.form.code_size, learned.theta.dtype) if found is None else found
 
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
-        rows = self._unrolled(learned, batch).reshape(batch.n_rows, -1)
+        rows = self._unrolled(learned, self._codes(learned, batch), batch.offsets)
         if learned.form.output == "softmax":
             errors = -np.einsum("ij,ij->i", batch.data, log_softmax(rows, axis=1), dtype=np.float64)
         else:
             rows -= batch.data
+            if batch.missing is not None:
+                rows[batch.missing] = 0
             errors = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
         sums: Floats = np.add.reduceat(errors, batch.offsets[:-1])
         return sums
@@ -614,11 +633,20 @@ class RAE(Streams, SequenceParameters):
         states = _codes.encode(learned.theta, batch, learned.form, True, threads(self.n_jobs))
         return _codes.codes_of(learned.theta, states, learned.form)
 
-    def _unrolled(self, learned: Learned, batch: Batch) -> Floats:
-        """Every sequence unrolled from its code, in chronological order: (N, T, I), or of a list (rows, I)."""
-        codes = self._codes(learned, batch)
-        lengths = batch.offsets if batch.is_list else batch.longest
-        return _codes.unroll(learned.theta, codes, lengths, learned.form, True, threads(self.n_jobs))
+    def _unrolled(self, learned: Learned, codes: Floats, steps: int | Integers) -> Floats:
+        """Codes unrolled in the model's steps, in chronological order: (N, steps, n_inputs), or of offsets one sequence
+        after the other."""
+        return _codes.unroll(learned.theta, codes, steps, learned.form, True, threads(self.n_jobs))
+
+    def _rows(self, learned: Learned, codes: Floats, steps: int | Integers) -> Floats:
+        """The same in the user's rows."""
+        patches = learned.patches
+        if patches is None:
+            return self._unrolled(learned, codes, steps)
+        if isinstance(steps, int):
+            rows = self._unrolled(learned, codes, patches.number(steps)).reshape(len(codes), -1, learned.n_features)
+            return np.ascontiguousarray(rows[:, -steps:])
+        return patches.rows(self._unrolled(learned, codes, patches.offsets(steps)), steps)
 
 
 def _outputs(rows: Floats, form: Form, logits: bool) -> Floats:

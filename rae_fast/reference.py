@@ -5,7 +5,8 @@ against it, and check it in turn by the complex step, for which it keeps clear o
 are not analytic. The mathematics and its sources: docs/design.md.
 
 `data` (sum T_n, I) holds the sequences one after the other, sequence n in rows
-offsets[n]:offsets[n+1]; theta is laid out as a Form says (_form.pyx).
+offsets[n]:offsets[n+1]; theta is laid out as a Form says (_form.pyx). `missing`, of the shape of data
+or None, says where outputs are not judged.
 """
 
 from __future__ import annotations
@@ -95,16 +96,22 @@ def softmax(z: Floats) -> Floats:
     return p
 
 
-def output_loss(z: Floats, X: Floats, form: Form) -> Any:
+def residual(z: Floats, X: Floats, missing: Floats | None) -> Floats:
+    """z - X, 0 where X is missing."""
+    return z - X if missing is None else np.where(missing, 0, z - X)
+
+
+def output_loss(z: Floats, X: Floats, form: Form, missing: Floats | None = None) -> Any:
     """Loss of the outputs z (rows, I) against X: squared error, or cross-entropy of softmax(z)."""
     if form.output == "softmax":
         return (X * (log_sum_exp(z) - z)).sum()
-    return ((z - X) * (z - X)).sum()
+    error = residual(z, X, missing)
+    return (error * error).sum()
 
 
-def output_grad(z: Floats, X: Floats, form: Form) -> Floats:
+def output_grad(z: Floats, X: Floats, form: Form, missing: Floats | None = None) -> Floats:
     """Its gradient with respect to z; rows of X sum to 1 where the output is softmax."""
-    grad: Floats = softmax(z) - X if form.output == "softmax" else 2 * (z - X)
+    grad: Floats = softmax(z) - X if form.output == "softmax" else 2 * residual(z, X, missing)
     return grad
 
 
@@ -118,7 +125,7 @@ def unfold_sequence(theta: Floats, code: Floats, n_steps: int, form: Form) -> Fl
     return np.array(y)
 
 
-def sequence_loss(theta: Floats, X: Floats, form: Form) -> Any:
+def sequence_loss(theta: Floats, X: Floats, form: Form, missing: Floats | None = None) -> Any:
     """E(X) of one sequence.
 
     stepwise: sum_t loss(x^_t, x_t) + hidden_weight sum_{t>=2} |h^_{t-1} - h_{t-1}|^2, where [h^_{t-1},
@@ -130,23 +137,30 @@ def sequence_loss(theta: Floats, X: Floats, form: Form) -> Any:
     h = encode_sequence(theta, X, form)
     if form.objective == "unfold":
         y = unfold_sequence(theta, codes_of(theta, h[-1], form), len(X), form)
-        return output_loss(y @ V[:, H:] + c[H:], X[::-1], form)
+        return output_loss(y @ V[:, H:] + c[H:], X[::-1], form, None if missing is None else missing[::-1])
     a = h[1:] @ V + c
     D_h = decode(a[:, :H], form) - h[:-1]
     if not form.reconstruct_h0:
         D_h = D_h[1:]
-    return output_loss(a[:, H:], X, form) + form.hidden_weight * (D_h * D_h).sum()
+    return output_loss(a[:, H:], X, form, missing) + form.hidden_weight * (D_h * D_h).sum()
 
 
-def loss(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form) -> Any:
+def parts(data: Floats, offsets: Integers, missing: Floats | None) -> list[tuple[Floats, Floats | None]]:
+    """The single sequences, and what of each is missing."""
+    absent = [None] * (len(offsets) - 1) if missing is None else sequences(missing, offsets)
+    return list(zip(sequences(data, offsets), absent))
+
+
+def loss(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form,
+         missing: Floats | None = None) -> Any:
     """sum_n w_n E(X_n); weights None means 1 / N each."""
     n = len(offsets) - 1
     w = np.full(n, 1 / n) if weights is None else weights
-    return sum(w_n * sequence_loss(theta, X, form) for w_n, X in zip(w, sequences(data, offsets)))
+    return sum(w_n * sequence_loss(theta, X, form, M) for w_n, (X, M) in zip(w, parts(data, offsets, missing)))
 
 
-def stepwise_decoder_grad(h: Floats, X: Floats, V: Floats, c: Floats,
-                          form: Form) -> tuple[Floats, Floats]:
+def stepwise_decoder_grad(h: Floats, X: Floats, V: Floats, c: Floats, form: Form,
+                          missing: Floats | None = None) -> tuple[Floats, Floats]:
     """G (T, H+I), the gradient of the decoder's linear parts, and the pull (T, H) on its targets h_{t-1}."""
     H = form.n_hidden
     a = h[1:] @ V + c
@@ -154,20 +168,21 @@ def stepwise_decoder_grad(h: Floats, X: Floats, V: Floats, c: Floats,
     D = 2 * form.hidden_weight * (back - h[:-1])
     if not form.reconstruct_h0:
         D[0] = 0
-    return np.concatenate([D * decode_slope(back, form), output_grad(a[:, H:], X, form)], axis=1), D
+    return np.concatenate([D * decode_slope(back, form), output_grad(a[:, H:], X, form, missing)], axis=1), D
 
 
-def unfold_decoder_grad(y: Floats, X: Floats, V: Floats, c: Floats, form: Form) -> tuple[Floats, Floats]:
+def unfold_decoder_grad(y: Floats, X: Floats, V: Floats, c: Floats, form: Form,
+                        missing: Floats | None = None) -> tuple[Floats, Floats]:
     """G (T, H+I): row k the gradients of y_{k+1}'s linear part and of x^_k; and that of the code."""
     H = form.n_hidden
     G = np.zeros((len(y), H + X.shape[1]), dtype=y.dtype)
-    G[:, H:] = output_grad(y @ V[:, H:] + c[H:], X[::-1], form)
+    G[:, H:] = output_grad(y @ V[:, H:] + c[H:], X[::-1], form, None if missing is None else missing[::-1])
     for k in range(len(y) - 1, 0, -1):
         G[k - 1, :H] = (G[k] @ V.T) * decode_slope(y[k], form)
     return G, G[0] @ V.T
 
 
-def sequence_grad(theta: Floats, X: Floats, form: Form) -> Floats:
+def sequence_grad(theta: Floats, X: Floats, form: Form, missing: Floats | None = None) -> Floats:
     """Gradient of E(X), flat like theta: back-propagation through time, moving targets included."""
     H, T = form.n_hidden, len(X)
     W, _, _, V, c = stacked(theta, form)
@@ -178,7 +193,7 @@ def sequence_grad(theta: Floats, X: Floats, form: Form) -> Floats:
     if form.objective == "unfold":
         code = codes_of(theta, h[-1], form)
         y = unfold_sequence(theta, code, T, form)
-        G, dH[-1] = unfold_decoder_grad(y, X, V, c, form)
+        G, dH[-1] = unfold_decoder_grad(y, X, V, c, form, missing)
         if form.n_code:
             W_hc, _, V_ch, _ = code_maps(theta, form)
             dy_1, dcode = dH[-1].copy(), V_ch @ dH[-1]
@@ -186,7 +201,7 @@ def sequence_grad(theta: Floats, X: Floats, form: Form) -> Floats:
             dH[-1] = W_hc @ dcode
     else:
         y = h[1:]
-        G, pull = stepwise_decoder_grad(h, X, V, c, form)
+        G, pull = stepwise_decoder_grad(h, X, V, c, form, missing)
         dH = G @ V.T
     dA = np.zeros_like(dH)
     later = np.zeros(H, dtype=theta.dtype)  # what step t + 1 sends back into h_t
@@ -200,15 +215,15 @@ def sequence_grad(theta: Floats, X: Floats, form: Form) -> Floats:
     return np.concatenate([dW.ravel(), db, dh0, dV.T.ravel(), dc, *maps])
 
 
-def loss_and_grad(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None,
-                  form: Form) -> tuple[Any, Floats]:
+def loss_and_grad(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form,
+                  missing: Floats | None = None) -> tuple[Any, Floats]:
     """sum_n w_n E(X_n) and its gradient, flat like theta; weights None means 1 / N each."""
     n = len(offsets) - 1
     w = np.full(n, 1 / n) if weights is None else weights
     grad = np.zeros_like(theta)
-    for w_n, X in zip(w, sequences(data, offsets)):
-        grad += w_n * sequence_grad(theta, X, form)
-    return loss(theta, data, offsets, weights, form), grad
+    for w_n, (X, M) in zip(w, parts(data, offsets, missing)):
+        grad += w_n * sequence_grad(theta, X, form, M)
+    return loss(theta, data, offsets, weights, form, missing), grad
 
 
 def unroll(theta: Floats, codes: Floats, offsets: Integers, form: Form, chronological: bool) -> Floats:

@@ -61,7 +61,7 @@ class Streams(Learner):
         Parameters
         ----------
         state : array-like of shape (H,) or (N, H)
-        x : array-like of shape (I,) or (N, I)
+        x : array-like of shape (I,) or (N, I); of a model that reads k rows as one step (k, I) or (N, k, I)
         out : ndarray of the shape of state and the model's dtype, optional
             Where to put the result; may be `state` itself.
 
@@ -87,6 +87,8 @@ class Streams(Learner):
         """
         learned = self._learned or self._fitted()
         theta, form = learned.theta, learned.form
+        if learned.patches is not None:
+            x = inputs.as_patches(x, np.ndim(state), learned.patch_length, learned.n_features)
         if out is not None:
             inputs.check_out(out, np.shape(state), theta.dtype)
         after = _codes.step(theta, state, x, form, out)

@@ -25,9 +25,9 @@ def solver_of(name="sgd", learning_rate=1e-3, schedule="constant", **settings):
     return Solver.of(hyperparameters.check(hyperparameters.TrainingParameters(**settings)))
 
 
-def gradient(theta, data, offsets, weights, form, max_memory=2**30, n_jobs=1):
+def gradient(theta, data, offsets, weights, form, max_memory=2**30, n_jobs=1, missing=None):
     """Loss and gradient by the compiled objective; the gradient flat like theta, as reference.loss_and_grad has it."""
-    objective = _objectives.objective_of(form, Batch(data, offsets), weights, 0, max_memory, n_jobs)
+    objective = _objectives.objective_of(form, Batch(data, offsets, False, missing), weights, 0, max_memory, n_jobs)
     grad = Blocks(form, theta.dtype, memory=np.full_like(theta, np.nan))
     return objective.loss_and_grad(theta, grad), grad.memory
 
@@ -91,7 +91,8 @@ def everything(model):
     return learned and copy.deepcopy({
         "theta": learned.theta, "form": learned.form, "record": learned.record.__reduce__()[1],
         "solver": learned.solver.name, "unit": learned.solver.unit, "state": model.solver_state_,
-        "scale": model.rate_scale_, "scores": learned.validation_scores})
+        "scale": model.rate_scale_, "scores": learned.validation_scores,
+        "patches": learned.patches and (learned.patches.length, learned.patches.fill)})
 
 
 def ragged_lengths(T, B):
@@ -114,12 +115,18 @@ def problem(form, T, B, ragged, seed=0):
     return theta, data, offsets, weights
 
 
+def gaps(data, seed=0):
+    """A third of the numbers missing, and all of a row now and then."""
+    rng = np.random.default_rng([3, *np.atleast_1d(seed)])
+    return (rng.random(data.shape) < 0.3) | (rng.random((len(data), 1)) < 0.1)
+
+
 @lru_cache(4096)  # all problems of one seed
-def solved(form, T, B, ragged, seed=0):
+def solved(form, T, B, ragged, seed=0, missing=False):
     """The problem and its loss and gradient from the float64 reference."""
     theta, data, offsets, weights = problem(form, T, B, ragged, seed)
     f64 = [a.astype(np.float64) for a in (theta, data, weights)]
-    loss, grad = reference.loss_and_grad(f64[0], f64[1], offsets, f64[2], form)
+    loss, grad = reference.loss_and_grad(f64[0], f64[1], offsets, f64[2], form, gaps(data, seed) if missing else None)
     return theta, data, offsets, weights, loss, grad
 
 

@@ -188,7 +188,7 @@ def test_a_list_may_hold_anything_that_converts(model):
 
 
 PARAMETERS = {
-    "n_hidden": [0, -1, 2.0, "8", None, True, 2**40, 2**70],
+    "n_hidden": [0, -1, 2.0, "8", True, 2**40, 2**70],
     "objective": ["fold", None, 1, ["stepwise"]],
     "decoder": ["relu"],
     "output": ["sigmoid", None],

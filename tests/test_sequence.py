@@ -13,6 +13,7 @@ from problems import (
     flat,
     form_id,
     form_of,
+    gaps,
     gradient,
     new_state,
     pairwise,
@@ -25,7 +26,7 @@ from problems import (
     train,
 )
 
-from rae_fast import _codes, _kernels, _objectives, _products, reference
+from rae_fast import _cell, _codes, _kernels, _objectives, _products, reference
 from rae_fast._batch import Batch
 from rae_fast._form import Blocks, Form
 from rae_fast._record import Record
@@ -39,12 +40,13 @@ EDGE_PAIRS = pairwise(*[EDGE] * 4)
 STEP_PAIRS = pairwise(*[(1, 2, 9, 24)] * 4)
 
 
-def compare(seed, dtype, sizes, ragged, **options):
+def compare(seed, dtype, sizes, ragged, missing=False, max_memory=2**30, **options):
     I, H, T, B = sizes
     form = form_of(I, H, **options)
-    theta, data, offsets, weights, loss, grad = solved(form, T, B, ragged, seed)
+    theta, data, offsets, weights, loss, grad = solved(form, T, B, ragged, seed, missing)
     theta, data, weights = (a.astype(dtype) for a in (theta, data, weights))
-    found_loss, found_grad = gradient(theta, data, offsets, weights, form)
+    found_loss, found_grad = gradient(theta, data, offsets, weights, form, max_memory,
+                                      missing=gaps(data, seed) if missing else None)
     allowed = tolerance(dtype, I, H, T, B)
     where = f"(I, H, T, B) = {sizes}, ragged={ragged}, {_kernels.isa()}, {options}"
     assert abs(found_loss - loss) <= allowed * max(loss, 1e-3), where
@@ -81,6 +83,27 @@ def test_loss_and_grad_of_every_form(isa, gemm, dtype, options, seed):
     for ragged in (False, True):
         for sizes in EDGE_PAIRS:
             compare(seed, dtype, sizes, ragged, **options)
+
+
+@pytest.mark.parametrize("options", [options for options in FORMS if options["output"] == "linear"], ids=form_id)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_missing_counts_in_no_loss(isa, gemm, dtype, options, seed):
+    for ragged in (False, True):
+        for sizes in EDGE_PAIRS:
+            compare(seed, dtype, sizes, ragged, missing=True, **options)
+    compare(seed, dtype, (2, 5, 900, 3), True, missing=True, max_memory=0, **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("options", FORMS, ids=form_id)
+def test_a_part_of_several_buckets(dtype, options, seed):
+    before = _cell.use_buckets(3)
+    try:
+        for ragged in (False, True):
+            for sizes in [(1, 3, 1, 7), (3, 9, 4, 5), (9, 4, 6, 7), (2, 5, 3, 100)]:
+                compare(seed, dtype, sizes, ragged, **options)
+    finally:
+        _cell.use_buckets(before)
 
 
 @pytest.mark.parametrize("options", FORMS, ids=form_id)
