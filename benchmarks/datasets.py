@@ -1,4 +1,4 @@
-"""Real sequences for benchmarks: digits from scikit-learn, four sets from the files inside the aeon package.
+"""Real sequences for benchmarks: digits from scikit-learn, the others from the files inside the aeon package.
 
 aeon is not imported (it would bring numba and more); `pip install --no-deps aeon` is enough.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 NAMES = ("digits", "JapaneseVowels", "BasicMotions", "ItalyPowerDemand", "GunPoint")
+MORE = ("ArrowHead", "OSULeaf", "PickupGestureWiimoteZ")
 
 
 def load(name):

@@ -15,7 +15,17 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast import _objectives, checkpoint, hyperparameters, inputs, model_file, persistence, relative_rates, training
+from rae_fast import (
+    _objectives,
+    checkpoint,
+    hyperparameters,
+    inputs,
+    model_file,
+    persistence,
+    relative_rates,
+    training,
+    trial,
+)
 from rae_fast._batch import Batch
 from rae_fast._estimator import Estimator, not_fitted
 from rae_fast._form import Form, check_theta
@@ -117,7 +127,8 @@ class Learner(Estimator, TrainingParameters):
             chosen = (training.draw_held_out(n, settings.validation_fraction, rng) if saved is None
                       else checkpoint.held_out_in(saved, n))
             batch, weights, held_out = training.hold_out(batch, weights, chosen)
-        settings = training.with_passes(settings, batch.n_sequences)
+        is_tried = saved is None and training.is_tried(settings, batch.n_sequences)
+        settings = training.with_amounts(settings, batch.n_sequences)
         at_most = None
         if saved is None:
             learned, at_most, batch = self._start(batch, weights, settings, rng, n_steps, inputs.feature_names(X))
@@ -137,6 +148,10 @@ class Learner(Estimator, TrainingParameters):
                            lambda: self._notify(settings), held_out)
         if at_most is not None and held_out is None and settings.max_iter > 0:
             fit.set_baseline(at_most)
+            if is_tried:
+                fit.stop_at = trial.useful_passes(
+                    lambda part, w: self._started(learned.form, part, w, settings, rng, learned.patches), errors, batch,
+                    weights, settings, rng, type(self).__name__)
         if target is not None:
             fit.write = lambda fit: checkpoint.write(target, self._kind, self, fit, rng, checksum)
         if saved is not None:
@@ -253,13 +268,18 @@ class Learner(Estimator, TrainingParameters):
                n_steps: int | None, names: tuple[str, ...] | None) -> tuple[Learned, Floats | None, Batch]:
         """A model that has learned nothing yet but its initial values, parameters that no fit must end above, and the
         batch as the model reads it."""
-        settings, patches = self._decided(settings, batch, weights)
+        settings, patches = self._decided(settings, batch, weights, rng)
         batch = batch if patches is None else patches.read(batch)
-        form = self._form(settings, batch)
+        learned, alone = self._started(self._form(settings, batch), batch, weights, settings, rng, patches)
+        return replace(learned, record=Record(n_steps), feature_names=names), alone, batch
+
+    def _started(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings, rng: np.random.Generator,
+                 patches: Patches | None) -> tuple[Learned, Floats | None]:
+        """The same for a batch that is already as the model reads it."""
         with np.errstate(all="ignore"):  # what overflows is found
             theta, alone = self._initial_values(form, batch, weights, settings, rng)
         solver = self._new_solver(settings, theta, form, batch, weights)
-        return Learned(form, theta, Record(n_steps), solver, feature_names=names, patches=patches), alone, batch
+        return Learned(form, theta, Record(None), solver, patches=patches), alone
 
     def _new_solver(self, settings: Settings, theta: Floats, form: Form, batch: Batch,
                     weights: Floats | None) -> SolverState:
@@ -462,7 +482,8 @@ class Learner(Estimator, TrainingParameters):
 
     # ---- what a subclass says ------------------------------------------------------------------------
 
-    def _decided(self, settings: Settings, batch: Batch, weights: Floats | None) -> tuple[Settings, Patches | None]:
+    def _decided(self, settings: Settings, batch: Batch, weights: Floats | None,
+                 rng: np.random.Generator) -> tuple[Settings, Patches | None]:
         """The settings with what is left to the data decided, and how rows are read."""
         return settings, None
 

@@ -23,7 +23,7 @@ from rae_fast.training import Baseline, Fit
 
 Floats = NDArray[Any]
 
-_RECORD = {"status", "fingerprint", "stalled", "in_pass", "position", "stalled_passes", "bits"}
+_RECORD = {"status", "fingerprint", "stalled", "in_pass", "position", "stalled_passes", "stop_at", "bits"}
 _STATUSES = ("running", "finished", "converged", "stopped")
 # The largest values that NumPy's bit generators may have in fields that are no arrays: beyond them some read
 # outside their own memory.
@@ -94,6 +94,7 @@ def write(path: Path, kind: str, model: Any, fit: Fit, rng: np.random.Generator,
         arrays |= model_file.named(model_file.FIT_THETA, form, form.views(theta))
         model_arrays |= model_file.named("", form, form.views(left))
     record = {"status": fit.status, "fingerprint": checksum, "stalled": held_out.stalled if held_out else 0,
+              "stop_at": fit.stop_at,
               **{name: state[name] for name in ("in_pass", "position", "stalled_passes")},
               "bits": _plain(rng.bit_generator.state)}
     persistence.write(path, {**model_arrays, **arrays}, {**metadata, "fit": json.dumps(record)})
@@ -150,6 +151,10 @@ def _take(record: dict[str, Any], arrays: persistence.Arrays, fit: Fit) -> None:
     for name in ("position", "stalled", "stalled_passes"):
         if type(record[name]) is not int or not 0 <= record[name] < 2**62:
             raise ValueError(f"{name} is {record[name]!r}, not a count")
+    stop_at = record["stop_at"]
+    if stop_at is not None and (type(stop_at) is not int or not 0 <= stop_at < 2**62):
+        raise ValueError(f"stop_at is {stop_at!r}, not a count")
+    fit.stop_at = stop_at
     if type(record["in_pass"]) is not bool or record["status"] not in _STATUSES:
         raise ValueError(f"in_pass is {record['in_pass']!r} and status {record['status']!r}")
     order, losses = arrays["fit.order"], arrays["fit.losses"]

@@ -69,8 +69,11 @@ _PADDING = 1e-3
 # linear model explains, unless that leaves less than a hundredth (docs/quality.md, "Defaults").
 _SCALES = 2.0 ** -np.arange(15)
 _CLOSE, _CLOSE_TO_ZERO, _MOST_LOST, _LEFT_TO_GAIN = 1.05, 1e-4, 0.1, 0.01
-# The same where a code is smaller than the state: it competes with PCA, and larger states buy it little.
-_CLOSE_CODE = 1.005
+# The same where a code is smaller than the state: it competes with PCA, and larger states buy it little. What training
+# gains lies in bending here, so half of the variance may be lost, if there are sequences enough to learn from
+# (docs/quality.md, "Sizes").
+_CLOSE_CODE, _MOST_LOST_CODE, _LEFT_TO_GAIN_CODE = 1.005, 0.5, 1e-3
+ENOUGH_SEQUENCES = 100
 # Sharpness of softmax outputs that are tried.
 _SHARPNESS = 2.0 ** np.arange(7)
 
@@ -116,10 +119,19 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     # The size of a state before tanh: the root mean square over its elements.
     size = np.sqrt(values[:rank].sum() / (max(float((w * lengths).sum()), np.finfo(float).tiny) * H))
     size = float(np.ldexp(size, exponent)) or 1.0
+    judged = sample(batch, weights)
+    many = batch.n_sequences >= ENOUGH_SEQUENCES
+    best = theta
     if form.n_code:
+        regressed = theta.copy()
         _set_code_maps(theta, form, batch, w, size, threads)
+        if not form.tied:
+            _set_code_maps(regressed, form, batch, w, size, threads, regression=True)
+            best = min(theta, regressed, key=lambda x: error(_with_scale(x, form, _LINEAR / size), form, *judged))
     start, alone = form.empty(batch.dtype), form.empty(batch.dtype)
-    start[:], alone[:] = _scaled(theta, form, sample(batch, weights), size)
+    # Where the code is as large as the state, training goes on better from states that are given back as they are.
+    found = _scaled(theta if form.code_size == H else best, form, judged, size, many)
+    start[:], alone[:] = found[0], _scaled(best, form, judged, size, many)[1] if best is not theta else found[1]
     return start, alone
 
 
@@ -145,12 +157,21 @@ def _mean_and_unit(batch: Batch, rows_w: Floats) -> tuple[Floats, int]:
 # The scale at which states are read for the principal components: tanh is linear there within its square over 3, and
 # what float32 rounds is far smaller yet than what a component of any use holds.
 _LINEAR = 2.0**-8
-# Steps of unrolling that weigh a state at most; directions of states that unroll into less than this part are noise.
-_MOST_UNROLLED, _LEAST_UNROLLED = 1 << 14, 1e-12
+# Steps of unrolling that weigh a state at most; directions of states that unroll into less than this part are noise,
+# and in less than that no regression has anything to go by.
+_MOST_UNROLLED, _LEAST_UNROLLED, _LEAST_REGRESSED = 1 << 14, 1e-12, 1e-4
 
 
-def _set_code_maps(theta: Floats, form: Form, batch: Batch, w: Floats, size: float, threads: int) -> None:
-    """W_hc, b_c, V_ch and c_1 for the scale 1, from the last states of all sequences."""
+def _set_code_maps(theta: Floats, form: Form, batch: Batch, w: Floats, size: float, threads: int,
+                   regression: bool = False) -> None:
+    """W_hc, b_c, V_ch and c_1 for the scale 1, from the last states of all sequences: principal components of what
+    unrolls from them, or the regression of the sequences on them, of that rank.
+
+    With A the linear unrolling from a state, G = A A' = R R' (in the mean over sequences) and C the states' covariance,
+    the maps K = W_hc V_ch are to make h K A close to the sequences x. Where h A is x, K is best near I: the components
+    P of R' C R give K = R P' P R^-1. Else, as V is W', A x' is h' itself, so that the error is |x|^2 - 2 tr(K C) +
+    tr(K' C K G), least at G^-1, and of that rank at K = R'^-1 P' P R^-1 with the components of R^-1 C R'^-1.
+    """
     p, H, C = form.views(theta), form.n_hidden, form.code_size
     scaled = _with_scale(theta, form, _LINEAR / size).astype(batch.dtype)
     states = _codes.encode(scaled, batch, form, True, threads).astype(np.float64) * (size / _LINEAR)
@@ -163,6 +184,8 @@ def _set_code_maps(theta: Floats, form: Form, batch: Batch, w: Floats, size: flo
     values, rows = dense.reduced(_unrolled_metric(p, batch.lengths(), w, threads), H, threads)
     root = np.sqrt(np.maximum(values, _LEAST_UNROLLED * values[0]))
     R = rows.T * root
+    if regression:
+        R = rows.T * np.where(values > _LEAST_REGRESSED * values[0], 1 / root, 0.0)
     variances, P = dense.reduced(dense.product(dense.product(R.T, covariance, threads), R, threads), C, threads)
     unit = float(np.sqrt(max(variances.sum(), 0.0) / C)) or 1.0
     P = P * np.sign(P[np.arange(C), np.abs(P).argmax(axis=1)])[:, None]
@@ -428,40 +451,48 @@ def _unrolled(theta: Floats, form: Form, judged: Batch) -> Floats:
     return _codes.unroll(theta, codes, judged.offsets, form, True)
 
 
-def _scaled(theta: Floats, form: Form, judged_by: tuple[Batch, Floats], size: float) -> tuple[Floats, Floats]:
+def error(theta: Floats, form: Form, judged: Batch, w: Floats) -> float:
+    """The weighted sum of the squared errors of the unrolled rows, as if outputs were linear."""
+    rows = _unrolled(theta, form, judged)
+    rows -= judged.data
+    if judged.missing is not None:
+        rows[judged.missing] = 0
+    return _squares(rows, judged, w)
+
+
+def _squares(rows: Floats, judged: Batch, w: Floats) -> float:
+    return float(np.einsum("i,ij,ij->", np.repeat(w, judged.lengths()), rows, rows))
+
+
+def _scaled(theta: Floats, form: Form, judged_by: tuple[Batch, Floats], size: float,
+            many: bool) -> tuple[Floats, Floats]:
     """theta with the scale e, and the sharpness of softmax outputs, that suit some sequences and their weights: for the
     start of a training, and alone."""
     judged, w = judged_by
-    rows_w = np.repeat(w, judged.lengths())
     mu = form.views(theta)["c_x"].copy()
 
-    def squares(rows: Floats) -> float:
-        return float(np.einsum("i,ij,ij->", rows_w, rows, rows))
-
     @cache
-    def error(scale: float) -> float:
-        rows = _unrolled(_with_scale(theta, form, scale / size), form, judged)
-        rows -= judged.data
-        if judged.missing is not None:
-            rows[judged.missing] = 0
-        return squares(rows)
+    def at(scale: float) -> float:
+        return error(_with_scale(theta, form, scale / size), form, judged, w)
 
     def largest(allowed: float) -> float:
-        return float(next((scale for scale in _SCALES if error(scale) <= allowed), _SCALES[-1]))
+        return float(next((scale for scale in _SCALES if at(scale) <= allowed), _SCALES[-1]))
 
     @cache
     def chosen(scale: float) -> Floats:
         scaled = _with_scale(theta, form, scale / size)
-        return _sharpened(scaled, form, judged, rows_w[:, None], mu) if form.output == "softmax" else scaled
+        if form.output == "linear":
+            return scaled
+        return _sharpened(scaled, form, judged, np.repeat(w, judged.lengths())[:, None], mu)
 
     if form.tied:
-        best = chosen(min(_SCALES, key=error))
+        best = chosen(min(_SCALES, key=at))
         return best, best
-    linear, variance = error(_SCALES[-1]), squares(judged.data - mu)
+    linear, variance = at(_SCALES[-1]), _squares(judged.data - mu, judged, w)
     close = (_CLOSE_CODE if form.n_code else _CLOSE) * linear + _CLOSE_TO_ZERO * variance
-    bent = close
-    if form.decoder == "tanh" and linear > _LEFT_TO_GAIN * variance:
-        bent = max(bent, linear + _MOST_LOST * (variance - linear))
+    bent, most = close, _MOST_LOST_CODE if form.n_code and many else _MOST_LOST
+    if form.decoder == "tanh" and linear > (_LEFT_TO_GAIN_CODE if form.n_code else _LEFT_TO_GAIN) * variance:
+        bent = max(bent, linear + most * (variance - linear))
     return chosen(largest(bent)), chosen(largest(close))
 
 

@@ -220,7 +220,7 @@ class TrainingParameters:
     epsilon: float = declared(1e-8, positive)
     clip_norm: float | None = declared(None, optional(positive))
     weight_decay: float = declared(0.0, real)
-    batch_size: int = declared(32, integer(1))
+    batch_size: int | str = declared("auto", auto_or_integer(1))
     max_iter: int | str = declared("auto", auto_or_integer(0))
     tol: float = declared(0.0, real)
     n_iter_no_change: int = declared(10, integer(1))

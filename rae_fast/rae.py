@@ -105,10 +105,14 @@ class RAE(Streams, SequenceParameters):
         Scale the gradient, as `loss_and_grad` gives it, down to this Euclidean norm where it is longer.
     weight_decay : float, default=0.0
         This times theta_ is added to the gradient.
-    batch_size : int, default=32
-        Sequences per update, capped at their number. A short last batch has its own mean.
+    batch_size : int or "auto", default="auto"
+        Sequences per update, capped at their number. A short last batch has its own mean. "auto" is 32, or 8 where
+        `max_iter` is found by a trial.
     max_iter : int or "auto", default="auto"
-        Passes over the data; 0 only initialises. "auto" is as many as make 25,000 updates, but 20 to 500.
+        Passes over the data; 0 only initialises. "auto" is as many as make 25,000 updates, but 20 to 500. With
+        `n_code` and 100 to 512 sequences, which so many updates may learn by heart, it is up to 1000, but a trial on
+        four fifths of the sequences comes first, and the fit makes as many of the passes as did well on the last fifth:
+        none where the closed form was best, which then is the model. `n_iter_` tells.
     tol : float, default=0.0
         Stop after `n_iter_no_change` passes in a row whose training loss improves on the best so far by less
         than this fraction of it; 0 never stops early. With `early_stopping` it is the validation score that must
@@ -562,8 +566,9 @@ class RAE(Streams, SequenceParameters):
 
     # ---- what a Learner asks ---------------------------------------------------------------------
 
-    def _decided(self, settings: Settings, batch: Batch, weights: Floats | None) -> tuple[Settings, Patches | None]:
-        n_hidden, length = sizes.decided(settings, batch, weights)
+    def _decided(self, settings: Settings, batch: Batch, weights: Floats | None,
+                 rng: np.random.Generator) -> tuple[Settings, Patches | None]:
+        n_hidden, length = sizes.decided(settings, batch, weights, rng)
         patches = Patches.of(batch, weights, length) if length > 1 else None
         return settings.but(n_hidden=n_hidden, patch_length=length), patches
 

@@ -19,6 +19,7 @@ from rae_fast._form import Form
 from rae_fast._objectives import objective_of
 from rae_fast._progress import Progress
 from rae_fast._training import Passes, Updates
+from rae_fast.closed_form import ENOUGH_SEQUENCES
 from rae_fast.hyperparameters import Settings
 from rae_fast.inputs import largest, way_to_scale
 from rae_fast.lbfgs import LBFGS
@@ -31,8 +32,11 @@ Floats = NDArray[Any]
 _SECONDS_PER_CALL = 0.1
 # Passes that one such call can make; a pass takes a microsecond or more.
 _PASSES_PER_CALL = 1 << 17
-# max_iter="auto": passes that make this many updates, within these limits (docs/quality.md, "Defaults").
-_ENOUGH_UPDATES, _FEWEST_PASSES, _MOST_PASSES = 25_000, 20, 500
+# max_iter="auto": passes that make this many updates, within these limits, and batch_size="auto" (docs/quality.md,
+# "Defaults"). Small codes gain by more updates where a trial (trial.py) says when to stop: of no more sequences than
+# that, for beyond no overfitting was seen, and no fewer, which a fifth cannot judge (docs/quality.md, "Sizes").
+_ENOUGH_UPDATES, _FEWEST_PASSES, _MOST_PASSES, _BATCH = 25_000, 20, 500, 32
+_TRIED, _MOST_TRIED_PASSES, _TRIED_BATCH = (ENOUGH_SEQUENCES, 512), 1000, 8
 
 
 class Stepper(Protocol):
@@ -157,6 +161,7 @@ class Fit:
     errors : of parameters and a batch, the reconstruction error of each sequence
     notify : calls the callbacks; whether one of them ends the fit
     write : writes a checkpoint, where there are any
+    stop_at : the pass after which it is over, if that is not settings.max_iter
     left : what an ended fit leaves, where that is neither theta as it was trained nor the best on what is held out
     """
 
@@ -171,6 +176,7 @@ class Fit:
     held_out: HeldOut | None = None
     baseline: Baseline | None = None
     write: Callable[[Fit], None] | None = None
+    stop_at: int | None = None
     left: Floats | None = None
     status: str = "running"
     reported: int = 0          # passes when callbacks were last called
@@ -185,8 +191,12 @@ class Fit:
             self._settle()
             if self.held_out is not None and self.held_out.judged < record.n_iter:
                 self._validate(self.held_out)  # where Ctrl-C came just before that
-            self._choose()  # for a fit that had ended already
-            with Progress(self.name, settings.max_iter, settings.verbose > 0, record.n_iter) as progress:
+            if self.status != "running":  # a fit that had ended already, or that makes no pass
+                self._choose()
+                if self.write is not None:
+                    self.write(self)
+            total = settings.max_iter if self.stop_at is None else self.stop_at
+            with Progress(self.name, total, settings.verbose > 0, record.n_iter) as progress:
                 while self.status == "running":
                     before = record.n_iter
                     self.stepper.advance(self._passes_to_do(), self._after_pass)
@@ -238,13 +248,17 @@ class Fit:
                 self.status = "converged"
         if self.status == "running" and self.stepper.status in ("finished", "converged"):
             self.status = self.stepper.status
+        if self.status == "running" and self.stop_at is not None and self.learned.record.n_iter >= self.stop_at:
+            self.status = "finished"
 
     def _passes_to_do(self) -> int:
         """Passes until something is done after one."""
         every = self.settings.report_every
         if self.held_out is not None:
             return 1
-        return min(every - self.learned.record.n_iter % every, _PASSES_PER_CALL) if every else _PASSES_PER_CALL
+        n_iter = self.learned.record.n_iter
+        most = _PASSES_PER_CALL if self.stop_at is None else min(_PASSES_PER_CALL, self.stop_at - n_iter)
+        return min(every - n_iter % every, most) if every else most
 
     def _after_pass(self) -> bool:
         """Validation and callbacks, which may end the fit: whether they do."""
@@ -305,10 +319,23 @@ def hold_out(batch: Batch, weights: Floats | None,
     return batch.select(rest), kept, HeldOut(batch.select(chosen), out, chosen)
 
 
-def with_passes(settings: Settings, n_sequences: int) -> Settings:
-    """The settings with max_iter="auto" made a number of passes over so many sequences."""
+def is_tried(settings: Settings, n_sequences: int) -> bool:
+    """Whether max_iter="auto" is to be found by a trial: of a small code of some hundred sequences, with a closed form
+    to compare with. (L-BFGS cannot be judged between its rounds.)"""
+    of_model = vars(settings)
+    return (settings.max_iter == "auto" and _TRIED[0] <= n_sequences <= _TRIED[1] and of_model.get("n_code") is not None
+            and of_model.get("init") == "linear" and settings.relative_rates and not settings.early_stopping
+            and not SOLVERS[settings.solver].whole)
+
+
+def with_amounts(settings: Settings, n_sequences: int) -> Settings:
+    """The settings with "auto" made a batch size and a number of passes over so many sequences."""
+    tried = is_tried(settings, n_sequences)
+    if settings.batch_size == "auto":
+        settings = settings.but(batch_size=_TRIED_BATCH if tried else _BATCH)
     if settings.max_iter != "auto":
         return settings
     per_pass = -(-n_sequences // settings.batch_size)
-    passes = _MOST_PASSES if SOLVERS[settings.solver].whole else -(-_ENOUGH_UPDATES // per_pass)
-    return settings.but(max_iter=min(_MOST_PASSES, max(_FEWEST_PASSES, passes)))
+    most = _MOST_TRIED_PASSES if tried else _MOST_PASSES
+    passes = most if SOLVERS[settings.solver].whole else -(-_ENOUGH_UPDATES // per_pass)
+    return settings.but(max_iter=min(most, max(_FEWEST_PASSES, passes)))

@@ -98,7 +98,7 @@ def test_fit_is_the_reference_training(X, params):
     form = Form(3, 6, hidden_weight=model.hidden_weight, reconstruct_h0=model.reconstruct_h0)
     theta = parameters.initialise(form, 0.1, rng, np.dtype(float))
     curve = reference.train(theta, data, offsets, None, form, solver_of(learning_rate=0.01), [], None, 1.0,
-                            min(model.batch_size, len(X)), rng if model.shuffle else None, model.max_iter,
+                            min(params.get("batch_size", 32), len(X)), rng if model.shuffle else None, model.max_iter,
                             model.tol, model.n_iter_no_change)
     np.testing.assert_allclose(model.theta_, theta, rtol=0, atol=1e-12)
     np.testing.assert_allclose(model.loss_curve_, curve, rtol=1e-12)

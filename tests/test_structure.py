@@ -14,7 +14,7 @@ ORDER = """
     _buckets _products _form _batch parameters reference
     _cell _objective _sequence _stepwise _unfold _objectives _codes _training
     inputs closed_form relative_rates hyperparameters patches sizes learned
-    model_file lbfgs training checkpoint _learner streams rae __init__
+    model_file lbfgs training trial checkpoint _learner streams rae __init__
 """.split()
 
 MOST_LINES = 700

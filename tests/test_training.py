@@ -519,8 +519,8 @@ def test_the_default_fit_ends_below_its_closed_form_start(n_hidden, output):
     (100_000, 32, "sgd", 20), (100_000, 512, "sgd", 128), (10, 32, "lbfgs", 500)])
 def test_max_iter_auto_is_a_number_of_updates(n, batch_size, solver, passes):
     checked = hyperparameters.check(RAE(batch_size=batch_size, solver=solver))
-    assert training.with_passes(checked, n).max_iter == passes
-    assert training.with_passes(hyperparameters.check(RAE(max_iter=7)), n).max_iter == 7
+    assert training.with_amounts(checked, n).max_iter == passes
+    assert training.with_amounts(hyperparameters.check(RAE(max_iter=7)), n).max_iter == 7
 
 
 def test_max_iter_auto_in_a_fit_and_its_checkpoint(tmp_path):

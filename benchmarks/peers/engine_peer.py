@@ -9,6 +9,7 @@ from rae_fast._form import Form
 from rae_fast._objectives import objective_of
 from rae_fast._record import Record
 from rae_fast._training import Passes, Updates
+from rae_fast.learned import new_solver
 from rae_fast.solvers import Solver
 
 # Never reached: the fit of these updates has no end.
@@ -34,6 +35,8 @@ def sgd(rate):
 
 
 class Engine:
+    """Stepwise SGD."""
+
     def __init__(self, theta, X, n_hidden, threads):
         B, T, I = X.shape
         self.form, self.B, self.threads = Form(I, n_hidden), B, threads
@@ -66,6 +69,45 @@ class Engine:
         # As RAE.fit does it: a call ends with the last of so many passes.
         Passes(objective, updates, record, self.B, PASSES).run(theta, n, 1e9)
         assert record.n_updates == n, f"{n} updates were asked for, {record.n_updates} made"
+
+    def parameters(self, form):
+        return layout.from_names(self.form.views(self.moved[form]))
+
+
+class DefaultEngine:
+    """Unfold, tanh decoder, Adam in the units of relative rates."""
+
+    def __init__(self, case, theta, X, lengths, scale, unit, threads):
+        self.case, self.form, self.threads, self.unit = case, case.form, threads, unit
+        self.theta, self.B = case.as_ours(theta), len(lengths)
+        self.batch = Batch(case.rows(X), np.concatenate([[0], np.cumsum(lengths)]))
+        self.scale, _ = case.units(theta.dtype)
+        self.choice = _products.use_gemm("auto")
+        _products.use_gemm(self.choice)
+        self.moved, self.steppers = {}, {}
+
+    def forms(self):
+        return [self.choice]
+
+    def loss_and_grad(self, form):
+        objective = objective_of(self.form, self.batch, n_jobs=self.threads)
+        grad = objective.new_gradient()
+        return objective.loss_and_grad(self.theta, grad), layout.from_names(grad.views())
+
+    def update(self, form, n, rate):
+        solver = self.case.solver(rate)
+        if form not in self.moved:
+            self.moved[form] = self.theta.copy()
+            self.state = new_solver(solver, self.form, self.theta.dtype, self.scale, self.unit)
+            self.objective = objective_of(self.form, self.batch, None, 0, 2**30, self.threads,
+                                          self.state.residual_unit(self.form))
+            self.record = Record()
+        record, before = self.record, self.record.n_updates
+        updates = Updates(self.form, solver, list(self.state.state.values()), self.state.scale, self.state.unit,
+                          self.theta.dtype == np.float32)
+        # As RAE.fit does it: a call ends with the last of so many passes.
+        Passes(self.objective, updates, record, self.B, PASSES).run(self.moved[form], n, 1e9)
+        assert record.n_updates == before + n, f"{n} updates were asked for, {record.n_updates - before} made"
 
     def parameters(self, form):
         return layout.from_names(self.form.views(self.moved[form]))
