@@ -35,8 +35,8 @@ fuzz: $(VENV)/built
 	$(BIN)/python tests/fuzz/fuzz_load.py build/fuzz/load $$(($(SECONDS) / 2))
 	$(BIN)/python tests/fuzz/fuzz_inputs.py build/fuzz/inputs $$(($(SECONDS) / 2))
 
-# Against NumPy, JAX, Numba, PyTensor and PyTorch, half an hour; BENCH="--case A B --json FILE" for less, or more.
-# All of them go with the NumPy of .venv; Numba asks for one below 2.5, and pip would put it there.
+# Against NumPy, JAX, Numba, PyTensor and PyTorch, three quarters of an hour; BENCH="--case A B --json FILE" for less, or
+# more. All of them go with the NumPy of .venv; Numba asks for one below 2.5, and pip would put it there.
 bench: $(VENV)/built
 	$(BIN)/python -m pip install --quiet --group bench "torch==2.13.0"
 	$(BIN)/python benchmarks/run.py --peers $(BENCH)

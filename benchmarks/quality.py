@@ -228,11 +228,13 @@ def squared_error(found, X):
 
 
 def pca_errors(train_X, held_out, n):
-    """Squared errors of a PCA with n components of the zero-padded, flattened sequences; padding is not counted."""
+    """Squared errors of a PCA with n components of the flattened sequences, padded with the mean input, which is better
+    than with zeros; padding is not counted."""
     longest = max(len(x) for x in train_X + held_out)
+    row = np.concatenate(train_X).mean(axis=0)
 
     def padded(X):
-        return np.array([np.vstack([x, np.zeros((longest - len(x), x.shape[1]))]).ravel() for x in X])
+        return np.array([np.vstack([x, np.tile(row, (longest - len(x), 1))]).ravel() for x in X])
 
     A, B = padded(train_X), padded(held_out)
     mean = A.mean(axis=0)
