@@ -88,10 +88,11 @@ def test_loss_and_grad_of_every_form(isa, gemm, dtype, options, seed):
 @pytest.mark.parametrize("options", [options for options in FORMS if options["output"] == "linear"], ids=form_id)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_is_missing_counts_in_no_loss(isa, gemm, dtype, options, seed):
-    for ragged in (False, True):
-        for sizes in EDGE_PAIRS:
-            compare(seed, dtype, sizes, ragged, missing=True, **options)
-    compare(seed, dtype, (2, 5, 900, 3), True, missing=True, max_memory=0, **options)
+    for sizes in EDGE_PAIRS[::2]:
+        compare(seed, dtype, sizes, True, missing=True, **options)
+    for sizes in EDGE_PAIRS[1::2]:
+        compare(seed, dtype, sizes, False, missing=True, **options)
+    compare(seed, dtype, (2, 5, 300, 3), True, missing=True, max_memory=0, **options)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
