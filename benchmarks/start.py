@@ -97,7 +97,7 @@ def ways():
             text = f"{text:28}{looked:11.0f}{looked / (lags * max(1, round(filled * I))):12.2f}"
         else:
             text = f"{text:28}{'':23}"
-        if lags * I <= 40_000 or filled < 1:
+        if lags <= 1000:
             product = least(2, closed_form._BySteps(prefixes, False), v) * scale
             text += f"{product:9.0f}{product / (lags * I):12.3f}"
         else:

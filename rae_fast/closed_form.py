@@ -56,7 +56,7 @@ _KEPT_TRANSFORMS = 1 << 25
 # with Xi and back: an element that is looked up, one that is multiplied in a product, and as convolutions for each
 # feature and each step (docs/performance.md, "The closed form").
 _SPARSE = 0.1
-_LOOKED_UP, _MULTIPLIED, _TRANSFORMED, _TRANSFORMED_STEP = 1.0, 0.1, 4.0, 60.0
+_LOOKED_UP, _MULTIPLIED, _TRANSFORMED, _TRANSFORMED_STEP = 1.5, 0.3, 18.0, 30.0
 # Errors of eigenvectors where not all are found, as a fraction of the largest eigenvalue.
 _TOLERANCE = 1e-4
 # Eigenvalues below this fraction of the largest are rounding: the rank ends there.
@@ -319,7 +319,7 @@ class _BySteps:
     def __init__(self, prefixes: _Prefixes, sparse: bool) -> None:
         self.of, self.sparse = prefixes, None
         if sparse:
-            import scipy.sparse  # a tenth of the time that importing this package takes, for few fits
+            import scipy.sparse  # for few fits
             data = scipy.sparse.csr_array(prefixes.batch.data, dtype=np.float64)
             row_weights = np.repeat(prefixes.root_weights, prefixes.lengths)
             data.data *= np.repeat(row_weights, np.diff(data.indptr))
