@@ -28,7 +28,7 @@ in a unit of the data, a power of two, so that their scale changes no bit either
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -73,7 +73,9 @@ _CLOSE, _CLOSE_TO_ZERO, _MOST_LOST, _LEFT_TO_GAIN = 1.05, 1e-4, 0.1, 0.01
 # gains lies in bending here, so half of the variance may be lost, if there are sequences enough to learn from
 # (docs/quality.md, "Sizes").
 _CLOSE_CODE, _MOST_LOST_CODE, _LEFT_TO_GAIN_CODE = 1.005, 0.5, 1e-3
-ENOUGH_SEQUENCES = 100
+# Sequences that are enough to learn from, here and in sizes.py and training.py; and the part of them that a trial
+# learns from (trial.py), whose start must be what the fit's is.
+ENOUGH_SEQUENCES, TRIED_PART = 100, 0.8
 # Sharpness of softmax outputs that are tried.
 _SHARPNESS = 2.0 ** np.arange(7)
 
@@ -120,18 +122,20 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     size = np.sqrt(values[:rank].sum() / (max(float((w * lengths).sum()), np.finfo(float).tiny) * H))
     size = float(np.ldexp(size, exponent)) or 1.0
     judged = sample(batch, weights)
-    many = batch.n_sequences >= ENOUGH_SEQUENCES
+    many = batch.n_sequences >= ENOUGH_SEQUENCES * TRIED_PART
     best = theta
     if form.n_code:
+        moments = _moments(theta, form, batch, w, size, threads)
         regressed = theta.copy()
-        _set_code_maps(theta, form, batch, w, size, threads)
+        _set_code_maps(theta, form, moments, threads)
         if not form.tied:
-            _set_code_maps(regressed, form, batch, w, size, threads, regression=True)
+            _set_code_maps(regressed, form, moments, threads, regression=True)
             best = min(theta, regressed, key=lambda x: error(_with_scale(x, form, _LINEAR / size), form, *judged))
     start, alone = form.empty(batch.dtype), form.empty(batch.dtype)
-    # Where the code is as large as the state, training goes on better from states that are given back as they are.
-    found = _scaled(theta if form.code_size == H else best, form, judged, size, many)
-    start[:], alone[:] = found[0], _scaled(best, form, judged, size, many)[1] if best is not theta else found[1]
+    start[:], alone[:] = _scaled(best, form, judged, size, many)
+    if best is not theta and form.code_size == H:
+        # Training goes on better from states that are given back as they are.
+        start[:], _ = _scaled(theta, form, judged, size, many)
     return start, alone
 
 
@@ -162,17 +166,18 @@ _LINEAR = 2.0**-8
 _MOST_UNROLLED, _LEAST_UNROLLED, _LEAST_REGRESSED = 1 << 14, 1e-12, 1e-4
 
 
-def _set_code_maps(theta: Floats, form: Form, batch: Batch, w: Floats, size: float, threads: int,
-                   regression: bool = False) -> None:
-    """W_hc, b_c, V_ch and c_1 for the scale 1, from the last states of all sequences: principal components of what
-    unrolls from them, or the regression of the sequences on them, of that rank.
+class _Moments(NamedTuple):
+    """Of the last states of all sequences, before tanh: their mean and covariance C; and eigenvalues and vectors (in
+    rows) of G, what unrolls from them."""
 
-    With A the linear unrolling from a state, G = A A' = R R' (in the mean over sequences) and C the states' covariance,
-    the maps K = W_hc V_ch are to make h K A close to the sequences x. Where h A is x, K is best near I: the components
-    P of R' C R give K = R P' P R^-1. Else, as V is W', A x' is h' itself, so that the error is |x|^2 - 2 tr(K C) +
-    tr(K' C K G), least at G^-1, and of that rank at K = R'^-1 P' P R^-1 with the components of R^-1 C R'^-1.
-    """
-    p, H, C = form.views(theta), form.n_hidden, form.code_size
+    mean: Floats
+    covariance: Floats
+    values: Floats
+    rows: Floats
+
+
+def _moments(theta: Floats, form: Form, batch: Batch, w: Floats, size: float, threads: int) -> _Moments:
+    H = form.n_hidden
     scaled = _with_scale(theta, form, _LINEAR / size).astype(batch.dtype)
     states = _codes.encode(scaled, batch, form, True, threads).astype(np.float64) * (size / _LINEAR)
     mean = np.average(states, axis=0, weights=w)
@@ -181,7 +186,21 @@ def _set_code_maps(theta: Floats, form: Form, batch: Batch, w: Floats, size: flo
     covariance = np.zeros((H, H))
     dense.add_gram(rows, covariance, threads)
     dense.mirror(covariance)
-    values, rows = dense.reduced(_unrolled_metric(p, batch.lengths(), w, threads), H, threads)
+    metric = _unrolled_metric(form.views(theta), batch.lengths(), w, threads)
+    return _Moments(mean, covariance, *dense.reduced(metric, H, threads))
+
+
+def _set_code_maps(theta: Floats, form: Form, moments: _Moments, threads: int, regression: bool = False) -> None:
+    """W_hc, b_c, V_ch and c_1 for the scale 1, from the last states of all sequences: principal components of what
+    unrolls from them, or the regression of the sequences on them, of that rank.
+
+    With A the linear unrolling from a state, G = A A' = R R' (in the mean over sequences) and C the states' covariance,
+    the maps K = W_hc V_ch are to make h K A close to the sequences x. Where h A is x, K is best near I: the components
+    P of R' C R give K = R P' P R^-1. Else, as V is W', A x' is h' itself, so that the error is |x|^2 - 2 tr(K C) +
+    tr(K' C K G), least at G^-1, and of that rank at K = R'^-1 P' P R^-1 with the components of R^-1 C R'^-1.
+    """
+    p, C = form.views(theta), form.code_size
+    mean, covariance, values, rows = moments
     root = np.sqrt(np.maximum(values, _LEAST_UNROLLED * values[0]))
     R = rows.T * root
     if regression:

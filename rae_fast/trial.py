@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rae_fast._batch import Batch
 from rae_fast._progress import Progress
+from rae_fast.closed_form import TRIED_PART
 from rae_fast.hyperparameters import Settings
 from rae_fast.learned import Learned
 from rae_fast.training import draw_held_out, hold_out, stepper
@@ -22,10 +23,10 @@ from rae_fast.training import draw_held_out, hold_out, stepper
 Floats = NDArray[Any]
 Errors = Callable[[Floats, Batch], Floats]
 
-# The part held out, how often it is judged in all, how near the best there counts as good (what is judged is noisy, and
-# the more passes, the more the falling rate settles), after how much of the training without any as good the trial is
-# over, and how much better than the closed form training must be: docs/quality.md, "Sizes".
-_PART, _JUDGED, _GOOD, _PATIENCE, _WORTH = 0.2, 25, 1.02, 0.4, 0.99
+# How often what is held out is judged in all, how near the best there counts as good (what is judged is noisy, and the
+# more passes, the more the falling rate settles), after how much of the training without any as good the trial is over,
+# and how much better than the closed form training must be: docs/quality.md, "Sizes".
+_JUDGED, _GOOD, _PATIENCE, _WORTH = 25, 1.02, 0.4, 0.99
 
 
 def useful_passes(start: Callable[[Batch, Floats | None], tuple[Learned, Floats | None]], errors: Errors, batch: Batch,
@@ -38,7 +39,7 @@ def useful_passes(start: Callable[[Batch, Floats | None], tuple[Learned, Floats 
 
     FloatingPointError where the trial overflows, as the fit would.
     """
-    part, part_weights, held_out = hold_out(batch, weights, draw_held_out(batch.n_sequences, _PART, rng))
+    part, part_weights, held_out = hold_out(batch, weights, draw_held_out(batch.n_sequences, 1 - TRIED_PART, rng))
     learned, alone = start(part, part_weights)
     if alone is None:
         return int(settings.max_iter)

@@ -218,7 +218,7 @@ def test_a_small_code_is_the_best_of_states_that_do_not_hold_everything(n_code):
     p = form.views(theta)
     for name in ("W_xh", "W_hh", "V_hh", "V_hx", "b_h"):
         p[name][...] = 0.4 * rng.standard_normal(p[name].shape)
-    closed_form._set_code_maps(theta, form, batch, w, 1.0, 1)
+    closed_form._set_code_maps(theta, form, closed_form._moments(theta, form, batch, w, 1.0, 1), 1)
     small = theta.copy()
     for name in ("W_xh", "b_h"):
         form.views(small)[name][...] *= 2.0**-16
