@@ -185,6 +185,8 @@ cdef class Objective:
         if batch is not None and (batch.n_features != self.form.n_inputs or batch.single != self.single):
             raise ValueError(f"a batch with {batch.n_features} features does not fit n_inputs={self.form.n_inputs}, "
                              "or is of another element type")
+        if batch is not None and batch.source.missing != NULL and self.form.softmax:
+            raise ValueError("numbers can be missing only where outputs are judged by squared errors")
         if sample_weight is not None and not is_array(sample_weight, self.single, 1, batch.n_sequences):
             raise ValueError("one weight per sequence is needed, of the batch's element type")
         if not (unit > 0 and frexp(unit, &exponent) == 0.5):

@@ -4,9 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
-from problems import everything
+from problems import everything, gradient
 
-from rae_fast import RAE
+from rae_fast import RAE, persistence
+from rae_fast._batch import Batch
+from rae_fast._form import Form
 from rae_fast.inputs import as_batch
 from rae_fast.patches import Patches
 
@@ -163,9 +165,52 @@ def test_what_does_not_fit_is_refused():
     for wrong in (0, -1, 1.5, "both", True, None):
         with pytest.raises(ValueError, match="patch_length must be"):
             RAE(4, patch_length=wrong).fit(EQUAL)
+    with pytest.raises(ValueError, match="missing only where outputs are judged by squared errors"):
+        gradient(np.zeros(Form(2, 3, output="softmax").size), np.full((2, 2), 0.5), [0, 2], None,
+                 Form(2, 3, output="softmax"), missing=np.ones((2, 2), bool))
+    for wrong in (np.ones((1, 2), bool), np.ones((2, 2)), [[True, False]] * 2):
+        with pytest.raises(ValueError, match="missing must be a C-contiguous matrix of booleans"):
+            Batch(np.zeros((2, 2)), [0, 2], False, wrong)
     model.patch_length = 4
     with pytest.raises(ValueError, match="patch_length was changed from 3 to 4"):
         model.partial_fit(EQUAL)
     np.testing.assert_equal(everything(model), before)
     model.patch_length = "auto"
     model.partial_fit(EQUAL)
+
+
+def altered(path, change):
+    """The file at path with its arrays and JSON changed."""
+    arrays, metadata = persistence.read(path)
+    change(arrays, metadata)
+    persistence.write(path, arrays, metadata)
+
+
+@pytest.mark.parametrize("length", ["2", "1", "4", '"3"', "-3"])
+def test_a_file_whose_patches_do_not_fit_is_refused(tmp_path, length):
+    RAE(4, patch_length=3, max_iter=0, random_state=0).fit(EQUAL).save(tmp_path / "model")
+
+    def change(arrays, metadata):
+        assert '"patch_length": 3' in metadata["record"]
+        metadata["record"] = metadata["record"].replace('"patch_length": 3', f'"patch_length": {length}')
+
+    altered(tmp_path / "model", change)
+    with pytest.raises(ValueError, match="patch_"):
+        RAE.load(tmp_path / "model")
+
+
+def test_a_file_without_the_mean_row_is_refused(tmp_path):
+    RAE(4, patch_length=3, max_iter=0, random_state=0).fit(EQUAL).save(tmp_path / "model")
+    altered(tmp_path / "model", lambda arrays, metadata: arrays.pop("patch_fill"))
+    with pytest.raises(ValueError, match="patch_length is 3, which does not fit"):
+        RAE.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("stop_at", ['"7"', "-1", "1e300", "true"])
+def test_a_checkpoint_whose_end_is_no_count_is_refused(tmp_path, stop_at):
+    options = {"n_hidden": 4, "max_iter": 3, "random_state": 0, "checkpoint": tmp_path / "fit"}
+    RAE(**options).fit(EQUAL)
+    altered(tmp_path / "fit", lambda arrays, metadata: metadata.update(
+        fit=metadata["fit"].replace('"stop_at": null', f'"stop_at": {stop_at}')))
+    with pytest.raises(ValueError, match="stop_at is .*, not a count"):
+        RAE(**options).fit(EQUAL, resume=True)

@@ -33,6 +33,7 @@ MODULES = {
 DEFAULTS = "defaults"
 OF_DEFAULTS = {
     "rae_fast": ("engine_peer", "DefaultEngine"),
+    "reference": ("reference_peer", "ReferenceDefaults"),
     "JAX": ("jax_defaults", "JaxDefaults"),
     "PyTorch": ("torch_defaults", "TorchDefaults"),
 }

@@ -5,13 +5,12 @@ is needed only where lengths differ. Products over all steps are hoisted out of 
 out by hand, or left to jax.grad; recurrences of few steps are unrolled.
 """
 
-import environment
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from peers.jax_peer import UNROLL_UP_TO, about
+from peers.jax_peer import UNROLL_UP_TO, Forms, about
 from peers.layout import from_names, named
 
 __all__ = ["JaxDefaults", "about"]
@@ -136,7 +135,7 @@ def training_loop(loss_and_grad, scale, unit, epsilon):
     return run
 
 
-class JaxDefaults:
+class JaxDefaults(Forms):
     def __init__(self, case, theta, X, lengths, scale, unit, threads):
         B, T, I = X.shape
         self.start = {name: np.array(view) for name, view in named(theta, I, case.H, case.C).items()}
@@ -152,14 +151,6 @@ class JaxDefaults:
         self.gradients = {"by hand": by_hand(False, 1), "by hand, transposed copies": by_hand(True, 1),
                           "jax.grad": by_autodiff(unroll), "jax.grad, 4 unrolled": by_autodiff(min(4, T)),
                           "by hand, unrolled": by_hand(False, min(8, T) if unroll == 1 else unroll)}
-
-    def forms(self):
-        widths = (256,) if environment.held_to_avx2() else (256, 512)
-        return [f"{name}, {width} bits" for name in self.gradients for width in widths]
-
-    def _compiled(self, form, make, **more):
-        name, width = form.removesuffix(" bits").rsplit(", ", 1)
-        return jax.jit(make(self.gradients[name]), compiler_options={"xla_cpu_prefer_vector_width": int(width)}, **more)
 
     def loss_and_grad(self, form):
         loss, grad = self._compiled(form, lambda f: f)({k: jnp.asarray(v) for k, v in self.start.items()}, self.x,

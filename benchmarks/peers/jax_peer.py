@@ -96,7 +96,19 @@ def flat(parts):
     return np.concatenate([np.asarray(part).ravel() for part in parts])
 
 
-class JaxPeer:
+class Forms:
+    """Ways to a gradient, each compiled for vectors of 256 and of 512 bits; `gradients` has them by name."""
+
+    def forms(self):
+        widths = (256,) if environment.held_to_avx2() else (256, 512)
+        return [f"{name}, {width} bits" for name in self.gradients for width in widths]
+
+    def _compiled(self, form, make, **more):
+        name, width = form.removesuffix(" bits").rsplit(", ", 1)
+        return jax.jit(make(self.gradients[name]), compiler_options={"xla_cpu_prefer_vector_width": int(width)}, **more)
+
+
+class JaxPeer(Forms):
     def __init__(self, theta, X, n_hidden, threads):
         B, T, I = X.shape
         W, b, h0, V, c = stacked(theta, I, n_hidden)
@@ -108,14 +120,6 @@ class JaxPeer:
                           "jax.grad": by_autodiff(unroll)}
         if unroll > 1:
             self.gradients["by hand, unrolled"] = by_hand(False, unroll)
-
-    def forms(self):
-        widths = (256,) if environment.held_to_avx2() else (256, 512)
-        return [f"{name}, {width} bits" for name in self.gradients for width in widths]
-
-    def _compiled(self, form, make, **more):
-        name, width = form.removesuffix(" bits").rsplit(", ", 1)
-        return jax.jit(make(self.gradients[name]), compiler_options={"xla_cpu_prefer_vector_width": int(width)}, **more)
 
     def loss_and_grad(self, form):
         loss, grad = self._compiled(form, lambda f: f)(tuple(map(jnp.asarray, self.start)), self.x)

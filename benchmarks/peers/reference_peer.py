@@ -1,5 +1,7 @@
 """The readable specification in NumPy: no rival, but it shows the scale."""
 
+import numpy as np
+
 from peers import layout
 from peers.engine_peer import as_ours
 from rae_fast import reference
@@ -33,3 +35,24 @@ class Reference:
 
     def parameters(self, form):
         return layout.from_names(self.form.views(self.theta))
+
+
+class ReferenceDefaults:
+    """The same on the path of the defaults."""
+
+    def __init__(self, case, theta, X, lengths, scale, unit, threads):
+        self.case, self.data, self.offsets = case, case.rows(X), np.concatenate([[0], np.cumsum(lengths)])
+        self.theta = self.start = case.as_ours(theta)
+
+    def forms(self):
+        return ["as specified"]
+
+    def loss_and_grad(self, form):
+        loss, grad = reference.loss_and_grad(self.start, self.data, self.offsets, None, self.case.form)
+        return loss, layout.from_names(self.case.form.views(grad))
+
+    def update(self, form, n, rate):
+        self.theta = self.case.moved(self.theta, self.data, self.offsets, rate, n)
+
+    def parameters(self, form):
+        return layout.from_names(self.case.form.views(self.theta))

@@ -4,11 +4,11 @@ The decoder gets no input and gives the sequence back latest step first, like RA
 lengths may differ, Adam with clipping and a cosine schedule over the time that is given.
 """
 
-import time
-
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
+
+from peers.torch_fit import fit_for
 
 
 class Net(torch.nn.Module):
@@ -54,26 +54,14 @@ class GRUAutoEncoder:
         self.scale = 1.0 if self.softmax else np.sqrt(((rows - self.mean) ** 2).mean())
         inputs, targets, mask, lengths = self._padded(X)
         self.net = Net(inputs.shape[2], self.n_hidden)
-        adam = torch.optim.Adam(self.net.parameters(), lr=self.learning_rate)
-        rng = np.random.default_rng(self.seed)
-        start, self.n_updates = time.perf_counter(), 0
-        while True:
-            order = torch.tensor(rng.permutation(len(X)))
-            for first in range(0, len(X), self.batch_size):
-                done = (time.perf_counter() - start) / self.seconds
-                if done >= 1:
-                    return self
-                for group in adam.param_groups:
-                    group["lr"] = self.learning_rate * (1 + np.cos(np.pi * done)) / 2
-                chosen = order[first:first + self.batch_size]
-                longest = int(lengths[chosen].max())
-                adam.zero_grad()
-                outputs = self.net(inputs[chosen], lengths[chosen])
-                loss = self._loss(outputs, targets[chosen, :longest], mask[chosen, :longest]) / len(chosen)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-                adam.step()
-                self.n_updates += 1
+
+        def loss(chosen):
+            longest = int(lengths[chosen].max())
+            outputs = self.net(inputs[chosen], lengths[chosen])
+            return self._loss(outputs, targets[chosen, :longest], mask[chosen, :longest]) / len(chosen)
+
+        self.n_updates = fit_for(self.seconds, self.net, len(X), loss, self.learning_rate, self.batch_size, self.seed)
+        return self
 
     def reconstruct(self, X):
         """Outputs in chronological order, one array a sequence."""

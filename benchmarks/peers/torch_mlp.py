@@ -4,10 +4,10 @@ D - 128 - C - 128 - D with ReLU, Adam with clipping and a cosine schedule over t
 standardised, padding counts in no loss.
 """
 
-import time
-
 import numpy as np
 import torch
+
+from peers.torch_fit import fit_for
 
 WIDTH = 128
 
@@ -37,24 +37,12 @@ class MLPAutoEncoder:
         self.net = torch.nn.Sequential(
             torch.nn.Linear(D, WIDTH), torch.nn.ReLU(), torch.nn.Linear(WIDTH, self.n_code),
             torch.nn.Linear(self.n_code, WIDTH), torch.nn.ReLU(), torch.nn.Linear(WIDTH, D))
-        adam = torch.optim.Adam(self.net.parameters(), lr=self.learning_rate, fused=True)
-        rng = np.random.default_rng(self.seed)
-        start, self.n_updates = time.perf_counter(), 0
-        while True:
-            order = torch.tensor(rng.permutation(len(X)))
-            for first in range(0, len(X), self.batch_size):
-                done = (time.perf_counter() - start) / self.seconds
-                if done >= 1:
-                    return self
-                for group in adam.param_groups:
-                    group["lr"] = self.learning_rate * (1 + np.cos(np.pi * done)) / 2
-                chosen = order[first:first + self.batch_size]
-                adam.zero_grad()
-                loss = (((self.net(data[chosen]) - data[chosen]) * mask[chosen]) ** 2).sum() / len(chosen)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-                adam.step()
-                self.n_updates += 1
+
+        def loss(chosen):
+            return (((self.net(data[chosen]) - data[chosen]) * mask[chosen]) ** 2).sum() / len(chosen)
+
+        self.n_updates = fit_for(self.seconds, self.net, len(X), loss, self.learning_rate, self.batch_size, self.seed)
+        return self
 
     def reconstruct(self, X):
         data, _ = self._flat(X)
