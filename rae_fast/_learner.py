@@ -138,20 +138,17 @@ class Learner(Estimator, TrainingParameters):
             batch = learned.read(batch)
         if held_out is not None:
             held_out.batch = learned.read(held_out.batch)
+        stop_at = None
+        if is_tried:
+            learned, at_most, stop_at = self._tried(learned, at_most, batch, weights, settings, rng)
         stepper = training.stepper(learned, batch, weights, settings, 0.0 if held_out else settings.tol,
                                    rng.bit_generator)
-
-        def errors(theta: Floats, part: Batch) -> Floats:
-            return self._errors(replace(learned, theta=theta), part)
-
-        fit = training.Fit(learned, settings, stepper, type(self).__name__, batch, weights, errors,
-                           lambda: self._notify(settings), held_out)
+        fit = training.Fit(learned, settings, stepper, type(self).__name__, batch, weights,
+                           lambda theta, part: self._errors_of(learned, theta, part), lambda: self._notify(settings),
+                           held_out)
+        fit.stop_at = stop_at
         if at_most is not None and held_out is None and settings.max_iter > 0:
             fit.set_baseline(at_most)
-            if is_tried:
-                fit.stop_at = trial.useful_passes(
-                    lambda part, w: self._started(learned.form, part, w, settings, rng, learned.patches), errors, batch,
-                    weights, settings, rng, type(self).__name__)
         if target is not None:
             fit.write = lambda fit: checkpoint.write(target, self._kind, self, fit, rng, checksum)
         if saved is not None:
@@ -280,6 +277,23 @@ class Learner(Estimator, TrainingParameters):
             theta, alone = self._initial_values(form, batch, weights, settings, rng)
         solver = self._new_solver(settings, theta, form, batch, weights)
         return Learned(form, theta, Record(None), solver, patches=patches), alone
+
+    def _tried(self, learned: Learned, at_most: Floats | None, batch: Batch, weights: Floats | None, settings: Settings,
+               rng: np.random.Generator) -> tuple[Learned, Floats | None, int]:
+        """What a trial chooses to learn, as _start gives it, and after how many passes it is over."""
+        def start(form: Form, part: Batch, w: Floats | None) -> tuple[Learned, Floats | None]:
+            return self._started(form, part, w, settings, rng, learned.patches)
+
+        form, stop_at = trial.best(start, self._errors_of, [learned.form, *self._other_forms(settings, learned, batch)],
+                                   batch, weights, settings, rng, type(self).__name__)
+        if form is not learned.form:
+            new, at_most = start(form, batch, weights)
+            learned = replace(new, record=learned.record, feature_names=learned.feature_names)
+        return learned, at_most, stop_at
+
+    def _errors_of(self, learned: Learned, theta: Floats, part: Batch) -> Floats:
+        """Reconstruction errors of a model with other parameters."""
+        return self._errors(replace(learned, theta=theta), part)
 
     def _new_solver(self, settings: Settings, theta: Floats, form: Form, batch: Batch,
                     weights: Floats | None) -> SolverState:
@@ -486,6 +500,10 @@ class Learner(Estimator, TrainingParameters):
                  rng: np.random.Generator) -> tuple[Settings, Patches | None]:
         """The settings with what is left to the data decided, and how rows are read."""
         return settings, None
+
+    def _other_forms(self, settings: Settings, learned: Learned, batch: Batch) -> list[Form]:
+        """What else could be learned than what was decided; a trial chooses."""
+        return []
 
     def _form(self, settings: Settings, batch: Batch) -> Form:
         """What a model of that data is."""

@@ -112,7 +112,7 @@ class RAE(Streams, SequenceParameters):
         Passes over the data; 0 only initialises. "auto" is as many as make 25,000 updates, but 20 to 500. With
         `n_code` and 100 to 512 sequences, which so many updates may learn by heart, it is up to 1000, but a trial on
         four fifths of the sequences comes first, and the fit makes as many of the passes as did well on the last fifth:
-        none where the closed form was best, which then is the model. `n_iter_` tells.
+        none where training was not clearly better than the closed form, which then is the model. `n_iter_` tells.
     tol : float, default=0.0
         Stop after `n_iter_no_change` passes in a row whose training loss improves on the best so far by less
         than this fraction of it; 0 never stops early. With `early_stopping` it is the validation score that must
@@ -571,6 +571,9 @@ class RAE(Streams, SequenceParameters):
         n_hidden, length = sizes.decided(settings, batch, weights, rng)
         patches = Patches.of(batch, weights, length) if length > 1 else None
         return settings.but(n_hidden=n_hidden, patch_length=length), patches
+
+    def _other_forms(self, settings: Settings, learned: Learned, batch: Batch) -> list[Form]:
+        return [self._form(settings.but(n_hidden=n), batch) for n in sizes.others(settings, learned.form.n_hidden)]
 
     def _form(self, settings: Settings, batch: Batch) -> Form:
         _blas.check_size(settings.n_hidden + batch.n_features, "n_hidden plus the number of features of a step")

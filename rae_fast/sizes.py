@@ -20,6 +20,8 @@ _PLAIN = 24
 # With codes of C numbers: 32 + 3/2 C units lose little of what so many principal components hold; a third of the number
 # of sequences at most. Where these are few, they are soon known by heart, and a small state guards against that.
 _BESIDE, _A_NUMBER, _SEQUENCES_A_UNIT, _FEW = 32, 1.5, 3, 8
+# Where training is tried first (trial.py), fewer units than by the rule are tried too.
+_FEWER, _FEWER_BESIDE = 24, 8
 # A series has about so many steps when its rows are read together.
 _STEPS = 12
 # Sequences that choose a patch length at most, the part of them that judges, and how much worse than single rows
@@ -49,6 +51,14 @@ def hidden_units(n_code: int | None, n_sequences: int) -> int:
     if n_sequences < closed_form.ENOUGH_SEQUENCES:
         return max(n_code, _FEW)
     return max(n_code, min(_BESIDE + int(_A_NUMBER * n_code), n_sequences // _SEQUENCES_A_UNIT))
+
+
+def others(settings: Settings, n_hidden: int) -> list[int]:
+    """What else than n_hidden, which is the rule's, a trial of n_hidden=None looks at."""
+    if settings.n_hidden is not None or settings.n_code is None:
+        return []
+    fewer = max(_FEWER, settings.n_code + _FEWER_BESIDE)
+    return [fewer] if fewer < n_hidden else []
 
 
 def _patch_length(n_code: int, n_hidden: int, batch: Batch, weights: Floats | None, rng: np.random.Generator,

@@ -84,8 +84,8 @@ def test_what_generalises_is_trained():
 
 def test_only_automatic_passes_of_some_hundred_sequences_are_tried(monkeypatch):
     tried = []
-    monkeypatch.setattr(trial, "useful_passes",
-                        lambda start, errors, batch, *rest: tried.append(batch.n_sequences) or 1)
+    monkeypatch.setattr(trial, "best",
+                        lambda start, errors, forms, batch, *rest: (forms[0], tried.append(batch.n_sequences) or 1))
     for X, options in ((NOISE, {"max_iter": 2}), (NOISE, {"early_stopping": True, "n_iter_no_change": 1}),
                        (NOISE, {"init": "orthogonal"}), (NOISE, {"n_code": None}), (NOISE[:99], {}),
                        (np.tile(NOISE, (4, 1, 1)), {"max_iter": 2}), (NOISE, {"solver": "lbfgs", "tol": 1.0})):
@@ -96,12 +96,12 @@ def test_only_automatic_passes_of_some_hundred_sequences_are_tried(monkeypatch):
 
 
 def test_a_fit_after_a_trial_is_resumed_with_the_same_bits(tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "useful_passes", lambda *rest: 7)
+    monkeypatch.setattr(trial, "best", lambda start, errors, forms, *rest: (forms[-1], 7))
     options = {"n_code": 2, "random_state": 0}
     whole = RAE(**options).fit(CURVED)
-    assert whole.n_iter_ == 7
+    assert whole.n_iter_ == 7 and shape(whole)[0] == 24
     RAE(**options, checkpoint=tmp_path / "fit", report_every=1, callbacks=lambda m: m.n_iter_ == 3).fit(CURVED)
-    monkeypatch.setattr(trial, "useful_passes", None)  # known from the file
+    monkeypatch.setattr(trial, "best", None)  # known from the file
     resumed = RAE(**options, checkpoint=tmp_path / "fit").fit(CURVED, resume=True)
     np.testing.assert_equal(everything(resumed), everything(whole))
     again = RAE(**options, checkpoint=tmp_path / "fit").fit(CURVED, resume=True)
@@ -109,14 +109,60 @@ def test_a_fit_after_a_trial_is_resumed_with_the_same_bits(tmp_path, monkeypatch
 
 
 def test_a_closed_form_that_was_best_has_a_checkpoint_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "useful_passes", lambda *rest: 0)
+    monkeypatch.setattr(trial, "best", lambda start, errors, forms, *rest: (forms[0], 0))
     model = RAE(n_code=2, random_state=0, checkpoint=tmp_path / "fit").fit(CURVED)
-    monkeypatch.setattr(trial, "useful_passes", None)
+    monkeypatch.setattr(trial, "best", None)
     again = RAE(n_code=2, random_state=0, checkpoint=tmp_path / "fit").fit(CURVED, resume=True)
     np.testing.assert_equal(everything(again), everything(model))
     np.testing.assert_array_equal(RAE.load(tmp_path / "fit").theta_, model.theta_)
     closed = RAE(n_code=2, random_state=0, max_iter=0).fit(CURVED)
     np.testing.assert_array_equal(model.theta_, closed.theta_)
+
+
+@pytest.mark.parametrize("better, worse, n_hidden", [(35, 24, 35), (24, 35, 24)])
+def test_fewer_units_are_taken_where_they_are_clearly_better(monkeypatch, better, worse, n_hidden):
+    """The rule gives 32 + 3/2 * 2 units; 24 are tried as well."""
+    def useful_passes(learned, alone, errors, part, weights, judge, *rest):
+        lost = {better: 1.0, worse: 1.1}[learned.form.n_hidden]
+        return 1, np.full(judge.batch.n_sequences, lost)
+
+    monkeypatch.setattr(trial, "_useful_passes", useful_passes)
+    assert shape(RAE(n_code=2, random_state=0).fit(CURVED[:110]))[0] == n_hidden
+    # Nothing else is tried where a user has chosen.
+    assert shape(RAE(worse, n_code=2, random_state=0).fit(CURVED[:110]))[0] == worse
+
+
+@pytest.mark.parametrize("n_code, n_hidden, expected", [(4, 38, [24]), (16, 56, [24]), (20, 62, [28]), (4, 24, []),
+                                                        (90, 98, []), (90, 99, [98]), (None, 60, [])])
+def test_fewer_units_hold_the_code(n_code, n_hidden, expected):
+    assert sizes.others(RAE(n_code=n_code)._settings(), n_hidden) == expected
+    assert sizes.others(RAE(n_hidden, n_code=n_code)._settings(), n_hidden) == []
+
+
+@pytest.mark.parametrize("unit", [2.0**-400, 1.0, 2.0**400])
+@pytest.mark.parametrize("share", [None, np.array([0.5, 1.0, 0.0, 2.0])])
+def test_better_means_more_than_chance(unit, share):
+    share = np.ones(4) if share is None else share
+    judge = trial._Judge(None, share / share.sum())
+    than = unit * np.array([1.0, 2.0, 3.0, 4.0])
+    assert judge.clearly_better(0.9 * than, than)
+    assert not judge.clearly_better(0.995 * than, than)                          # not enough
+    assert not judge.clearly_better(1.1 * than, than)
+    assert not judge.clearly_better(than * [1, 1, 1, 0.2], than)                 # one sequence says nothing
+    assert not judge.clearly_better(than * np.nan, than)
+    assert not judge.clearly_better(than * [1, 1, 1, np.inf], than)
+    assert not judge.clearly_better(0 * than, 0 * than)
+
+
+def test_a_paired_test_is_scipys():
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(0)
+    judge = trial._Judge(None, np.full(30, 1 / 30))
+    for shift in np.linspace(0, 0.4, 30):
+        than = rng.uniform(1, 2, 30)
+        found = than - shift + 0.5 * rng.standard_normal(30)
+        enough = (than - found).mean() >= trial._LESS * than.mean()
+        assert judge.clearly_better(found, than) == (enough and stats.ttest_rel(than, found).statistic >= trial._SURE)
 
 
 def test_a_trial_changes_no_bit_with_threads_and_ends_in_an_error_with_its_fit():
@@ -136,7 +182,7 @@ def test_a_trial_starts_as_its_fit_does(monkeypatch):
     original = trial.stepper
 
     def stepper(learned, batch, *rest):
-        start = RAE(n_code=2, max_iter=0, random_state=0).fit(CURVED[:100])
+        start = RAE(learned.form.n_hidden, n_code=2, max_iter=0, random_state=0).fit(CURVED[:100])
         start.theta_ = learned.theta
         lost.append(start.reconstruction_error(CURVED[:100]).sum())
         return original(learned, batch, *rest)
