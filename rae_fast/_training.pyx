@@ -164,9 +164,9 @@ cdef bint apply(Updates updates, double rate, Py_ssize_t t, double unit, real *g
                 real *theta) noexcept nogil:
     """Update number t (from 1) by that gradient, which is overwritten; whether it was made, for nothing may overflow.
 
-    The gradient is that of the loss over unit^2. step: scratch. Where the solver has units of its own, it works on theta / scale and on the loss over its unit. Then
-    its step can be looked at before it is made; of one that only adds the gradient the limit is enough; of all others
-    theta is looked at afterwards, and put back.
+    The gradient is that of the loss over unit^2. step: scratch. Where the solver has units of its own, it works on
+    theta / scale and on the loss over its unit. Then its step can be looked at before it is made; of one that only adds
+    the gradient the limit is enough; of all others theta is looked at afterwards, and put back.
     """
     cdef const Rule *rule = &updates.rule
     cdef const Stretch *stretch

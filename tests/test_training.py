@@ -637,3 +637,28 @@ def test_what_plain_descent_leaves_out_makes_a_gradient(options, objective, dtyp
         expected = views[name] - 0.01 / unit * np.float64(scale.get(name, 1.0))**2 * step
         np.testing.assert_allclose(view, expected, rtol=1e-5, atol=1e-6 if dtype == np.float32 else 1e-12)
     assert (model.theta_ != theta).any()
+
+
+@pytest.mark.parametrize("unit", [2.0**-12, 2.0**12])
+@pytest.mark.parametrize("options", [{"clip_norm": 0.5}, {"weight_decay": 0.3}, {"clip_norm": 0.2, "weight_decay": 0.1}],
+                         ids=str)
+def test_clipping_and_decay_are_in_the_units_of_the_gradient_that_a_user_sees(options, unit):
+    """Also where residuals are measured in another unit: clip_norm as a part of the norm, decay of norm over theta's."""
+    X = unit * X3
+    model = RAE(5, max_iter=0, solver="sgd", relative_rates=True, learning_rate=0.01, random_state=0).fit(X)
+    assert model._learned.solver.residual_unit(model._learned.form) != 1
+
+    def parameters(model):
+        return np.concatenate([view.ravel() for view in model.parameters_.values()])
+
+    before, (_, grads) = parameters(model), model.loss_and_grad(X)
+    grad = np.concatenate([grads[name].ravel() for name in model.parameters_])
+    norm = np.linalg.norm(grad)
+    clip = options.get("clip_norm", np.inf) * norm
+    decay = options.get("weight_decay", 0.0) * norm / np.linalg.norm(before)
+    plain = parameters(copy.deepcopy(model).partial_fit(X)) - before
+    model.set_params(weight_decay=decay, clip_norm=clip if np.isfinite(clip) else None).partial_fit(X)
+    seen = np.abs(grad) > 1e-6 * np.abs(grad).max()
+    expected = plain[seen] * (grad * min(1.0, clip / norm) + decay * before)[seen] / grad[seen]
+    assert seen.sum() > 50
+    np.testing.assert_allclose((parameters(model) - before)[seen], expected, rtol=1e-6, atol=1e-9 * np.abs(plain).max())
