@@ -1,7 +1,7 @@
 """Recursive auto-encoders on the CPU: exact back-propagation in compiled kernels.
 
-RAE is the model; reference is the same mathematics in readable NumPy; show_config tells what this
-process computes with.
+RAE is the model, Vocabulary turns text into the ids that it reads; reference is the same mathematics in readable NumPy;
+show_config tells what this process computes with.
 """
 
 import sys
@@ -9,9 +9,10 @@ import sys
 from rae_fast._config import show_config
 from rae_fast._estimator import NotFittedError
 from rae_fast.rae import RAE
+from rae_fast.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
-__all__ = ["RAE", "NotFittedError", "show_config", "__version__"]
+__all__ = ["RAE", "NotFittedError", "Vocabulary", "show_config", "__version__"]
 
 # "import rae_fast.RAE" is a promised spelling, though RAE is a class and no module.
 sys.modules[f"{__name__}.RAE"] = RAE  # type: ignore[assignment]

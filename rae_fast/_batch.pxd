@@ -1,7 +1,10 @@
 """Sequences on their way from what a user passes to the kernels: see _batch.pyx."""
 
 cdef struct Source:                        # what kernels read of a batch, through _cell.pyx
-    const void *values                     # (n_rows, n_features)
+    const void *values                     # (n_rows, n_features), or of sparse rows those that are not 0; NULL: all 1
+    const Py_ssize_t *column               # of sparse rows: where in a row each is; else NULL
+    const Py_ssize_t *start                # (n_rows + 1) of each sparse row, in column; NULL: one a row
+    double largest                         # of the values of sparse rows: the largest absolute one
     const Py_ssize_t *offset               # (n_sequences + 1)
     const unsigned char *missing           # (n_rows, n_features) 1 where no output is judged, or NULL
 
@@ -17,5 +20,8 @@ cdef class Batch:
     cdef Py_ssize_t *piece
     cdef Py_ssize_t few[2]
     cdef object rows                       # made when asked for
+
+cdef class SparseBatch(Batch):
+    cdef readonly object columns, values, starts  # values, starts: None where Source has NULL
 
 cdef bint is_ready(object x, bint single, int ndim, Py_ssize_t columns) except -1

@@ -84,6 +84,18 @@ cdef class Batch:
     def __reduce__(self):
         return Batch, (self.data, self.offsets, self.is_list, self.missing)
 
+    def dense_rows(self, rows):
+        """Those of data, a slice or an array of their numbers, whose shape the result has with one more dimension."""
+        return self.data[rows]
+
+    def memory(self):
+        """The arrays that its numbers are in."""
+        return [self.data]
+
+    def made_dense(self):
+        """The same sequences with rows of all numbers."""
+        return self
+
     @property
     def data(self):
         if self.rows is None:
@@ -142,6 +154,141 @@ cdef class Batch:
                                      <const double *>self.source.values + first * self.n_features)
             first += some
         return sure
+
+
+cdef class SparseBatch(Batch):
+    """Sequences of which only the numbers that are not 0 are kept: token ids, and sparse rows. `data` is made anew
+    whenever it is asked for.
+
+    Attributes
+    ----------
+    columns : (non-zeros,) intp, where in its row each is; values : theirs, or None where all are 1
+    starts : (n_rows + 1,) intp, row r has those of starts[r]:starts[r + 1]; None where every row has one
+    """
+
+    def __init__(self, columns, offsets, Py_ssize_t n_features, dtype, bint is_list=False, values=None, starts=None):
+        """Checked: columns within n_features and rising within a row, values finite and of dtype."""
+        cdef Py_ssize_t i, first, end
+        cdef const Py_ssize_t *column
+        bounds = sizes_of("offsets", offsets).copy()  # nobody else's
+        bounds.flags.writeable = False
+        columns = sizes_of("columns", columns)
+        dtype = np.dtype(dtype)
+        rows = len(columns)
+        if starts is not None:
+            starts = sizes_of("starts", starts)
+            rows = len(starts) - 1
+            if rows < 0 or starts[0] != 0 or starts[len(starts) - 1] != len(columns) or (np.diff(starts) < 0).any():
+                raise ValueError(f"{len(columns)} non-zeros do not fit the starts of their rows")
+        if len(bounds) < 2 or bounds[0] != 0 or bounds[len(bounds) - 1] != rows:
+            raise ValueError(f"data of {rows} rows does not fit its offsets")
+        if n_features < 1 or dtype.char not in "fd":
+            raise ValueError("rows have at least one feature, of float32 or float64")
+        if values is not None and not is_exact(values, dtype.itemsize == sizeof(float)):
+            raise ValueError(f"values must be a C-contiguous vector of {dtype}")
+        if values is not None and (values.ndim != 1 or len(values) != len(columns)):
+            raise ValueError("one value for each column is needed")
+        self.columns, self.values, self.starts, self.bounds, self.is_list = columns, values, starts, bounds, is_list
+        self.n_sequences, self.n_rows, self.n_features = len(bounds) - 1, rows, n_features
+        self.single = dtype.itemsize == sizeof(float)
+        self.source.column = column = <const Py_ssize_t *>cnp.PyArray_DATA(<cnp.ndarray>columns)
+        self.source.start = NULL if starts is None else <const Py_ssize_t *>cnp.PyArray_DATA(<cnp.ndarray>starts)
+        self.source.values = NULL if values is None else cnp.PyArray_DATA(<cnp.ndarray>values)
+        self.source.offset = <const Py_ssize_t *>cnp.PyArray_DATA(<cnp.ndarray>bounds)
+        self.source.largest = 1 if values is None else float(np.abs(values).max(initial=0))
+        if not self.source.largest <= FLT_MAX and self.single or not self.source.largest <= DBL_MAX:
+            raise ValueError("values must be finite")
+        for i in range(rows):
+            first, end = i, i + 1
+            if starts is not None:
+                first, end = self.source.start[i], self.source.start[i + 1]
+            while first < end:
+                if not 0 <= column[first] < n_features:
+                    raise ValueError(f"column {column[first]} is not within {n_features} features")
+                if first + 1 < end and column[first] >= column[first + 1]:
+                    raise ValueError("the columns of a row must rise")
+                first += 1
+        self.equal, self.longest = True, self.source.offset[1]
+        for i in range(self.n_sequences):
+            first = self.source.offset[i + 1] - self.source.offset[i]
+            if first < 1:
+                raise ValueError(f"sequence {i} has no steps")
+            self.equal = self.equal and first == self.longest
+            self.longest = max(self.longest, first)
+
+    def __reduce__(self):
+        return SparseBatch, (self.columns, self.offsets, self.n_features, self.dtype, self.is_list, self.values,
+                             self.starts)
+
+    @property
+    def dtype(self):
+        return np.dtype(np.float32 if self.single else np.float64)
+
+    @property
+    def is_ids(self):
+        """Whether every row is one id."""
+        return self.values is None and self.starts is None
+
+    @property
+    def data(self):
+        return self.dense_rows(np.arange(self.n_rows))
+
+    def matrix(self, dtype=None):
+        """The rows as a scipy.sparse.csr_array that shares no values."""
+        import scipy.sparse  # for few calls
+        values = np.ones(len(self.columns), dtype or self.dtype) if self.values is None else self.values.astype(
+            dtype or self.dtype)
+        starts = np.arange(self.n_rows + 1) if self.starts is None else self.starts
+        return scipy.sparse.csr_array((values, self.columns, starts), shape=(self.n_rows, self.n_features))
+
+    def dense_rows(self, rows):
+        rows = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else np.asarray(rows)
+        flat = rows.ravel()
+        out = np.zeros((len(flat), self.n_features), self.dtype)
+        if self.starts is None:
+            out[np.arange(len(flat)), self.columns[flat]] = 1 if self.values is None else self.values[flat]
+        else:
+            counts = self.starts[flat + 1] - self.starts[flat]
+            ends = np.cumsum(counts)
+            at = np.arange(counts.sum()) + np.repeat(self.starts[flat] - ends + counts, counts)
+            out[np.repeat(np.arange(len(flat)), counts), self.columns[at]] = 1 if self.values is None else self.values[at]
+        return out.reshape(rows.shape + (self.n_features,))
+
+    def memory(self):
+        return [self.columns] + [x for x in (self.values, self.starts) if x is not None]
+
+    def made_dense(self):
+        return Batch(self.data, self.offsets, self.is_list)
+
+    @cython.wraparound(True)
+    def select(self, chosen):
+        lengths = self.lengths()[chosen]
+        offsets = np.zeros(len(chosen) + 1, dtype=np.intp)
+        np.cumsum(lengths, out=offsets[1:])
+        rows = np.repeat(self.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        if self.starts is None:
+            values = None if self.values is None else self.values[rows]
+            return SparseBatch(self.columns[rows], offsets, self.n_features, self.dtype, self.is_list, values)
+        counts = self.starts[rows + 1] - self.starts[rows]
+        starts = np.zeros(len(rows) + 1, dtype=np.intp)
+        np.cumsum(counts, out=starts[1:])
+        at = np.repeat(self.starts[rows] - starts[:-1], counts) + np.arange(starts[-1])
+        return SparseBatch(self.columns[at], offsets, self.n_features, self.dtype, self.is_list,
+                           None if self.values is None else self.values[at], starts)
+
+    def first_not_finite(self):
+        return -1
+
+    def surely_distributions(self):
+        return self.is_ids
+
+
+cdef object sizes_of(str what, array):
+    """array as a C-contiguous vector of intp."""
+    found = np.asarray(array)
+    if found.dtype.kind not in "iu" or found.ndim != 1:
+        raise ValueError(f"{what} must be a vector of integers")
+    return np.ascontiguousarray(found, dtype=np.intp)
 
 
 @cython.wraparound(True)

@@ -25,6 +25,8 @@ cdef struct Plan:
     Py_ssize_t ld_h           # row distances in buffers: rows of H and of K numbers
     Py_ssize_t ld_k
     Py_ssize_t ld_c           # and of C
+    Py_ssize_t ld_z           # and of targets: K, or of sparse rows H
+    bint sparse               # rows are looked up, and not in the targets
     Py_ssize_t span_rows      # at most, except for a single step with more sequences
     Py_ssize_t bucket_rows    # at most, except for a single longer sequence
     Py_ssize_t bucket_sequences
@@ -50,7 +52,7 @@ cdef inline const real *block(const real *memory, const Layout *layout, int name
 cdef inline real *block_to_write(real *memory, const Layout *layout, int name) noexcept nogil:
     return memory + layout.at[name].start
 
-cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep) noexcept  # for as long as the form lives
+cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep, bint sparse) noexcept  # for as long as the form lives
 cdef bint lie_bare(const Plan *p, Py_ssize_t sequences, size_t item) noexcept nogil
 cdef int take_encoder(Workspace space, const Plan *p, size_t item, bint gradient, Encoder *w) except -1
 cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, bint gradient, Encoder *w) noexcept nogil
@@ -67,5 +69,14 @@ cdef void gather_latest(const Plan *p, const Bucket *bucket, Py_ssize_t k, const
 cdef void take_as_given(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, bint latest_first,
                         const Source *source, const real *g, Py_ssize_t ldg, const real *c, real *x,
                         Py_ssize_t ldx) noexcept nogil
+cdef enum:
+    LOOKED_UP_ROWS = 16        # sparse rows that are written out at once for the loss: what a logarithm takes
+
+cdef void look_up(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, const Source *source,
+                  const real *W_xh, const real *bias_first, const real *bias, real *h) noexcept nogil
+cdef void scatter(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, const Source *source,
+                  const real *da, double factor, real *W_xh) noexcept nogil
+cdef double sparse_loss(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, bint latest_first,
+                        const Source *source, const real *w, const real *c, real *written, real *g) noexcept nogil
 cdef double output_loss(const Plan *p, Py_ssize_t rows, const real *w, const real *c, const real *x, Py_ssize_t ldx,
                         real *g, Py_ssize_t ldg) noexcept nogil

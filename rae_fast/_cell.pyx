@@ -9,7 +9,7 @@ Rows in buffers are padded to whole vectors, which are 0 where the C kernels wri
 from libc.string cimport memcpy, memset
 
 from rae_fast._form cimport B_H, H0, W_HH, W_XH
-from rae_fast._kernels cimport copy_rows, cross_entropy, gather, lanes, residual
+from rae_fast._kernels cimport axpy, copy_rows, cross_entropy, gather, lanes, residual
 from rae_fast._products cimport (choose_own, multiply, recurs_bare, rows_of, set_bare, set_factor, take_factor)
 
 # ---- the plan of a call ------------------------------------------------------------------------
@@ -44,8 +44,8 @@ cdef Py_ssize_t row_distance(Py_ssize_t n, Py_ssize_t itemsize) noexcept nogil:
     return lines * (16 if itemsize == sizeof(float) else 8)
 
 
-cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep) noexcept:
-    """The plan of a call that keeps the hidden states of a bucket (gradients) or does not."""
+cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep, bint sparse) noexcept:
+    """The plan of a call that keeps the hidden states of a bucket (gradients) or does not, of sparse rows or not."""
     cdef Plan plan
     cdef Py_ssize_t I = form.n_inputs, H = form.n_hidden
     cdef Py_ssize_t limit_rows = max(<Py_ssize_t>1, <Py_ssize_t>PRODUCT_LIMIT // (2 * (H + I) * H))
@@ -55,6 +55,8 @@ cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep) noexcept:
     plan.ld_h = row_distance(H, itemsize)
     plan.ld_k = row_distance(H + I, itemsize)
     plan.ld_c = row_distance(form.C, itemsize)
+    plan.sparse = sparse
+    plan.ld_z = plan.ld_h if sparse else plan.ld_k
     plan.tanh_decoder = form.tanh_decoder
     plan.softmax = form.softmax
     plan.tied = form.tied
@@ -100,8 +102,13 @@ cdef void padded_copy(const Plan *p, const real *x, real *y) noexcept nogil:
     memset(y + p.H, 0, (p.H_full - p.H) * sizeof(real))
 
 
+cdef inline bint looked_up(const Plan *p) noexcept nogil:
+    """Whether no product needs W_xh: a tied model's is its decoder as well."""
+    return p.sparse and not p.tied
+
+
 cdef int take_encoder(Workspace space, const Plan *p, size_t item, bint gradient, Encoder *w) except -1:
-    take_factor(space, p.K, p.H, item, p.own, &w.W_hh)
+    take_factor(space, p.H if looked_up(p) else p.K, p.H, item, p.own, &w.W_hh)
     take_factor(space, p.H, p.H if gradient else 0, item, p.own, &w.W_hh_T)
     w.bias = space.take(p.H_full, item)
     w.bias0 = space.take(p.H_full, item)
@@ -111,13 +118,19 @@ cdef int take_encoder(Workspace space, const Plan *p, size_t item, bint gradient
 cdef void set_encoder(const Plan *p, const real *theta, Py_ssize_t sequences, bint gradient, Encoder *w) noexcept nogil:
     """What encoding buckets of up to so many sequences needs, and the gradient of that."""
     cdef bint lying = lie_bare(p, sequences, sizeof(real))
-    set_stacked(p, theta, W_HH, W_XH, lying, &w.W_hh, &w.W_xh)
+    cdef const real *W_hh = block(theta, p.theta, W_HH)
+    if not looked_up(p):
+        set_stacked(p, theta, W_HH, W_XH, lying, &w.W_hh, &w.W_xh)
+    elif lying:
+        set_bare(&w.W_hh, p.H, W_hh, p.H, False)
+    else:
+        set_factor(&w.W_hh, p.H, p.H, W_hh, p.H, False)
     padded_copy(p, block(theta, p.theta, B_H), <real *>w.bias)
     if sequences >= FEW_SEQUENCES:
         multiply(NULL, 1, p.H_full, p.H, block(theta, p.theta, H0), p.H, &w.W_hh, <real *>w.bias, 0, <real *>w.bias0,
                  p.H_full)
     if gradient:
-        set_turned(block(theta, p.theta, W_HH), p.H, p.H, lying, &w.W_hh_T)
+        set_turned(W_hh, p.H, p.H, lying, &w.W_hh_T)
 
 
 # ---- rows in -------------------------------------------------------------------------------------
@@ -148,6 +161,65 @@ cdef const real *packed_inputs(const Plan *p, const Bucket *bucket, Py_ssize_t t
         return <const real *>source.values + (bucket.start[0] + t0) * p.I
     gather_inputs(p, bucket, t0, t1, source, out, p.I)
     return out
+
+
+# ---- sparse rows -----------------------------------------------------------------------------------
+
+cdef inline Py_ssize_t first_of(const Source *source, Py_ssize_t row) noexcept nogil:
+    return row if source.start == NULL else source.start[row]
+
+
+cdef void look_up(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, const Source *source,
+                  const real *W_xh, const real *bias_first, const real *bias, real *h) noexcept nogil:
+    """x_t W_xh + bias of steps t0:t1 in packed order into rows of h; bias_first: of step 0."""
+    cdef const real *values = <const real *>source.values
+    cdef Py_ssize_t t, n, j, row
+    for t in range(t0, t1):
+        for n in range(bucket.active[t]):
+            row = bucket.start[n] + t
+            memcpy(h, bias_first if t == 0 else bias, p.H_full * sizeof(real))
+            for j in range(first_of(source, row), first_of(source, row + 1)):
+                axpy(p.H, 1.0 if values == NULL else <double>values[j], W_xh + source.column[j] * p.H, h)
+            h += p.ld_h
+
+
+cdef void scatter(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, const Source *source,
+                  const real *da, double factor, real *W_xh) noexcept nogil:
+    """W_xh += factor X' da, of steps t0:t1 in packed order."""
+    cdef const real *values = <const real *>source.values
+    cdef Py_ssize_t t, n, j, row
+    for t in range(t0, t1):
+        for n in range(bucket.active[t]):
+            row = bucket.start[n] + t
+            for j in range(first_of(source, row), first_of(source, row + 1)):
+                axpy(p.H, factor if values == NULL else factor * <double>values[j], da, W_xh + source.column[j] * p.H)
+            da += p.ld_h
+
+
+cdef double sparse_loss(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, bint latest_first,
+                        const Source *source, const real *w, const real *c, real *written, real *g) noexcept nogil:
+    """output_loss against the sparse rows of steps t0:t1 in packed order; latest_first: steps count from the end.
+
+    Some rows at a time are written out into `written` (LOOKED_UP_ROWS, I), which is 0 before and afterwards.
+    """
+    cdef const real *values = <const real *>source.values
+    cdef Py_ssize_t rows[LOOKED_UP_ROWS]
+    cdef Py_ssize_t t, n, i, j, r = 0, some = 0
+    cdef double loss = 0
+    for t in range(t0, t1):
+        for n in range(bucket.active[t]):
+            rows[some] = bucket.last[n] - t if latest_first else bucket.start[n] + t
+            for j in range(first_of(source, rows[some]), first_of(source, rows[some] + 1)):
+                written[some * p.I + source.column[j]] = <real>1 if values == NULL else values[j]
+            some += 1
+            if some == LOOKED_UP_ROWS or (t + 1 == t1 and n + 1 == bucket.active[t]):
+                loss += output_loss(p, some, w + r, c, <const real *>written, p.I, g + r * p.ld_k, p.ld_k)
+                for i in range(some):
+                    for j in range(first_of(source, rows[i]), first_of(source, rows[i] + 1)):
+                        written[i * p.I + source.column[j]] = 0
+                r += some
+                some = 0
+    return loss
 
 
 # ---- rows out ------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from rae_fast._buckets cimport (Bucket, LengthAt, active_at, count, cut_into_spa
                                 sort_by_length, take_bucket)
 from rae_fast._cell cimport (PRODUCT_LIMIT, TEAM_MIN_HIDDEN, TEAM_WORK, Encoder, Plan, block, make_plan, set_encoder,
                              set_turned, take_encoder)
-from rae_fast._form cimport B_C, B_H, C_1, C_H, Form, V_CH, V_HH, W_HC, W_HH, data_of, is_array, is_single, length_of, new_array
-from rae_fast._kernels cimport (RAE_ROWS, copy_rows, end_team, lanes, rae_operand, rae_team, start_team, tanh_,
+from rae_fast._form cimport B_C, B_H, C_1, C_H, Form, V_CH, V_HH, W_HC, W_HH, W_XH, data_of, is_array, is_single, length_of, new_array
+from rae_fast._kernels cimport (RAE_ROWS, axpy, copy_rows, end_team, lanes, rae_operand, rae_team, start_team, tanh_,
                                 team_members, together)
 from rae_fast._products cimport Factor, choose_own, multiply, recurs_bare, rows_of, set_bare, set_factor, take_factor
 from rae_fast._pulse cimport Pulse, beat, new_pulse
@@ -133,7 +133,7 @@ cdef void some_buckets(void *argument, size_t member, size_t members) noexcept n
 
 cdef int compute(Job *job, const real *theta, Py_ssize_t N, Form form, Py_ssize_t n_jobs) except -1:
     """Encode or unroll everything; job says which, of what and where to."""
-    cdef Plan plan = make_plan(form, sizeof(real), False)
+    cdef Plan plan = make_plan(form, sizeof(real), False, job.source != NULL and job.source.column != NULL)
     cdef Encoder encoder
     cdef Factor V
     cdef Py_ssize_t members, i, done = 0
@@ -197,7 +197,7 @@ cdef int take_reader(Workspace space, const Plan *p, const Extent *e, size_t ite
     if r == NULL:
         r = &counted_only
     take_bucket(space, e.sequences, e.steps, &r.bucket)
-    r.rows = space.take(e.sequences * p.ld_k if codes else e.span_rows * p.I, item)
+    r.rows = space.take(e.sequences * p.ld_k if codes else 0 if p.sparse else e.span_rows * p.I, item)
     r.h = space.take(e.sequences * p.H if codes else e.span_rows * p.ld_h, item)
     r.h_before = space.take(0 if codes else e.sequences * p.ld_h, item)
     r.failed = False
@@ -315,7 +315,7 @@ def unroll(theta, codes not None, lengths not None, Form form not None, bint chr
                 raise ValueError(f"code {i} has no steps in the offsets")
             job.longest = max(job.longest, offsets[i + 1] - offsets[i])
         out = new_array(single, offsets[N], form.n_inputs)
-    job.codes, job.chronological, job.out = data_of(codes), chronological, data_of(out)
+    job.source, job.codes, job.chronological, job.out = NULL, data_of(codes), chronological, data_of(out)
     if single:
         compute(&job, <const float *>data_of(theta), N, form, n_jobs)
     else:
@@ -331,9 +331,9 @@ cdef enum:
 
 
 cdef int step_streams(Form form, const real *theta, Py_ssize_t B, const real *state, const real *x,
-                      real *out) except -1:
-    """out = tanh(x W_xh + state W_hh + b_h) of B streams."""
-    cdef Py_ssize_t H = form.n_hidden, I = form.n_inputs, K = H + I, first = 0, rows, most = B
+                      const Py_ssize_t *ids, real *out) except -1:
+    """out = tanh(x W_xh + state W_hh + b_h) of B streams; x NULL: that of the one-hot rows of ids."""
+    cdef Py_ssize_t H = form.n_hidden, I = form.n_inputs, K = H + I if x != NULL else H, first = 0, rows, most = B, n
     cdef bint own = choose_own(I, H, sizeof(real))
     cdef Workspace space
     cdef Factor factor
@@ -359,11 +359,16 @@ cdef int step_streams(Form form, const real *theta, Py_ssize_t B, const real *st
         space = Workspace(space.used)
         take_factor(space, K, H, sizeof(real), own, &factor)
         set_factor(&factor, K, H, W, H, False)
-    W_xh = rows_of(&factor, H, W)
+    if x != NULL:
+        W_xh = rows_of(&factor, H, W)
     with nogil:
         while first < B:
             rows = min(B - first, most)
-            multiply(NULL, rows, H, I, x + first * I, I, &W_xh, bias, 0, out + first * H, H)
+            if x != NULL:
+                multiply(NULL, rows, H, I, x + first * I, I, &W_xh, bias, 0, out + first * H, H)
+            for n in range(first, first + rows if x == NULL else first):
+                memcpy(out + n * H, bias, H * sizeof(real))
+                axpy(H, 1.0, block(theta, &form.layout, W_XH) + ids[n] * H, out + n * H)
             multiply(NULL, rows, H, H, state + first * H, H, &factor, <const real *>out + first * H, H,
                      out + first * H, H)
             tanh_(rows * H, <const real *>out + first * H, out + first * H)
@@ -375,24 +380,35 @@ cdef int step_streams(Form form, const real *theta, Py_ssize_t B, const real *st
 def step(theta, state, x, Form form not None, out=None):
     """tanh([state, x] W + b_h): one step of one stream, (H,) and (I,), or of B, (B, H) and (B, I).
 
-    state and x must be finite, and C-contiguous arrays of theta's element type; else the answer is None. out, if given,
-    takes the result.
+    state and x must be finite, and C-contiguous arrays of theta's element type, or x ids (B,) of intp; else the answer
+    is None. out, if given, takes the result.
     """
     cdef bint single = is_single(theta, form)
-    cdef bint one = is_ready(state, single, 1, form.n_hidden) and is_ready(x, single, 1, form.n_inputs)
+    cdef bint one = is_ready(state, single, 1, form.n_hidden)
     cdef Py_ssize_t B = 1
+    cdef const Py_ssize_t[::1] ids = None
+    cdef const Py_ssize_t *which = NULL
+    cdef const void *rows = NULL
     if not one:
-        if not (is_ready(state, single, 2, form.n_hidden) and is_ready(x, single, 2, form.n_inputs)
-                and length_of(state) == length_of(x)):
+        if not is_ready(state, single, 2, form.n_hidden):
             return None
         B = length_of(state)
+    if type(x) is np.ndarray and x.dtype == np.intp and x.ndim == 1:
+        ids = x
+        if ids.shape[0] != B or not 0 <= np.min(x) <= np.max(x) < form.n_inputs:
+            raise ValueError("one id within the form's for each stream is needed")
+        which = &ids[0]
+    elif not is_ready(x, single, 1 if one else 2, form.n_inputs) or (not one and length_of(x) != B):
+        return None
+    else:
+        rows = data_of(x)
     after = new_array(single, form.n_hidden) if one else new_array(single, B, form.n_hidden)
     if single:
-        step_streams(form, <const float *>data_of(theta), B, <const float *>data_of(state), <const float *>data_of(x),
-                     <float *>data_of(after))
+        step_streams(form, <const float *>data_of(theta), B, <const float *>data_of(state), <const float *>rows,
+                     which, <float *>data_of(after))
     else:
         step_streams(form, <const double *>data_of(theta), B, <const double *>data_of(state),
-                     <const double *>data_of(x), <double *>data_of(after))
+                     <const double *>rows, which, <double *>data_of(after))
     if out is None:
         return after
     out[...] = after

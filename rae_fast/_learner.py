@@ -23,10 +23,11 @@ from rae_fast import (
     model_file,
     persistence,
     relative_rates,
+    sizes,
     training,
     trial,
 )
-from rae_fast._batch import Batch
+from rae_fast._batch import Batch, SparseBatch
 from rae_fast._estimator import Estimator, not_fitted
 from rae_fast._form import Form, check_theta
 from rae_fast._messages import shown
@@ -37,6 +38,7 @@ from rae_fast.hyperparameters import Settings, TrainingParameters
 from rae_fast.learned import Learned, SolverState, new_solver
 from rae_fast.patches import Patches
 from rae_fast.solvers import SOLVERS, Solver
+from rae_fast.vocabulary import Vocabulary
 
 Floats = NDArray[Any]
 
@@ -255,7 +257,9 @@ class Learner(Estimator, TrainingParameters):
     def _check_fixed(self, settings: Settings, learned: Learned) -> None:
         """ValueError if a hyper-parameter that cannot change once a model is fitted has changed."""
         declared = hyperparameters.declarations(self)
-        fixed = {name: getattr(learned.form, name) for name in Form.FIXED} | {"patch_length": learned.patch_length}
+        fixed = {name: getattr(learned.form, name) for name in Form.FIXED}
+        fixed |= {"patch_length": learned.patch_length, "n_features": learned.n_features,
+                  "dtype": str(learned.theta.dtype)}
         for name, then in fixed.items():
             if name in declared and (now := getattr(settings, name)) != then and now != declared[name].chosen:
                 raise ValueError(f"{name} was changed from {shown(then)} to {shown(now)} after the model was fitted; "
@@ -267,8 +271,12 @@ class Learner(Estimator, TrainingParameters):
         batch as the model reads it."""
         settings, patches = self._decided(settings, batch, weights, rng)
         batch = batch if patches is None else patches.read(batch)
-        learned, alone = self._started(self._form(settings, batch), batch, weights, settings, rng, patches)
-        return replace(learned, record=Record(n_steps), feature_names=names), alone, batch
+        form = self._form(settings, batch)
+        # theta, its gradient, a step, and the solver's memory.
+        sizes.check_memory(form, batch.dtype, 3 + len(SOLVERS[settings.solver].state))
+        learned, alone = self._started(form, batch, weights, settings, rng, patches)
+        reads_ids = isinstance(batch, SparseBatch) and batch.is_ids
+        return replace(learned, record=Record(n_steps), feature_names=names, reads_ids=reads_ids), alone, batch
 
     def _started(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings, rng: np.random.Generator,
                  patches: Patches | None) -> tuple[Learned, Floats | None]:
@@ -288,7 +296,8 @@ class Learner(Estimator, TrainingParameters):
                                    batch, weights, settings, rng, type(self).__name__)
         if form is not learned.form:
             new, at_most = start(form, batch, weights)
-            learned = replace(new, record=learned.record, feature_names=learned.feature_names)
+            learned = replace(new, record=learned.record, feature_names=learned.feature_names,
+                              reads_ids=learned.reads_ids)
         return learned, at_most, stop_at
 
     def _errors_of(self, learned: Learned, theta: Floats, part: Batch) -> Floats:
@@ -381,7 +390,14 @@ class Learner(Estimator, TrainingParameters):
 
     # ---- files and copies ------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    @property
+    def vocabulary_(self) -> Vocabulary:
+        vocabulary = self._fitted().vocabulary
+        if vocabulary is None:
+            raise AttributeError(f"this {type(self).__name__} was not loaded from a file with a vocabulary")
+        return vocabulary
+
+    def save(self, path: str | os.PathLike[str], *, vocabulary: Vocabulary | None = None) -> None:
         """Write the model to a file in the safetensors format, whole or not at all.
 
         The file holds the parameters by name, the solver's state, the record of training and the
@@ -392,11 +408,15 @@ class Learner(Estimator, TrainingParameters):
         Parameters
         ----------
         path : str or path-like
+        vocabulary : Vocabulary, optional
+            Of the token ids that the model was fitted on: `load` gives it back as `vocabulary_`. By default the one
+            that this model was loaded with.
 
         Raises
         ------
         ValueError
-            If something else than a regular file stands at `path`, such as a folder, FIFO or device.
+            If the vocabulary has more symbols than the model knows, or something else than a regular file stands at
+            `path`, such as a folder, FIFO or device.
         OSError
             If the file cannot be written; an older one at `path` is then still there.
 
@@ -419,6 +439,9 @@ class Learner(Estimator, TrainingParameters):
         """
         learned = self._fitted()
         check_theta(learned.theta, learned.form)
+        if vocabulary is not None:
+            model_file.check_vocabulary(vocabulary, learned.n_features)
+            learned = replace(learned, vocabulary=vocabulary)
         persistence.write(path, *model_file.pack(self._kind, self, learned, model_file.MOST_LOSSES))
 
     @classmethod

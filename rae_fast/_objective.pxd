@@ -29,6 +29,7 @@ cdef class Objective:
     cdef bint has_unit         # whether its loss is made of these alone
     cdef const void *weights   # one an item of the batch, or NULL
     cdef bint single           # the element type: float
+    cdef bint sparse           # rows are
     cdef size_t item           # its size
     cdef Layout layout         # of a gradient
     cdef rae_team *team
@@ -45,10 +46,10 @@ cdef class Objective:
     cdef int gradient(self, const void *theta, Py_ssize_t *chosen, Py_ssize_t n, void *grad, Descent *descent,
                       double *loss) except -1 nogil
     cdef Pulse *pulse(self) noexcept nogil
-    cdef int prepare(self, Form form, bint single, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
-                     max_memory, Py_ssize_t n_jobs) except -1
-    cdef bint fits(self, Form form, bint single, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most, max_memory,
-                   Py_ssize_t n_jobs) except -1
+    cdef int prepare(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows,
+                     Py_ssize_t most, max_memory, Py_ssize_t n_jobs) except -1
+    cdef bint fits(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
+                   max_memory, Py_ssize_t n_jobs) except -1
     cdef int refresh(self) except -1
     cdef int take(self, Batch batch, sample_weight, double unit=*) except -1
     cdef int take_common(self, Workspace space) except -1

@@ -147,28 +147,31 @@ cdef class Objective:
         """That of the calling thread."""
         return NULL
 
-    cdef int prepare(self, Form form, bint single, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
-                     max_memory, Py_ssize_t n_jobs) except -1:
+    cdef int prepare(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows,
+                     Py_ssize_t most, max_memory, Py_ssize_t n_jobs) except -1:
         """Memory and threads for up to `most` items with up to `most_rows` rows, the longest of them `longest`."""
         end_team(self.team)
         self.team = NULL
         self.form, self.single, self.item = form, single, sizeof(float) if single else sizeof(double)
+        self.sparse = sparse
         self.longest, self.most_rows, self.most = longest, most_rows, most
         self.max_memory, self.n_jobs = max_memory, n_jobs
         self.isa = NULL  # fits nothing until a subclass has done the rest, and says so
         return 0
 
-    cdef bint fits(self, Form form, bint single, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most, max_memory,
-                   Py_ssize_t n_jobs) except -1:
+    cdef bint fits(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
+                   max_memory, Py_ssize_t n_jobs) except -1:
         """Whether it was prepared for just that."""
-        return (self.single == single and self.longest == longest and self.most_rows == most_rows
+        return (self.single == single and self.sparse == sparse and self.longest == longest and self.most_rows == most_rows
                 and self.most == most and self.n_jobs == n_jobs and self.isa == in_use
                 and self.max_memory == max_memory and (self.form is form or self.form == form))
 
     cdef int refresh(self) except -1:
         """Prepare again if other kernels are in use now: their vectors have another length."""
-        if not self.fits(self.form, self.single, self.longest, self.most_rows, self.most, self.max_memory, self.n_jobs):
-            self.prepare(self.form, self.single, self.longest, self.most_rows, self.most, self.max_memory, self.n_jobs)
+        if not self.fits(self.form, self.single, self.sparse, self.longest, self.most_rows, self.most, self.max_memory,
+                         self.n_jobs):
+            self.prepare(self.form, self.single, self.sparse, self.longest, self.most_rows, self.most, self.max_memory,
+                         self.n_jobs)
         return 0
 
     cdef int take_common(self, Workspace space) except -1:
@@ -182,9 +185,10 @@ cdef class Objective:
     cdef int take(self, Batch batch, sample_weight, double unit=1) except -1:
         """Turn to this batch, for which the memory must do; None gives back the last one."""
         cdef int exponent
-        if batch is not None and (batch.n_features != self.form.n_inputs or batch.single != self.single):
+        if batch is not None and (batch.n_features != self.form.n_inputs or batch.single != self.single
+                                  or (batch.source.column != NULL) != self.sparse):
             raise ValueError(f"a batch with {batch.n_features} features does not fit n_inputs={self.form.n_inputs}, "
-                             "or is of another element type")
+                             "or is of another element type, or sparse where memory is for others")
         if batch is not None and batch.source.missing != NULL and self.form.softmax:
             raise ValueError("numbers can be missing only where outputs are judged by squared errors")
         if sample_weight is not None and not is_array(sample_weight, self.single, 1, batch.n_sequences):

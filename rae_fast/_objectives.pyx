@@ -33,7 +33,7 @@ def objective_of(Form form not None, Batch batch not None, sample_weight=None, P
     if form.objective not in _classes:
         raise ValueError(f"objective must be one of {', '.join(map(repr, NAMES))}; got {form.objective!r}")
     cdef Objective objective = _classes[form.objective]()
-    objective.prepare(form, batch.single, batch.longest, rows_of_batches(batch, most), most, max_memory, n_jobs)
+    objective.prepare(form, batch.single, batch.source.column != NULL, batch.longest, rows_of_batches(batch, most), most, max_memory, n_jobs)
     objective.take(batch, sample_weight, unit)
     return objective
 
@@ -50,8 +50,8 @@ def borrow(Form form not None, Batch batch not None, sample_weight, max_memory, 
     cdef Objective objective = _spare
     _spare = None
     n_jobs = worthwhile(n_jobs, form, batch.n_rows)
-    if objective is None or not objective.fits(form, batch.single, batch.longest, batch.n_rows, batch.n_sequences,
-                                               max_memory, n_jobs):
+    if objective is None or not objective.fits(form, batch.single, batch.source.column != NULL, batch.longest,
+                                               batch.n_rows, batch.n_sequences, max_memory, n_jobs):
         return objective_of(form, batch, sample_weight, 0, max_memory, n_jobs, unit)
     objective.take(batch, sample_weight, unit)
     return objective

@@ -24,7 +24,8 @@ cdef struct Trace:             # states of every step, or of one span and those 
 
 cdef struct Buffers:           # of one thread of a gradient; (real *) behind void *
     Trace h
-    void *z                    # (rows of a span, ld_k)    targets [h_{t-1}, x_t]
+    void *z                    # (rows of a span, ld_z)    targets [h_{t-1}, x_t]; of sparse rows h_{t-1}
+    void *written              # (LOOKED_UP_ROWS, I)       0 between calls; sparse rows only
     void *g                    # (rows of a span, ld_k)    gradient of the decoder's linear parts
     void *da                   # (rows of a span, ld_h)
     void *da_next              # (sequences, ld_h)  da of the first step of the later span
@@ -78,9 +79,10 @@ cdef int encode(Task *task, const real *theta, const Source *source, Py_ssize_t 
 cdef void targets(const Task *task, const real *theta, const Source *source, Py_ssize_t s) noexcept nogil
 cdef void keep_next(const Task *task, Py_ssize_t s, const real *da) noexcept nogil
 cdef void h0_gradient(const Task *task, const real *da) noexcept nogil
-cdef bint encoder_within(const Task *task, Py_ssize_t rows, const real *da, double most) noexcept nogil
+cdef bint encoder_within(const Task *task, const Source *source, Py_ssize_t rows, const real *da,
+                         double most) noexcept nogil
 cdef bint residuals_within(Py_ssize_t sequences, const real *w, double factor, double loss, double most) noexcept nogil
-cdef int add_encoder_gradient(Task *task, Py_ssize_t rows, const real *da, double factor, bint accumulate, bint second,
-                              real *grad) except -1 nogil
+cdef int add_encoder_gradient(Task *task, const Source *source, Py_ssize_t s, Py_ssize_t rows, const real *da,
+                              double factor, bint accumulate, bint second, real *grad) except -1 nogil
 cdef int add_decoder_gradient(Task *task, Py_ssize_t rows, const real *y, double factor, bint accumulate, bint second,
                               real *grad) except -1 nogil

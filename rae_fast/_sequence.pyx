@@ -17,9 +17,9 @@ loop starts.
 from libc.string cimport memcpy, memset
 
 from rae_fast._buckets cimport active_at, cut_into_spans, fill_bucket, next_bucket, sort_by_length, take_bucket
-from rae_fast._cell cimport (FEW_SEQUENCES, TEAM_MIN_HIDDEN, block, block_to_write, gather_inputs, make_plan,
-                             packed_inputs, set_encoder, take_encoder)
-from rae_fast._form cimport B_H, C_H, H0, V_HH, W_HH
+from rae_fast._cell cimport (FEW_SEQUENCES, LOOKED_UP_ROWS, TEAM_MIN_HIDDEN, block, block_to_write, gather_inputs,
+                             look_up, make_plan, packed_inputs, scatter, set_encoder, take_encoder)
+from rae_fast._form cimport B_H, C_H, H0, V_HH, W_HH, W_XH
 from rae_fast._kernels cimport column_sums, copy_rows, in_use, rows_within, start_team, sum_scratch, team_members
 from rae_fast._objective cimport Part, cut_into_parts, gradient_of_parts, part_count
 from rae_fast._products cimport choose_own, forward, multiply, sum_over_rows
@@ -59,19 +59,27 @@ cdef int encode_span(const Plan *p, rae_team *team, Pulse *pulse, const Encoder 
     h_before (active[t0], ld_h): the states of step t0 - 1, unused for t0 = 0. x: scratch, (rows, I).
     """
     cdef Py_ssize_t rows = bucket.first[t1] - bucket.first[t0], apart = 0, ld_before = p.ld_h
-    cdef const real *inputs = packed_inputs(p, bucket, t0, t1, source, x)
+    cdef const real *inputs = NULL
+    cdef const void *bias_first = w.bias
+    if not p.sparse:
+        inputs = packed_inputs(p, bucket, t0, t1, source, x)
     if t0 == 0 and bucket.n < FEW_SEQUENCES:
         h_before = block(theta, p.theta, H0)
         ld_before = 0
     elif t0 == 0:
         h_before = NULL
         apart = bucket.n
-        multiply(team, apart, p.H_full, p.I, inputs, p.I, &w.W_xh, <const real *>w.bias0, 0, h, p.ld_h)
+        bias_first = w.bias0
+        if not p.sparse:
+            multiply(team, apart, p.H_full, p.I, inputs, p.I, &w.W_xh, <const real *>w.bias0, 0, h, p.ld_h)
     # A = 1 b' + X W_xh            (rows,H) = (rows,I)(I,H)
-    if rows > apart:
+    if p.sparse:
+        look_up(p, bucket, t0, t1, source, block(theta, p.theta, W_XH), <const real *>bias_first,
+                <const real *>w.bias, h)
+    elif rows > apart:
         multiply(team, rows - apart, p.H_full, p.I, inputs + apart * p.I, p.I, &w.W_xh, <const real *>w.bias, 0,
                  h + apart * p.ld_h, p.ld_h)
-    beat(pulse, 2.0 * rows * p.H * p.I)
+    beat(pulse, 2.0 * rows * p.H * (1 if p.sparse else p.I))
     # H_t = tanh(A_t + H_{t-1} W_hh)
     forward(team, pulse, t1 - t0, bucket.active + t0, p.H, h_before, ld_before, &w.W_hh, <const real *>NULL, True, h,
             p.ld_h)
@@ -123,7 +131,7 @@ cdef int encode(Task *task, const real *theta, const Source *source, Py_ssize_t 
 # ---- the encoder's gradient ----------------------------------------------------------------------
 
 cdef void targets(const Task *task, const real *theta, const Source *source, Py_ssize_t s) noexcept nogil:
-    """Rows [h_{t-1}, x_t] of span s into z."""
+    """Rows [h_{t-1}, x_t] of span s into z; of sparse rows h_{t-1} alone."""
     cdef const Plan *p = task.plan
     cdef const Bucket *bucket = &task.bucket
     cdef const Buffers *b = &task.buffers
@@ -131,10 +139,10 @@ cdef void targets(const Task *task, const real *theta, const Source *source, Py_
     cdef const real *h = span_of(task, <const real *>b.h.rows, s)
     cdef real *z = <real *>b.z
     if t0 == 0:
-        copy_rows(bucket.active[0], p.H, block(theta, p.theta, H0), 0, z, p.ld_k)
+        copy_rows(bucket.active[0], p.H, block(theta, p.theta, H0), 0, z, p.ld_z)
     else:
         copy_rows(bucket.active[t0], p.H, before_span(task, <const real *>b.h.rows, <const real *>b.h.kept, s), p.ld_h,
-                  z, p.ld_k)
+                  z, p.ld_z)
     # As long as no sequence ends, the states before several steps lie one after the other.
     t = t0 + 1
     while t < t1:
@@ -142,9 +150,10 @@ cdef void targets(const Task *task, const real *theta, const Source *source, Py_
         while end < t1 and bucket.active[end - 2] == bucket.active[end - 1]:
             end += 1
         copy_rows(bucket.first[end] - bucket.first[t], p.H, h + (bucket.first[t - 1] - bucket.first[t0]) * p.ld_h,
-                  p.ld_h, z + (bucket.first[t] - bucket.first[t0]) * p.ld_k, p.ld_k)
+                  p.ld_h, z + (bucket.first[t] - bucket.first[t0]) * p.ld_z, p.ld_z)
         t = end
-    gather_inputs(p, bucket, t0, t1, source, z + p.H, p.ld_k)
+    if not p.sparse:
+        gather_inputs(p, bucket, t0, t1, source, z + p.H, p.ld_z)
 
 
 cdef void keep_next(const Task *task, Py_ssize_t s, const real *da) noexcept nogil:
@@ -165,16 +174,23 @@ cdef void h0_gradient(const Task *task, const real *da) noexcept nogil:
              p.H)
 
 
-cdef int add_encoder_gradient(Task *task, Py_ssize_t rows, const real *da, double factor, bint accumulate, bint second,
-                              real *grad) except -1 nogil:
-    """dW (+)= Z' dA, db (+)= column sums of dA, times factor.
+cdef int add_encoder_gradient(Task *task, const Source *source, Py_ssize_t s, Py_ssize_t rows, const real *da,
+                              double factor, bint accumulate, bint second, real *grad) except -1 nogil:
+    """dW (+)= Z' dA, db (+)= column sums of dA, times factor, of span s.
 
     second: in a tied model, whose W is V', the decoder's gradient of the same rows is there already.
     """
     cdef const Plan *p = task.plan
     cdef const Buffers *b = &task.buffers
-    sum_over_rows(task.team, p.own, p.K, p.H, rows, <const real *>b.z, p.ld_k, da, p.ld_h, factor,
-                  accumulate or (second and p.tied), <real *>b.scratch, block_to_write(grad, p.grad, W_HH), p.H)
+    cdef const Bucket *bucket = &task.bucket
+    cdef real *W_xh = block_to_write(grad, p.grad, W_XH)
+    cdef bint add = accumulate or (second and p.tied)
+    sum_over_rows(task.team, p.own, p.H if p.sparse else p.K, p.H, rows, <const real *>b.z, p.ld_z, da, p.ld_h, factor,
+                  add, <real *>b.scratch, block_to_write(grad, p.grad, W_HH), p.H)
+    if p.sparse:
+        if not add:
+            memset(W_xh, 0, p.I * p.H * sizeof(real))
+        scatter(p, bucket, bucket.span[s], bucket.span[s + 1], source, da, factor, W_xh)
     column_sums(rows, p.H, da, p.ld_h, factor, accumulate, block_to_write(grad, p.grad, B_H))
     if task.descent == NULL:  # else theta may be half updated
         beat(&task.pulse, 2.0 * rows * p.H * p.K)
@@ -213,7 +229,8 @@ cdef bint residuals_within(Py_ssize_t sequences, const real *w, double factor, d
     return widest <= MOST_WEIGHT and 4.4 * widest * loss <= most * most  # 4, and a tenth for the loss's rounding
 
 
-cdef bint encoder_within(const Task *task, Py_ssize_t rows, const real *da, double most) noexcept nogil:
+cdef bint encoder_within(const Task *task, const Source *source, Py_ssize_t rows, const real *da,
+                         double most) noexcept nogil:
     """Whether z and da lie within most, and the gradient of h0 within the limit: of a bucket of one span.
 
     Each element of the gradient but h0's, which is in h0_sum, is a sum over the rows of products of two numbers of z,
@@ -222,7 +239,8 @@ cdef bint encoder_within(const Task *task, Py_ssize_t rows, const real *da, doub
     cdef const Plan *p = task.plan
     cdef const Buffers *b = &task.buffers
     cdef const real *z = <const real *>b.z
-    return (most > 1 and rows_within(1, p.H, most, z, p.ld_k) and rows_within(rows, p.I, most, z + p.H, p.ld_k)
+    cdef bint inputs = source.largest <= most if p.sparse else rows_within(rows, p.I, most, z + p.H, p.ld_z)
+    return (most > 1 and rows_within(1, p.H, most, z, p.ld_z) and inputs
             and rows_within(rows, p.H, most, da, p.ld_h)
             and rows_within(1, p.H, task.descent.limit, <const real *>b.h0_sum, p.H))
 
@@ -232,7 +250,8 @@ cdef bint encoder_within(const Task *task, Py_ssize_t rows, const real *da, doub
 cdef int take_buffers(Workspace space, const Plan *p, const Extent *e, size_t item, Py_ssize_t team,
                       Buffers *b) except -1:
     take_trace(space, p, e, item, &b.h)
-    b.z = space.take(e.span_rows * p.ld_k, item)
+    b.z = space.take(e.span_rows * p.ld_z, item)
+    b.written = space.take(LOOKED_UP_ROWS * p.I if p.sparse else 0, item)
     b.g = space.take(e.span_rows * p.ld_k, item)
     b.da = space.take(e.span_rows * p.ld_h, item)
     b.da_next = space.take(e.sequences * p.ld_h, item)
@@ -243,7 +262,9 @@ cdef int take_buffers(Workspace space, const Plan *p, const Extent *e, size_t it
     b.scratch = space.take(team * sum_scratch(p.K, p.K, e.span_rows, item) if p.own else 0, item)
     if space.base != NULL:
         # Products write vectors beyond a row's end only where they start at its start: the rest stays 0.
-        memset(b.z, 0, e.span_rows * p.ld_k * item)
+        memset(b.z, 0, e.span_rows * p.ld_z * item)
+        if p.sparse:
+            memset(b.written, 0, LOOKED_UP_ROWS * p.I * item)
         memset(b.g, 0, e.span_rows * p.ld_k * item)
         memset(b.da, 0, e.span_rows * p.ld_h * item)
     return 0
@@ -322,13 +343,13 @@ cdef class SequenceObjective(Objective):
         cdef bint large = self.plan.H * self.plan.H * <Py_ssize_t>self.item > LARGE_BYTES
         return PART_SEQUENCES_LARGE if large else PART_SEQUENCES
 
-    cdef int prepare(self, Form form, bint single, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
-                     max_memory, Py_ssize_t n_jobs) except -1:
+    cdef int prepare(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows,
+                     Py_ssize_t most, max_memory, Py_ssize_t n_jobs) except -1:
         cdef Workspace space = Workspace(0)
         cdef Py_ssize_t i, most_kept, keep = max_memory
         cdef size_t item = sizeof(float) if single else sizeof(double)
-        Objective.prepare(self, form, single, longest, most_rows, most, max_memory, n_jobs)
-        self.plan = make_plan(form, item, True)
+        Objective.prepare(self, form, single, sparse, longest, most_rows, most, max_memory, n_jobs)
+        self.plan = make_plan(form, item, True, sparse)
         self.layout = form.layout
         self.most_parts = part_count(most, most_rows, self.least())
         if n_jobs > 1 and self.plan.own and (self.most_parts > 1 or self.plan.H >= TEAM_MIN_HIDDEN):
@@ -363,9 +384,9 @@ cdef class SequenceObjective(Objective):
         self.isa = in_use
         return 0
 
-    cdef bint fits(self, Form form, bint single, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most, max_memory,
-                   Py_ssize_t n_jobs) except -1:
-        return (Objective.fits(self, form, single, longest, most_rows, most, max_memory, n_jobs)
+    cdef bint fits(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
+                   max_memory, Py_ssize_t n_jobs) except -1:
+        return (Objective.fits(self, form, single, sparse, longest, most_rows, most, max_memory, n_jobs)
                 and self.plan.own == choose_own(self.plan.I, self.plan.H, self.item))
 
     cdef Pulse *pulse(self) noexcept nogil:

@@ -12,7 +12,7 @@ from rae_fast._batch cimport Source
 from rae_fast._blas cimport real
 from rae_fast._buckets cimport Bucket, active_at
 from rae_fast._cell cimport (Encoder, Plan, block, block_to_write, gather_inputs, lie_bare, output_loss, padded_copy,
-                             set_turned, take_as_given)
+                             set_turned, sparse_loss, take_as_given)
 from rae_fast._form cimport C_H, C_X, Form, H0, V_HH, V_HX
 from rae_fast._kernels cimport axpy, column_sums, copy_rows, residual, rows_within, tanh_, tanh_backward
 from rae_fast._products cimport Factor, backward, multiply, set_factor, take_factor
@@ -95,7 +95,7 @@ cdef int decode(Task *task, const real *theta, const Source *source, Py_ssize_t 
         for r in range(rows):
             tanh_(H, back + r * ld, back + r * ld)
         copy_rows(rows, H, back, ld, pull, ld)
-        loss[0] += residual(rows, H, <const real *>extra.w_hidden, <const real *>w.zeros, <const real *>z, p.ld_k, 1,
+        loss[0] += residual(rows, H, <const real *>extra.w_hidden, <const real *>w.zeros, <const real *>z, p.ld_z, 1,
                             pull, ld)
         copy_rows(rows, H, pull, ld, g, p.ld_k)
         for r in range(rows):
@@ -103,13 +103,18 @@ cdef int decode(Task *task, const real *theta, const Source *source, Py_ssize_t 
     else:
         # H V                          (rows,H+I) = (rows,H)(H,H+I)
         multiply(task.team, rows, p.K, H, h, ld, &w.V, <const real *>NULL, 0, g, p.ld_k)
-        loss[0] += residual(rows, H, <const real *>extra.w_hidden, c, <const real *>z, p.ld_k, 1, g, p.ld_k)
+        loss[0] += residual(rows, H, <const real *>extra.w_hidden, c, <const real *>z, p.ld_z, 1, g, p.ld_k)
     if source.missing != NULL:
         take_as_given(p, &task.bucket, task.bucket.span[s], task.bucket.span[s + 1], False, source,
-                      <const real *>g + H, p.ld_k, c_x, z + H, p.ld_k)
-    loss[0] += output_loss(p, rows, <const real *>task.buffers.w_row, c_x, <const real *>z + H, p.ld_k, g + H, p.ld_k)
+                      <const real *>g + H, p.ld_k, c_x, z + H, p.ld_z)
+    if p.sparse:
+        loss[0] += sparse_loss(p, &task.bucket, task.bucket.span[s], task.bucket.span[s + 1], False, source,
+                               <const real *>task.buffers.w_row, c_x, <real *>task.buffers.written, g + H)
+    else:
+        loss[0] += output_loss(p, rows, <const real *>task.buffers.w_row, c_x, <const real *>z + H, p.ld_z, g + H,
+                               p.ld_k)
     if source.missing != NULL:  # z is read again, as what the encoder read
-        gather_inputs(p, &task.bucket, task.bucket.span[s], task.bucket.span[s + 1], source, z + H, p.ld_k)
+        gather_inputs(p, &task.bucket, task.bucket.span[s], task.bucket.span[s + 1], source, z + H, p.ld_z)
     beat(&task.pulse, 2.0 * rows * H * p.K)
     # dH = G V'                        (rows,H) = (rows,H+I)(H+I,H)
     multiply(task.team, rows, p.H_full, p.K, g, p.ld_k, &w.V_T, <const real *>NULL, 0, <real *>task.buffers.da, ld)
@@ -117,11 +122,11 @@ cdef int decode(Task *task, const real *theta, const Source *source, Py_ssize_t 
     return 0
 
 
-cdef bint may_descend(const Task *task, Py_ssize_t rows, const real *da, double loss) noexcept nogil:
+cdef bint may_descend(const Task *task, const Source *source, Py_ssize_t rows, const real *da, double loss) noexcept nogil:
     """Whether no element of the gradient can be beyond the limit: see encoder_within."""
     cdef const Plan *p = task.plan
     cdef double most = sqrt(task.descent.limit / rows)
-    if not (isfinite(loss) and encoder_within(task, rows, da, most)):
+    if not (isfinite(loss) and encoder_within(task, source, rows, da, most)):
         return False
     if p.softmax:
         return rows_within(rows, p.K, most, <const real *>task.buffers.g, p.ld_k)
@@ -164,11 +169,11 @@ cdef int bucket_gradient(Task *task, const real *theta, const Source *source, bi
             if w.reconstruct_h0:
                 column_sums(bucket.n, H, pull, ld_pull, 1, False, <real *>task.buffers.sums)
                 axpy(H, -1.0, <const real *>task.buffers.sums, <real *>task.buffers.h0_sum)
-        if task.descent != NULL and may_descend(task, rows, <const real *>da, loss[0]):
+        if task.descent != NULL and may_descend(task, source, rows, <const real *>da, loss[0]):
             # theta -= rate (its gradient): the same sums, times -rate, into theta itself.
             task.descent.made = True
             factor, accumulate, target = -task.descent.rate, True, <real *>theta
-        add_encoder_gradient(task, rows, <const real *>da, factor, accumulate, False, target)
+        add_encoder_gradient(task, source, s, rows, <const real *>da, factor, accumulate, False, target)
         add_decoder_gradient(task, rows, h, factor, accumulate, True, target)
         accumulate = True
         keep_next(task, s, <const real *>da)

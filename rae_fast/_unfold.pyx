@@ -13,7 +13,7 @@ from rae_fast._batch cimport Source
 from rae_fast._blas cimport real
 from rae_fast._buckets cimport Bucket, active_at
 from rae_fast._cell cimport (Encoder, Plan, block, block_to_write, gather_latest, lie_bare, output_loss, padded_copy,
-                             set_stacked, set_turned, take_as_given)
+                             set_stacked, set_turned, sparse_loss, take_as_given)
 from rae_fast._form cimport B_C, C_1, C_H, C_X, H0, V_CH, V_HH, V_HX, W_HC
 from rae_fast._kernels cimport axpy, column_sums, copy_rows, rows_within
 from rae_fast._products cimport Factor, backward, forward, multiply, set_factor, sum_over_rows, take_factor
@@ -164,14 +164,19 @@ cdef int decode(Task *task, const real *theta, const Source *source, bint accumu
             unroll_span(task, codes, s)
         r = 0
         for k in range(k0, k1):
-            gather_latest(p, bucket, k, source, z + r * I)
+            if not p.sparse:
+                gather_latest(p, bucket, k, source, z + r * I)
             memcpy(w_row + r, task.buffers.w, bucket.active[k] * sizeof(real))
             r += bucket.active[k]
         # X^ = Y V_hx + c_x, loss, G_x     (rows,I) = (rows,H)(H,I)
         multiply(task.team, rows, I, H, y, ld, &w.V_hx, <const real *>NULL, 0, g + H, p.ld_k)
         if source.missing != NULL:
             take_as_given(p, bucket, k0, k1, True, source, <const real *>g + H, p.ld_k, c_x, z, I)
-        loss[0] += output_loss(p, rows, <const real *>w_row, c_x, <const real *>z, I, g + H, p.ld_k)
+        if p.sparse:
+            loss[0] += sparse_loss(p, bucket, k0, k1, True, source, <const real *>w_row, c_x,
+                                   <real *>task.buffers.written, g + H)
+        else:
+            loss[0] += output_loss(p, rows, <const real *>w_row, c_x, <const real *>z, I, g + H, p.ld_k)
         beat(&task.pulse, 2.0 * rows * H * I)
         # dY = G_x V_hx'                   (rows,H) = (rows,I)(I,H)
         multiply(task.team, rows, p.H_full, I, <const real *>g + H, p.ld_k, &w.V_hx_T, <const real *>NULL, 0, da, ld)
@@ -195,12 +200,12 @@ cdef int decode(Task *task, const real *theta, const Source *source, bint accumu
     return 0
 
 
-cdef bint may_descend(const Task *task, Py_ssize_t rows, const real *da, double loss) noexcept nogil:
+cdef bint may_descend(const Task *task, const Source *source, Py_ssize_t rows, const real *da, double loss) noexcept nogil:
     """Whether no element of the gradient can be beyond the limit: see encoder_within. Of a tanh y lies within 1."""
     cdef const Plan *p = task.plan
     cdef const real *g = <const real *>task.buffers.g
     cdef double most = sqrt(task.descent.limit / rows)
-    if not (isfinite(loss) and encoder_within(task, rows, da, most)
+    if not (isfinite(loss) and encoder_within(task, source, rows, da, most)
             and (p.tanh_decoder
                  or rows_within(rows, p.H, most, <const real *>(<const Extra *>task.extra).y.rows, p.ld_h))):
         return False
@@ -250,14 +255,14 @@ cdef int bucket_gradient(Task *task, const real *theta, const Source *source, bi
         if t0 == 0:
             h0_gradient(task, <const real *>da)
         if task.descent != NULL:
-            if may_descend(task, rows, <const real *>da, loss[0]):
+            if may_descend(task, source, rows, <const real *>da, loss[0]):
                 # theta -= rate (its gradient): the same sums, times -rate, into theta itself.
                 task.descent.made = True
                 factor, accumulate, target = -task.descent.rate, True, <real *>theta
-            add_encoder_gradient(task, rows, <const real *>da, factor, accumulate, False, target)
+            add_encoder_gradient(task, source, s, rows, <const real *>da, factor, accumulate, False, target)
             add_decoder_gradient(task, rows, <const real *>extra.y.rows, factor, accumulate, True, target)
         else:
-            add_encoder_gradient(task, rows, <const real *>da, factor, accumulate, True, target)
+            add_encoder_gradient(task, source, s, rows, <const real *>da, factor, accumulate, True, target)
         accumulate = True
         keep_next(task, s, <const real *>da)
     axpy(H, factor, <const real *>task.buffers.h0_sum, block_to_write(target, p.grad, H0))

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from rae_fast import _codes, dense
-from rae_fast._batch import Batch
+from rae_fast._batch import Batch, SparseBatch
 from rae_fast._form import Form
 from rae_fast._progress import Progress
 from rae_fast.inputs import sample
@@ -101,7 +101,7 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     lengths = batch.lengths()
     mu, exponent = _mean_and_unit(batch, np.repeat(w, lengths))
     n_lags = min(int(lengths.max()), max(1, _MOST_COLUMNS // I))
-    n = min(H, n_lags * I, len(batch.data))
+    n = min(H, n_lags * I, batch.n_rows)
     prefixes = _Prefixes(batch, mu, np.ldexp(np.sqrt(w), -exponent), n_lags, threads)
     values, U = _singular_vectors(prefixes, n, rng, Progress(f"{name}, closed form", 0, verbose, unit="product"))
     rank = int((values > _RANK_TOLERANCE * values.max(initial=0)).sum())
@@ -145,10 +145,16 @@ def _mean_and_unit(batch: Batch, rows_w: Floats) -> tuple[Floats, int]:
     ValueError where the squares of the deviations are beyond the range of numbers, in which losses are given.
     """
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        mu = np.average(batch.data, axis=0, weights=rows_w).astype(np.float64)
-        above, below = batch.data.max(axis=0) - mu, mu - batch.data.min(axis=0)
+        if isinstance(batch, SparseBatch):
+            rows = batch.matrix(np.float64)
+            mu = rows.T @ (rows_w / rows_w.sum())
+            highest, lowest = rows.max(axis=0).toarray().ravel(), rows.min(axis=0).toarray().ravel()
+        else:
+            mu = np.average(batch.data, axis=0, weights=rows_w).astype(np.float64)
+            highest, lowest = batch.data.max(axis=0), batch.data.min(axis=0)
+        above, below = highest - mu, mu - lowest
         largest = float(np.maximum(above, below).max())
-        squares = largest * largest * batch.data.size
+        squares = largest * largest * batch.n_rows * batch.n_features
         if np.isfinite(largest) and largest <= 8 * np.finfo(batch.dtype).eps * float(np.abs(mu).max()):
             return mu, 0  # of constant data that is rounding
     if not np.isfinite(mu).all() or not np.isfinite(squares):
@@ -278,7 +284,7 @@ class _Prefixes:
         """Xi (rows, n_lags I)."""
         xi = np.zeros((self.n_rows, self.n_lags, len(self.mu)))
         for n, (first, end) in enumerate(zip(self.batch.offsets[:-1], self.batch.offsets[1:])):
-            x = self.root_weights[n] * (self.batch.data[first:end] - self.mu)
+            x = self.root_weights[n] * (self.batch.dense_rows(slice(first, end)) - self.mu)
             for t in range(len(x)):
                 back = x[max(0, t + 1 - self.n_lags):t + 1][::-1]
                 xi[first + t, :len(back)] = back
@@ -290,7 +296,7 @@ class _Prefixes:
         back = np.arange(self.n_lags)
         rows = np.maximum(self.batch.offsets[first + 1:last + 1, None] - 1 - back, 0)
         out = np.zeros((last - first, dense.padded(self.columns)))
-        x = self.batch.data[rows].astype(np.float64, copy=False) - self.mu
+        x = self.batch.dense_rows(rows).astype(np.float64, copy=False) - self.mu
         x *= np.where(back < lengths[:, None], self.root_weights[first:last, None], 0.0)[:, :, None]
         out[:, :self.n_lags * I] = x.reshape(last - first, -1)
         return out
@@ -316,7 +322,9 @@ class _Prefixes:
     def choose(self) -> None:
         """Choose how `gram_times` multiplies."""
         I = len(self.mu)
-        filled = np.count_nonzero(self.batch.data) / self.batch.data.size
+        batch = self.batch
+        found = len(batch.columns) if isinstance(batch, SparseBatch) else np.count_nonzero(batch.data)
+        filled = found / (batch.n_rows * batch.n_features)
         looked_up = filled * _LOOKED_UP if filled <= _SPARSE else np.inf
         stepwise = self.n_lags * I * min(looked_up, _MULTIPLIED)
         if stepwise > I * _TRANSFORMED + _TRANSFORMED_STEP:
@@ -339,7 +347,9 @@ class _BySteps:
         self.of, self.sparse = prefixes, None
         if sparse:
             import scipy.sparse  # for few fits
-            data = scipy.sparse.csr_array(prefixes.batch.data, dtype=np.float64)
+            batch = prefixes.batch
+            data = (batch.matrix(np.float64) if isinstance(batch, SparseBatch)
+                    else scipy.sparse.csr_array(batch.data, dtype=np.float64))
             row_weights = np.repeat(prefixes.root_weights, prefixes.lengths)
             data.data *= np.repeat(row_weights, np.diff(data.indptr))
             self.sparse, self.row_weights = data, row_weights
@@ -360,7 +370,7 @@ class _BySteps:
             if self.sparse is not None:
                 self._add(self.sparse[rows], self.row_weights[rows], place, wide, n_lags, total)
             else:
-                x = of.batch.data[rows] - of.mu
+                x = of.batch.dense_rows(rows) - of.mu
                 x *= np.repeat(of.root_weights[first:last], of.lengths[first:last])[:, None]
                 products = dense.product(x, wide, of.threads).reshape(-1, n_lags, b)
                 dense.add_product(x, self._back(self._summed(products, place), place, n_lags), total, of.threads)
@@ -428,7 +438,7 @@ class _ByConvolution:
         lengths, _, n_fft = self._sizes(piece)
         steps = np.zeros((lengths.max(), len(piece), len(of.mu)))
         for k, n in enumerate(piece):
-            x = of.batch.data[of.batch.offsets[n]:of.batch.offsets[n + 1]]
+            x = of.batch.dense_rows(slice(of.batch.offsets[n], of.batch.offsets[n + 1]))
             steps[:len(x), k] = of.root_weights[n] * (x - of.mu)
         transformed: Floats = scipy.fft.rfft(steps, n_fft, axis=0, overwrite_x=True)
         return transformed

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rae_fast import _blas
-from rae_fast._batch import Batch, first_not_finite_in
+from rae_fast._batch import Batch, SparseBatch, first_not_finite_in
 from rae_fast._messages import shown
+from rae_fast.sparse_inputs import as_sparse_batch
 
 Floats = NDArray[Any]
 Integers = NDArray[np.intp]
@@ -31,23 +32,24 @@ _JUDGED_STEPS, _JUDGED_NUMBERS, _JUDGED_SEQUENCES = 20_000, 1 << 23, 256
 
 
 def as_batch(X: Any, dtype: np.dtype[Any] | None = None, n_features: int | None = None,
-             name: str = "the model") -> Batch:
+             name: str = "the model", ids: bool | None = False) -> Batch:
     """Validate and convert sequences. For those of a fitted model that need neither, `_batch.ready` is quicker.
 
     Parameters
     ----------
     X : array-like of shape (T, I), ONE sequence; array-like of shape (N, T, I); or list or tuple
-        of N array-likes of shape (T_n, I)
+        of N array-likes of shape (T_n, I); token ids and sparse rows: sparse_inputs.py
     dtype : the model's dtype; None keeps float32 and makes all else float64
     n_features : the model's number of features; None accepts any
     name : the estimator's, for messages
+    ids : whether integer arrays with two dimensions are token ids; None: there are none
 
     Raises
     ------
     ValueError
         For wrong shapes, empty input, NaN or infinity (the message names the sequence and step),
         sizes beyond the BLAS integer, and for anything that is not an array of real numbers:
-        objects, strings, complex numbers, sparse matrices, arrays with masked values.
+        objects, strings, complex numbers, arrays with masked values.
 
     Examples
     --------
@@ -56,6 +58,9 @@ def as_batch(X: Any, dtype: np.dtype[Any] | None = None, n_features: int | None 
     >>> batch.data.shape, batch.offsets.tolist(), batch.common_length
     ((5, 3), [0, 3, 5], None)
     """
+    if ids is not None and (sparse := as_sparse_batch(X, dtype, n_features, name, ids)) is not None:
+        _blas.check_size(sparse.n_features, "the number of different ids or features")
+        return sparse
     convert = _from_list if isinstance(X, (list, tuple)) else _from_array
     batch = convert(X, dtype, n_features, name)
     position = batch.first_not_finite()
@@ -96,7 +101,7 @@ def _from_array(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, nam
     if array.ndim not in (2, 3):
         if array.ndim == 1:
             hint = (". Reshape your data: a sequence of scalars is np.asarray(X)[:, None], a single step "
-                    "np.asarray(X)[None]")
+                    "np.asarray(X)[None], a sequence of token ids np.asarray(X).astype(int)")
         else:
             hint = ""
         raise ValueError(f"X has {_dimensions(array.ndim)}; expected one "
@@ -121,7 +126,10 @@ def _from_list(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, name
         if array.ndim != 2:
             remedy = "to pass a single sequence, make it a 2-D array"
             if array.ndim == 1:
-                remedy = f"of sequences of scalars pass [np.asarray(x)[:, None] for x in X]; {remedy}"
+                remedy = ("of sequences of scalars pass [np.asarray(x)[:, None] for x in X], of token ids "
+                          f"[np.asarray(x).astype(int) for x in X]; {remedy}")
+            if array.ndim == 0 and array.dtype.kind in "iu":
+                remedy = f"of one sequence of token ids pass np.asarray(X); {remedy}"
             raise ValueError(f"sequence {i} has {_dimensions(array.ndim)}; every element of a list must be one "
                              f"sequence (n_steps, n_features): {remedy}")
         n_features = array.shape[1] if n_features is None and i == 0 else n_features
@@ -146,7 +154,8 @@ def _as_numbers(value: Any, what: str) -> NDArray[Any]:
     if isinstance(value, np.ma.MaskedArray) and value.dtype.names is None and np.ma.is_masked(value):
         raise ValueError(f"{what} has masked values; fill them or cut the sequence first")
     if _has(value, "tocsr") or _has(value, "tocoo"):
-        raise ValueError(f"{what} is a sparse matrix; convert it with .toarray()")
+        raise ValueError(f"{what} is a sparse matrix; convert it with .toarray(), or pass sequences of sparse rows as "
+                         "scipy.sparse.csr_array, which models that read row by row take")
     if _has(value, "index") and getattr(value.index, "nlevels", 1) > 1:
         raise ValueError(f"{what} is a frame whose index has several levels; pass one array a sequence, "
                          "[x.to_numpy() for _, x in X.groupby(level=0)] if the first level tells the sequences apart")
@@ -245,6 +254,8 @@ def _not_finite(batch: Batch, position: int) -> ValueError:
 
 def largest(batch: Batch) -> float:
     """The largest absolute value."""
+    if isinstance(batch, SparseBatch):
+        return 1.0 if batch.values is None else float(np.abs(batch.values).max(initial=0))
     return max(float(batch.data.max()), -float(batch.data.min()))
 
 
@@ -269,20 +280,21 @@ def check_distributions(batch: Batch) -> None:
     """Raise ValueError unless every step is a distribution: not negative, sum 1 within rounding."""
     if batch.surely_distributions():
         return
-    limit = 8 * float(np.finfo(batch.data.dtype).eps) * max(8, batch.n_features)
-    limit = max(limit, 1e-6 if batch.data.dtype == np.float64 else 1e-4)
+    limit = 8 * float(np.finfo(batch.dtype).eps) * max(8, batch.n_features)
+    limit = max(limit, 1e-6 if batch.dtype == np.float64 else 1e-4)
     at_once = max(1, _CHECK_AT_ONCE // batch.n_features)
-    for start in range(0, len(batch.data), at_once):
-        part = batch.data[start:start + at_once]
+    for start in range(0, batch.n_rows, at_once):
+        part = batch.dense_rows(slice(start, min(start + at_once, batch.n_rows)))
         wrong = (np.abs(part.sum(axis=1) - 1) > limit) | (part < 0).any(axis=1)
         if wrong.any():
             row = start + int(wrong.argmax())
             n = int(np.searchsorted(batch.offsets, row, side="right")) - 1
             ids = (part == np.floor(part)).all() and part.max() > 1
             raise ValueError(f"step {row - int(batch.offsets[n])} of sequence {n} is not a distribution (sum "
-                             f"{batch.data[row].sum():.6g}, least {batch.data[row].min():.6g}); with "
+                             f"{part[row - start].sum():.6g}, least {part[row - start].min():.6g}); with "
                              "output='softmax' every step must be non-negative and sum to 1"
-                             + ("; of ids pass np.eye(n_symbols)[ids]" if ids else ""))
+                             + ("; pass token ids as a list of sequences without padding, [x[:n] for x, n in zip(X, "
+                                "lengths)], or with n_features" if ids else ""))
 
 
 def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Floats:

@@ -19,6 +19,7 @@ from rae_fast._form import Blocks, Form
 from rae_fast._record import Record
 from rae_fast.patches import Patches
 from rae_fast.solvers import Solver
+from rae_fast.vocabulary import Vocabulary
 
 Floats = NDArray[Any]
 
@@ -63,10 +64,12 @@ class Learned:
     validation_scores: list[float] = field(default_factory=list)
     feature_names: tuple[str, ...] | None = None    # of the columns that fit saw, where they have names
     patches: Patches | None = None                  # where several rows are one step
+    reads_ids: bool = False                         # fit saw token ids: integers are
+    vocabulary: Vocabulary | None = None            # that came with the model's file
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.form, self.theta, self.record, self.solver, self.validation_scores, self.feature_names,
-                        self.patches)
+                        self.patches, self.reads_ids, self.vocabulary)
 
     @property
     def n_features(self) -> int:
@@ -84,7 +87,8 @@ class Learned:
     def with_solver(self, solver: SolverState) -> Learned:
         """The same model with another solver, which starts anew."""
         record = Record(self.record.n_steps, self.record.n_iter, 0, self.record.loss_curve)
-        return Learned(self.form, self.theta, record, solver, self.validation_scores, self.feature_names, self.patches)
+        return Learned(self.form, self.theta, record, solver, self.validation_scores, self.feature_names, self.patches,
+                       self.reads_ids, self.vocabulary)
 
 
 def _again(form: Form, theta: Floats, *rest: Any) -> Learned:

@@ -24,11 +24,12 @@ from rae_fast.patches import Patches
 from rae_fast.persistence import Arrays, FilePath, bad, parse_json
 from rae_fast.relative_rates import BY_ROW
 from rae_fast.solvers import SOLVERS
+from rae_fast.vocabulary import Vocabulary
 
 Model = TypeVar("Model")
 
-# 4: codes of their own, and several rows as one step.
-_VERSION = "4"
+# 5: token ids.
+_VERSION = "5"
 # Losses in the file of a model, which may go on learning for ever; a checkpoint's are those of one fit, and whole.
 MOST_LOSSES = 100_000
 # Arrays that a checkpoint has besides the model's: these, and theta's blocks with that prefix.
@@ -42,7 +43,8 @@ def named(prefix: str, form: Form, views: Arrays) -> Arrays:
 
 
 def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None) -> tuple[Arrays, dict[str, str]]:
-    """Arrays and metadata of the file of a fitted model; ValueError for one that `unpack` would refuse.
+    """Arrays and metadata of the file of a fitted model, and its vocabulary; ValueError for one that `unpack` would
+    refuse.
 
     most_losses: of the loss curve and the validation scores no more than so many, the last ones.
     """
@@ -57,6 +59,8 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
         check_array(array, name, array.shape, learned.theta.dtype)
     if learned.patches is not None:
         arrays["patch_fill"] = learned.patches.fill
+    if learned.vocabulary is not None:
+        arrays["vocabulary"] = np.frombuffer(learned.vocabulary.to_json().encode(), dtype=np.uint8)
     first = 0 if most_losses is None else -most_losses
     arrays["loss_curve"] = np.array(record.loss_curve[first:], dtype=np.float64)
     arrays["validation_scores"] = np.array(learned.validation_scores[first:], dtype=np.float64)
@@ -67,7 +71,7 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
         as_json(name, value)
     counts = {"n_iter": record.n_iter, "n_updates": record.n_updates, "n_steps": record.n_steps,
               "solver": solver.name, "loss_unit": solver.unit, "feature_names": learned.feature_names,
-              "patch_length": learned.patch_length}
+              "patch_length": learned.patch_length, "reads_ids": learned.reads_ids}
     return arrays, {"format": f"rae_fast.{kind}", "format_version": _VERSION, "params": json.dumps(params),
                     "form": json.dumps({name: getattr(form, name) for name in form.FIXED}),
                     "record": json.dumps(counts)}
@@ -146,7 +150,7 @@ def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> 
     # Before anything of these sizes is made: the file must really hold as much.
     if dtype not in (np.float32, np.float64) or arrays["W_hh"].shape != (H, H) or arrays["W_xh"].shape != (I, H):
         raise ValueError("W_hh and W_xh do not have the shapes that its sizes say")
-    known = {"loss_curve", "validation_scores", "patch_fill"}
+    known = {"loss_curve", "validation_scores", "patch_fill", "vocabulary"}
 
     def take(prefix: str, views: Arrays) -> None:
         for name, view in named(prefix, form, views).items():
@@ -184,13 +188,36 @@ def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> 
         if type(count) is not int or not (name == "n_steps") <= count < 2**62:
             raise ValueError(f"{name} is {count!r}, not a count")
     patches, n_features = _patches(record, arrays, form, dtype)
+    if type(record["reads_ids"]) is not bool or record["reads_ids"] and patches is not None:
+        raise ValueError(f"reads_ids is {record['reads_ids']!r}, which does not fit")
     names = record["feature_names"]
     if names is not None and (not isinstance(names, list) or len(names) != n_features
                               or not all(isinstance(name, str) for name in names)):
         raise ValueError("its names of features are not one for each")
     history = Record(record["n_steps"], counts["n_iter"], counts["n_updates"], arrays["loss_curve"].tolist())
     return Learned(form, theta, history, SolverState(record["solver"], state, scale, unit),
-                   arrays["validation_scores"].tolist(), None if names is None else tuple(names), patches)
+                   arrays["validation_scores"].tolist(), None if names is None else tuple(names), patches,
+                   record["reads_ids"], _vocabulary(arrays, n_features))
+
+
+def _vocabulary(arrays: Arrays, n_features: int) -> Vocabulary | None:
+    if "vocabulary" not in arrays:
+        return None
+    found = arrays["vocabulary"]
+    if found.dtype != np.uint8 or found.ndim != 1:
+        raise ValueError("its vocabulary is no text")
+    vocabulary = Vocabulary.from_json(found.tobytes().decode())  # UnicodeDecodeError is a ValueError
+    check_vocabulary(vocabulary, n_features)
+    return vocabulary
+
+
+def check_vocabulary(vocabulary: Any, n_features: int) -> None:
+    """ValueError unless it is one, with no more symbols than a model knows ids."""
+    if not isinstance(vocabulary, Vocabulary):
+        raise ValueError(f"vocabulary must be a Vocabulary; got {type(vocabulary).__name__}")
+    if not 0 < len(vocabulary) <= n_features:
+        raise ValueError(f"vocabulary must be fitted and have at most {n_features} symbols, as many as the model knows "
+                         f"(n_features); it has {len(vocabulary)}")
 
 
 def _patches(record: dict[str, Any], arrays: Arrays, form: Form,

@@ -33,7 +33,7 @@ from rae_fast._messages import shown
 Arrays = dict[str, NDArray[Any]]
 FilePath = str | os.PathLike[str]
 
-_NAMES = {"F64": "<f8", "F32": "<f4", "I64": "<i8"}
+_NAMES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "U8": "|u1"}
 _CODES = {value: key for key, value in _NAMES.items()}
 # Ours are a few kilobytes; JSON can take fifty times its size in memory.
 _MOST_HEADER = 1 << 20
@@ -255,7 +255,7 @@ def _checked_entry(path: FilePath, name: str, entry: Any, end: int,
     """dtype, shape and end of an array that must start at `end` and stay within the file."""
     shape, offsets = entry["shape"], entry["data_offsets"]
     if not isinstance(entry["dtype"], str) or entry["dtype"] not in _NAMES:
-        raise bad(path, f"{name!r} has the dtype {entry['dtype']!r}; F64, F32 and I64 are supported")
+        raise bad(path, f"{name!r} has the dtype {entry['dtype']!r}; F64, F32, I64 and U8 are supported")
     dtype = np.dtype(_NAMES[entry["dtype"]])
     if len(shape) > 8 or offsets != [end, end + math.prod(shape) * dtype.itemsize] or offsets[1] > available:
         raise bad(path, f"{name!r} does not lie where its shape and the other arrays put it")

@@ -1,34 +1,33 @@
 """class RAE: the recursive auto-encoder of sequences as a scikit-learn-style estimator.
 
-Thin on purpose: how it learns and is kept is _learner.py's; here are what it is, what it reads, and what a fitted model
-is used for.
+Thin on purpose: how it learns and is kept is _learner.py's, how sequences become codes and codes sequences is
+coding.py's; here are what it is, how it starts, and how it is judged.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from sys import modules
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
-from rae_fast import _blas, _codes, _objectives, closed_form, inputs, parameters, sizes
-from rae_fast._batch import Batch, pack, ready, ready_codes
+from rae_fast import _blas, _objectives, closed_form, inputs, parameters, sizes
+from rae_fast._batch import Batch, SparseBatch
 from rae_fast._form import Form
-from rae_fast._kernels import threads
+from rae_fast._messages import shown
+from rae_fast.coding import Coding
 from rae_fast.hyperparameters import SequenceParameters, Settings
 from rae_fast.learned import Learned
 from rae_fast.patches import Patches
 from rae_fast.streams import Streams
 
 Floats = NDArray[Any]
-Integers = NDArray[np.intp]
 
 
 @dataclass(eq=False, repr=False)
-class RAE(Streams, SequenceParameters):
+class RAE(Coding, Streams, SequenceParameters):
     """Recursive auto-encoder of sequences.
 
     One small auto-encoder, the cell, is applied step by step: it reads the code so far and the next
@@ -45,6 +44,11 @@ class RAE(Streams, SequenceParameters):
         Size C of a code, at most H; None for H, where the code is the last state. With a size of its own the code is
         ``h_T W_hc + b_c``, and ``y_1 = code V_ch + c_1`` is where unrolling starts: a large state reads and writes
         what a small code keeps. For ``objective="unfold"``.
+    n_features : int or None, default=None
+        Number of features I, or of different token ids. None is what the data have: of ids the largest plus one. With
+        a number, an integer array with two dimensions is N sequences of ids in `fit` as well.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        What is computed in. "auto" is float32 for data that are float32, else float64, of ids as well.
     patch_length : int or "auto", default="auto"
         Rows that are read, and given back, as one step: k of them are one row of k I numbers, and a long series has
         few steps. Nothing is lost: where k does not divide a length, the first step holds the oldest rows, beside them
@@ -62,9 +66,10 @@ class RAE(Streams, SequenceParameters):
         original program leaves this term out.
     decoder : {"tanh", "linear"}, default="tanh"
         How a code is reconstructed from the next one: through tanh (Pollack's RAAM) or linearly.
-    output : {"linear", "softmax"}, default="linear"
+    output : {"auto", "linear", "softmax"}, default="auto"
         "linear" outputs are judged by squared error. "softmax" is for categorical steps: every row of the
-        input is a distribution (one-hot, or probabilities that sum to 1), judged by cross-entropy.
+        input is a distribution (token ids, one-hot rows, or probabilities that sum to 1), judged by cross-entropy.
+        "auto" is softmax for token ids, else linear.
     tied : bool, default=False
         Whether the decoder is the transposed encoder, V = W^T.
     init : {"linear", "orthogonal", "normal"}, default="linear"
@@ -182,6 +187,9 @@ class RAE(Streams, SequenceParameters):
     validation_scores_ : list of float
         With `early_stopping`, after each pass minus the mean reconstruction error of the held-out sequences.
 
+    vocabulary_ : Vocabulary
+        The one that came with the file from which the model was loaded.
+
     Notes
     -----
     Input is one of: a 2-D array, ONE sequence (T, I), as in ``torch.nn.RNN`` (so scikit-learn's
@@ -189,6 +197,12 @@ class RAE(Streams, SequenceParameters):
     (N, T, I); a list or tuple of N arrays (T_n, I). Results mirror that container, one 2-D sequence
     counting as N = 1. float32 input is computed in float32, everything else in float64; `fit` fixes
     the dtype, and later input is cast to it. Bad input raises ValueError and changes nothing.
+
+    Token ids and sparse rows are the same sequences with most numbers 0, which are neither stored nor multiplied: a 1-D
+    array of integers is a sequence of ids (T,), a list of such arrays, or of lists of integers, several; an integer
+    array (N, T) is N of them where `n_features` is given, or the model was fitted on ids. A SciPy matrix or array of
+    any sparse format is one sequence (T, I), a list of them several. All results are those of the rows written out;
+    `reconstruct` and `inverse_transform` of a model that was fitted on ids give ids back.
 
     The defaults were chosen by the held-out error of the unrolled sequences of five real data sets
     (`docs/quality.md`). The original program of 2014 is ``RAE(24, objective="stepwise", decoder="linear",
@@ -302,178 +316,6 @@ class RAE(Streams, SequenceParameters):
                 grad.memory[:] = grad.memory * unit * unit
         return loss, grad.views()
 
-    def transform(self, X: Any) -> Floats:
-        """Encode: the last code of each sequence.
-
-        Parameters
-        ----------
-        X : sequences
-
-        Returns
-        -------
-        ndarray of shape (N, C), the model's dtype; without `n_code` C is H, and elements lie in [-1, 1]. A frame
-            with a column for each element where `set_output` chose one.
-
-        Raises
-        ------
-        ValueError
-            For bad input.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from rae_fast import RAE
-        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
-        >>> model.transform([np.eye(3), np.eye(3)[:2]]).shape
-        (2, 4)
-        """
-        learned = self._learned or self._fitted()
-        codes = self._codes(learned, learned.read(self._read(X, learned)))
-        if not self._sklearn_output_config and "sklearn" not in modules:
-            return codes
-        output: Floats = self._in_output(codes, self.get_feature_names_out)
-        return output
-
-    def hidden_states(self, X: Any) -> Floats | list[Floats]:
-        """The state after every step, without h0.
-
-        Parameters
-        ----------
-        X : sequences
-
-        Returns
-        -------
-        ndarray of shape (N, T, H), or for a list a list of (T_n, H) arrays; with `patch_length` k one state for k
-        rows, ceil(T / k) in place of T
-
-        Raises
-        ------
-        ValueError
-            For bad input.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from rae_fast import RAE
-        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
-        >>> [h.shape for h in model.hidden_states([np.eye(3), np.eye(3)[:2]])]
-        [(3, 4), (2, 4)]
-        """
-        learned = self._learned or self._fitted()
-        batch = learned.read(self._read(X, learned))
-        return batch.in_container(_codes.encode(learned.theta, batch, learned.form, False, threads(self.n_jobs)))
-
-    def unroll(self, codes: Any, n_steps: int, *, logits: bool = False) -> Floats:
-        """Decode latest input first.
-
-        Parameters
-        ----------
-        codes : array-like of shape (N, C)
-        n_steps : int, at least 1
-        logits : bool, default=False
-            With softmax output, return the logits instead of probabilities.
-
-        Returns
-        -------
-        ndarray of shape (N, n_steps, I)
-            Step k is ``y_k V_hx + c_x`` with ``y_1 = code`` (with `n_code` ``code V_ch + c_1``),
-            ``y_{k+1} = y_k V_hh + c_h`` (its tanh with ``decoder="tanh"``); with softmax output the softmax of that.
-
-        Raises
-        ------
-        ValueError
-            For bad input.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from rae_fast import RAE
-        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
-        >>> model.unroll(model.transform(np.eye(3)), 5).shape
-        (1, 5, 3)
-        """
-        learned = self._learned or self._fitted()
-        codes = self._read_codes(codes, learned)
-        length = inputs.as_length("n_steps", n_steps, len(codes))
-        patches = learned.patches
-        number = length if patches is None else patches.number(length)
-        rows = _codes.unroll(learned.theta, codes, number, learned.form, False, threads(self.n_jobs))
-        if patches is not None:
-            rows = patches.rows_latest_first(rows, length)
-        return _outputs(rows, learned.form, logits)
-
-    def inverse_transform(self, codes: Any, lengths: Any = None, *,
-                          logits: bool = False) -> Floats | list[Floats]:
-        """Decode in chronological order.
-
-        Parameters
-        ----------
-        codes : array-like of shape (N, C)
-        lengths : int, sequence of N ints, or None
-            Steps to unroll. None is the length of the sequences seen in fit, if that was one.
-        logits : bool, default=False
-            With softmax output, return the logits instead of probabilities.
-
-        Returns
-        -------
-        ndarray of shape (N, length, I), or for a sequence of lengths a list of (length_n, I) arrays
-
-        Raises
-        ------
-        ValueError
-            For bad input, or lengths=None where fit saw sequences of different lengths.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from rae_fast import RAE
-        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
-        >>> codes = model.transform(np.eye(3))
-        >>> model.inverse_transform(codes).shape, model.inverse_transform(codes, [2])[0].shape
-        ((1, 3, 3), (2, 3))
-        """
-        learned = self._learned or self._fitted()
-        codes = self._read_codes(codes, learned)
-        if lengths is None:
-            lengths = learned.record.n_steps
-            if lengths is None:
-                raise ValueError("the model was fitted on sequences of different lengths; pass lengths")
-        steps = inputs.as_lengths(lengths, len(codes))
-        rows = _outputs(self._rows(learned, codes, steps), learned.form, logits)
-        return rows if isinstance(steps, int) else pack(rows, steps, True)
-
-    def reconstruct(self, X: Any, *, logits: bool = False) -> Floats | list[Floats]:
-        """Each sequence unrolled from its last code, in chronological order.
-
-        Parameters
-        ----------
-        X : sequences
-        logits : bool, default=False
-            With softmax output, return the logits instead of probabilities.
-
-        Returns
-        -------
-        ndarray of shape (N, T, I), or for a list a list of (T_n, I) arrays
-
-        Raises
-        ------
-        ValueError
-            For bad input.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from rae_fast import RAE
-        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
-        >>> model.reconstruct(np.eye(3)).shape
-        (1, 3, 3)
-        """
-        learned = self._learned or self._fitted()
-        batch = self._read(X, learned)
-        codes = self._codes(learned, learned.read(batch))
-        rows = self._rows(learned, codes, batch.offsets if batch.is_list else batch.longest)
-        return batch.in_container(_outputs(rows, learned.form, logits))
-
     def reconstruction_error(self, X: Any) -> Floats:
         """Squared error of `reconstruct`, summed over steps and features: an anomaly score.
 
@@ -504,8 +346,8 @@ class RAE(Streams, SequenceParameters):
         learned = self._learned or self._fitted()
         return self._errors(learned, self._read_targets(X, learned))
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Minus the mean of `reconstruction_error`: higher is better, at most 0.
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, metric: str = "error") -> float:
+        """Minus the mean of `reconstruction_error`, at most 0, or the part that is recalled: higher is better.
 
         Parameters
         ----------
@@ -513,6 +355,9 @@ class RAE(Streams, SequenceParameters):
         y : ignored
         sample_weight : array-like of shape (N,), optional
             The weights of the mean; only their ratios matter.
+        metric : {"error", "symbols", "sequences"}, default="error"
+            "symbols": of the steps, and "sequences": of the sequences, the part that is given back as it was, of models
+            with softmax output. A step is given back where its most probable symbol is.
 
         Returns
         -------
@@ -521,7 +366,7 @@ class RAE(Streams, SequenceParameters):
         Raises
         ------
         ValueError
-            For bad input.
+            For bad input, and other metrics than "error" of linear outputs.
 
         Examples
         --------
@@ -531,49 +376,35 @@ class RAE(Streams, SequenceParameters):
         >>> bool(model.score(np.eye(3)) == -model.reconstruction_error(np.eye(3)).mean())
         True
         """
-        if sample_weight is None:
+        if metric not in ("error", "symbols", "sequences"):
+            raise ValueError(f"metric must be 'error', 'symbols' or 'sequences'; got {shown(metric)}")
+        if sample_weight is None and metric == "error":
             return -float(self.reconstruction_error(X).mean())
         learned = self._learned or self._fitted()
         batch, weights = inputs.as_weighted(sample_weight, self._read_targets(X, learned))
-        errors = self._errors(learned, batch)
-        return -float(np.average(errors, weights=None if weights is None else weights / weights.max()))
-
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Names of the code's elements: rae0, rae1, ...
-
-        Parameters
-        ----------
-        input_features : ignored
-
-        Returns
-        -------
-        ndarray of str objects, of shape (H,)
-
-        Raises
-        ------
-        NotFittedError
-            Before the first fit.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from rae_fast import RAE
-        >>> RAE(n_hidden=2, max_iter=0).fit(np.eye(3)).get_feature_names_out().tolist()
-        ['rae0', 'rae1']
-        """
-        prefix = type(self).__name__.lower()
-        return np.array([f"{prefix}{i}" for i in range(self._fitted().form.code_size)], dtype=object)
+        w = np.ones(batch.n_sequences) if weights is None else weights / weights.max()
+        if metric == "error":
+            return -float(np.average(self._errors(learned, batch), weights=w))
+        if learned.form.output != "softmax":
+            raise ValueError(f"metric={metric!r} is for softmax outputs, which tell symbols; this model's are linear")
+        recalled = self._recalled(learned, batch)
+        if metric == "symbols":
+            return float(np.average(recalled, weights=np.repeat(w, batch.lengths())))
+        return float(np.average(np.logical_and.reduceat(recalled, batch.offsets[:-1]), weights=w))
 
     # ---- what a Learner asks ---------------------------------------------------------------------
 
     def _decided(self, settings: Settings, batch: Batch, weights: Floats | None,
                  rng: np.random.Generator) -> tuple[Settings, Patches | None]:
+        if settings.output == "auto":
+            settings = settings.but(output="softmax" if isinstance(batch, SparseBatch) and batch.is_ids else "linear")
         n_hidden, length = sizes.decided(settings, batch, weights, rng)
         patches = Patches.of(batch, weights, length) if length > 1 else None
         return settings.but(n_hidden=n_hidden, patch_length=length), patches
 
     def _other_forms(self, settings: Settings, learned: Learned, batch: Batch) -> list[Form]:
-        return [self._form(settings.but(n_hidden=n), batch) for n in sizes.others(settings, learned.form.n_hidden)]
+        return [self._form(settings.but(n_hidden=n, output=learned.form.output), batch)
+                for n in sizes.others(settings, learned.form.n_hidden)]
 
     def _form(self, settings: Settings, batch: Batch) -> Form:
         _blas.check_size(settings.n_hidden + batch.n_features, "n_hidden plus the number of features of a step")
@@ -602,7 +433,8 @@ class RAE(Streams, SequenceParameters):
         return theta, alone
 
     def _read_first(self, X: Any, settings: Settings) -> Batch:
-        batch = inputs.as_batch(X, name=type(self).__name__)
+        dtype = None if settings.dtype == "auto" else np.dtype(settings.dtype)
+        batch = inputs.as_batch(X, dtype, settings.n_features, type(self).__name__, settings.n_features is not None)
         if settings.output == "softmax":
             inputs.check_distributions(batch)
         return batch
@@ -613,50 +445,17 @@ class RAE(Streams, SequenceParameters):
             inputs.check_distributions(batch)
         return learned.read(batch)
 
-    def _read(self, X: Any, learned: Learned) -> Batch:
-        """Sequences for a fitted model, as the user has them."""
-        if learned.patches is None and (batch := ready(X, learned.theta, learned.form)) is not None:
-            return batch
-        batch = inputs.as_batch(X, learned.theta.dtype, learned.n_features, type(self).__name__)
-        inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
-        return batch
-
-    def _read_codes(self, codes: Any, learned: Learned) -> Floats:
-        found = ready_codes(codes, learned.theta, learned.form)
-        return inputs.as_matrix(codes, "codes", learned.form.code_size, learned.theta.dtype) if found is None else found
-
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
-        rows = self._unrolled(learned, self._codes(learned, batch), batch.offsets)
-        if learned.form.output == "softmax":
-            errors = -np.einsum("ij,ij->i", batch.data, log_softmax(rows, axis=1), dtype=np.float64)
-        else:
-            rows -= batch.data
+        errors = []
+        whole = not isinstance(batch, SparseBatch)
+        for part, rows in self._in_pieces(learned, self._codes(learned, batch), batch.offsets, whole):
+            given = batch.dense_rows(part)
+            if learned.form.output == "softmax":
+                errors.append(-np.einsum("ij,ij->i", given, log_softmax(rows, axis=1), dtype=np.float64))
+                continue
+            rows -= given
             if batch.missing is not None:
-                rows[batch.missing] = 0
-            errors = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-        sums: Floats = np.add.reduceat(errors, batch.offsets[:-1])
+                rows[batch.missing[part]] = 0
+            errors.append(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+        sums: Floats = np.add.reduceat(np.concatenate(errors), batch.offsets[:-1])
         return sums
-
-    def _codes(self, learned: Learned, batch: Batch) -> Floats:
-        states = _codes.encode(learned.theta, batch, learned.form, True, threads(self.n_jobs))
-        return _codes.codes_of(learned.theta, states, learned.form)
-
-    def _unrolled(self, learned: Learned, codes: Floats, steps: int | Integers) -> Floats:
-        """Codes unrolled in the model's steps, in chronological order: (N, steps, n_inputs), or of offsets one sequence
-        after the other."""
-        return _codes.unroll(learned.theta, codes, steps, learned.form, True, threads(self.n_jobs))
-
-    def _rows(self, learned: Learned, codes: Floats, steps: int | Integers) -> Floats:
-        """The same in the user's rows."""
-        patches = learned.patches
-        if patches is None:
-            return self._unrolled(learned, codes, steps)
-        if isinstance(steps, int):
-            rows = self._unrolled(learned, codes, patches.number(steps)).reshape(len(codes), -1, learned.n_features)
-            return np.ascontiguousarray(rows[:, -steps:])
-        return patches.rows(self._unrolled(learned, codes, patches.offsets(steps)), steps)
-
-
-def _outputs(rows: Floats, form: Form, logits: bool) -> Floats:
-    """What the user gets of unrolled rows: probabilities where the output is softmax."""
-    return softmax(rows, axis=-1) if form.output == "softmax" and not logits else rows

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rae_fast import closed_form
-from rae_fast._batch import Batch
+from rae_fast._batch import Batch, SparseBatch
 from rae_fast._form import Form
 from rae_fast.hyperparameters import Settings
 from rae_fast.patches import Patches
@@ -34,7 +35,11 @@ def decided(settings: Settings, batch: Batch, weights: Floats | None, rng: np.ra
     n_hidden, length = settings.n_hidden, settings.patch_length
     if n_hidden is None:
         n_hidden = hidden_units(settings.n_code, batch.n_sequences)
-    if length == "auto":
+    if isinstance(batch, SparseBatch):
+        if length not in ("auto", 1):
+            raise ValueError(f"patch_length={length} is for dense rows; token ids and sparse rows are read one by one")
+        length = 1
+    elif length == "auto":
         length = 1
         if settings.n_code is not None and settings.output == "linear" and settings.init == "linear":
             length = _patch_length(settings.n_code, max(n_hidden, settings.n_code), batch, weights, rng,
@@ -59,6 +64,20 @@ def others(settings: Settings, n_hidden: int) -> list[int]:
         return []
     fewer = max(_FEWER, settings.n_code + _FEWER_BESIDE)
     return [fewer] if fewer < n_hidden else []
+
+
+def check_memory(form: Form, dtype: np.dtype[Any], n_vectors: int) -> None:
+    """ValueError where so many vectors of parameters are more than this machine's memory."""
+    needed = form.size * dtype.itemsize * n_vectors
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return  # nobody knows
+    if needed > there > 0:
+        raise ValueError(f"{form.n_inputs} features and n_hidden={form.n_hidden} make {form.size:,} parameters, and "
+                         f"to train them takes {needed / 1e9:.1f} GB; this machine has {there / 1e9:.1f}: lower "
+                         "n_hidden or the number of features or ids (Vocabulary's min_count), or choose "
+                         "dtype='float32'")
 
 
 def _patch_length(n_code: int, n_hidden: int, batch: Batch, weights: Floats | None, rng: np.random.Generator,

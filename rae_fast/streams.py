@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rae_fast import _codes, inputs
 from rae_fast._learner import Learner
 from rae_fast._messages import shown
+from rae_fast.sparse_inputs import as_stream_ids
 
 Floats = NDArray[Any]
 
@@ -61,7 +62,8 @@ class Streams(Learner):
         Parameters
         ----------
         state : array-like of shape (H,) or (N, H)
-        x : array-like of shape (I,) or (N, I); of a model that reads k rows as one step (k, I) or (N, k, I)
+        x : array-like of shape (I,) or (N, I); of a model that reads k rows as one step (k, I) or (N, k, I); of one
+            that was fitted on token ids also an integer, or (N,) of them
         out : ndarray of the shape of state and the model's dtype, optional
             Where to put the result; may be `state` itself.
 
@@ -89,11 +91,17 @@ class Streams(Learner):
         theta, form = learned.theta, learned.form
         if learned.patches is not None:
             x = inputs.as_patches(x, np.ndim(state), learned.patch_length, learned.n_features)
+        if learned.reads_ids and (ids := as_stream_ids(x, np.shape(state), learned.n_features)) is not None:
+            x = ids
         if out is not None:
             inputs.check_out(out, np.shape(state), theta.dtype)
         after = _codes.step(theta, state, x, form, out)
         if after is None:  # something has to be converted, or explained
-            state, x = inputs.as_streams(state, x, form.n_hidden, form.n_inputs, theta.dtype)
+            if learned.reads_ids and x is ids:
+                state = inputs.as_matrix(np.atleast_2d(state), "state", form.n_hidden, theta.dtype).reshape(
+                    np.shape(state))
+            else:
+                state, x = inputs.as_streams(state, x, form.n_hidden, form.n_inputs, theta.dtype)
             after = _codes.step(theta, state, x, form, out)
             assert after is not None
         return after

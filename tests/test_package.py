@@ -15,7 +15,19 @@ import numpy as np
 import pytest
 
 import rae_fast
-from rae_fast import _config, _estimator, _kernels, _learner, _messages, inputs, rae, solvers, streams
+from rae_fast import (
+    _config,
+    _estimator,
+    _kernels,
+    _learner,
+    _messages,
+    coding,
+    inputs,
+    rae,
+    solvers,
+    streams,
+    vocabulary,
+)
 
 PACKAGE = Path(rae_fast.__file__).parent
 
@@ -172,7 +184,7 @@ def test_every_compiled_module_that_python_uses_has_a_stub():
     assert {name for name in used if (PACKAGE / f"{name}.pyx").exists() or name in STUBS} <= set(STUBS)
 
 
-WITH_EXAMPLES = [rae, streams, _learner, _estimator, _config, _messages, solvers, inputs]
+WITH_EXAMPLES = [rae, coding, vocabulary, streams, _learner, _estimator, _config, _messages, solvers, inputs]
 
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES, ids=lambda m: m.__name__)

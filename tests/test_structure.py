@@ -13,8 +13,8 @@ ORDER = """
     _messages _blas _kernels _pulse _workspace _record solvers persistence _progress _estimator _config dense
     _buckets _products _form _batch parameters reference
     _cell _objective _sequence _stepwise _unfold _objectives _codes _training
-    inputs closed_form relative_rates hyperparameters patches sizes learned
-    model_file lbfgs training trial checkpoint _learner streams rae __init__
+    sparse_inputs inputs closed_form relative_rates hyperparameters patches sizes vocabulary learned
+    model_file lbfgs training trial checkpoint _learner streams coding rae __init__
 """.split()
 
 MOST_LINES = 700

@@ -640,10 +640,10 @@ def test_what_plain_descent_leaves_out_makes_a_gradient(options, objective, dtyp
 
 
 @pytest.mark.parametrize("unit", [2.0**-12, 2.0**12])
-@pytest.mark.parametrize("options", [{"clip_norm": 0.5}, {"weight_decay": 0.3}, {"clip_norm": 0.2, "weight_decay": 0.1}],
-                         ids=str)
+@pytest.mark.parametrize("options", [{"clip_norm": 0.5}, {"weight_decay": 0.3},
+                                     {"clip_norm": 0.2, "weight_decay": 0.1}], ids=str)
 def test_clipping_and_decay_are_in_the_units_of_the_gradient_that_a_user_sees(options, unit):
-    """Also where residuals are measured in another unit: clip_norm as a part of the norm, decay of norm over theta's."""
+    """Also where residuals are measured in another unit. clip_norm: part of the norm; decay: of norm over theta's."""
     X = unit * X3
     model = RAE(5, max_iter=0, solver="sgd", relative_rates=True, learning_rate=0.01, random_state=0).fit(X)
     assert model._learned.solver.residual_unit(model._learned.form) != 1

@@ -23,7 +23,7 @@ for _name in ("pandas", "polars"):
         FRAMES.append(importlib.import_module(_name))
     except ImportError:  # then there are none
         pass
-WATCHED = ["rae_fast.inputs", "rae_fast._messages"]
+WATCHED = ["rae_fast.inputs", "rae_fast.sparse_inputs", "rae_fast._messages"]
 DTYPES = ["f8", "f4", "f2", "g", ">f8", ">f4", "i1", "i8", "u8", ">i2", "?", "c8", "c16", "O", "S3", "U2", "M8[D]",
           "m8[s]", "V5", [("a", "f8"), ("b", "i4")]]
 SIZES = [0, 1, 1, 2, 2, 3, 3, 4, 5]
@@ -226,6 +226,9 @@ def check(data):
 
 def check_batch(value, dtype, n_features):
     batch = inputs.as_batch(value, dtype, n_features)
+    if isinstance(batch, _batch.SparseBatch):
+        check_ids(value, batch, dtype, n_features)
+        return
     found, offsets = batch.data, batch.offsets
     assert found.dtype == dtype if dtype else found.dtype.char in "fd"
     assert found.flags.c_contiguous and found.flags.aligned and np.isfinite(found).all()
@@ -238,6 +241,16 @@ def check_batch(value, dtype, n_features):
             same(given, part)
     elif isinstance(value, np.ndarray):
         same(value, found.reshape(len(parts), -1, found.shape[1]))
+
+
+def check_ids(value, batch, dtype, n_features):
+    """Rows of no more than one number, which is never written out here: the largest id may be any."""
+    assert batch.is_ids and batch.dtype == (dtype or np.float64)
+    rows = [value] if isinstance(value, np.ndarray) and value.ndim == 1 else value
+    assert [len(row) for row in rows] == batch.lengths().tolist()
+    np.testing.assert_array_equal(np.concatenate([np.asarray(row) for row in rows]), batch.columns)
+    assert 0 <= batch.columns.min() and batch.columns.max() < batch.n_features
+    assert batch.n_features == (n_features or batch.columns.max() + 1)
 
 
 def same(given, found):

@@ -1,0 +1,390 @@
+"""Codes of sequences, and sequences of codes: what an encoder and decoder of sequences is used for.
+
+A mixin of its own for every estimator that reads a sequence into a code and unrolls that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from sys import modules
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from rae_fast import _codes, inputs
+from rae_fast._batch import Batch, SparseBatch, pack, ready, ready_codes
+from rae_fast._form import Form
+from rae_fast._kernels import threads
+from rae_fast._learner import Learner
+from rae_fast.learned import Learned
+
+Floats = NDArray[Any]
+Integers = NDArray[np.intp]
+
+# Outputs that are looked at at once where a user asks for symbols, or rows are sparse: 32 MB of float64.
+_UNROLLED = 1 << 22
+
+
+class Coding(Learner):
+    """A Learner that encodes and decodes sequences."""
+
+    def transform(self, X: Any) -> Floats:
+        """Encode: the last code of each sequence.
+
+        Parameters
+        ----------
+        X : sequences
+
+        Returns
+        -------
+        ndarray of shape (N, C), the model's dtype; without `n_code` C is H, and elements lie in [-1, 1]. A frame
+            with a column for each element where `set_output` chose one.
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> model.transform([np.eye(3), np.eye(3)[:2]]).shape
+        (2, 4)
+        """
+        learned = self._learned or self._fitted()
+        codes = self._codes(learned, learned.read(self._read(X, learned)))
+        if not self._sklearn_output_config and "sklearn" not in modules:
+            return codes
+        output: Floats = self._in_output(codes, self.get_feature_names_out)
+        return output
+
+    def hidden_states(self, X: Any) -> Floats | list[Floats]:
+        """The state after every step, without h0.
+
+        Parameters
+        ----------
+        X : sequences
+
+        Returns
+        -------
+        ndarray of shape (N, T, H), or for a list a list of (T_n, H) arrays; with `patch_length` k one state for k
+        rows, ceil(T / k) in place of T
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> [h.shape for h in model.hidden_states([np.eye(3), np.eye(3)[:2]])]
+        [(3, 4), (2, 4)]
+        """
+        learned = self._learned or self._fitted()
+        batch = learned.read(self._read(X, learned))
+        return batch.in_container(_codes.encode(learned.theta, batch, learned.form, False, threads(self.n_jobs)))
+
+    def unroll(self, codes: Any, n_steps: int, *, logits: bool = False) -> Floats:
+        """Decode latest input first.
+
+        Parameters
+        ----------
+        codes : array-like of shape (N, C)
+        n_steps : int, at least 1
+        logits : bool, default=False
+            With softmax output, return the logits instead of probabilities.
+
+        Returns
+        -------
+        ndarray of shape (N, n_steps, I)
+            Step k is ``y_k V_hx + c_x`` with ``y_1 = code`` (with `n_code` ``code V_ch + c_1``),
+            ``y_{k+1} = y_k V_hh + c_h`` (its tanh with ``decoder="tanh"``); with softmax output the softmax of that.
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> model.unroll(model.transform(np.eye(3)), 5).shape
+        (1, 5, 3)
+        """
+        learned = self._learned or self._fitted()
+        codes = self._read_codes(codes, learned)
+        length = inputs.as_length("n_steps", n_steps, len(codes))
+        patches = learned.patches
+        number = length if patches is None else patches.number(length)
+        rows = _codes.unroll(learned.theta, codes, number, learned.form, False, threads(self.n_jobs))
+        if patches is not None:
+            rows = patches.rows_latest_first(rows, length)
+        return _outputs(rows, learned.form, logits)
+
+    def inverse_transform(self, codes: Any, lengths: Any = None, *, logits: bool = False,
+                          symbols: bool | None = None) -> Floats | list[Floats]:
+        """Decode in chronological order.
+
+        Parameters
+        ----------
+        codes : array-like of shape (N, C)
+        lengths : int, sequence of N ints, or None
+            Steps to unroll. None is the length of the sequences seen in fit, if that was one.
+        logits : bool, default=False
+            With softmax output, return the logits instead of probabilities.
+        symbols : bool, optional
+            Whether to return, of each step, the feature with the largest output: as token ids. By default of a model
+            that was fitted on token ids, unless `logits` are asked for.
+
+        Returns
+        -------
+        ndarray of shape (N, length, I), or for a sequence of lengths a list of (length_n, I) arrays; of symbols
+            integers, (N, length) or (length_n,)
+
+        Raises
+        ------
+        ValueError
+            For bad input, or lengths=None where fit saw sequences of different lengths.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> codes = model.transform(np.eye(3))
+        >>> model.inverse_transform(codes).shape, model.inverse_transform(codes, [2])[0].shape
+        ((1, 3, 3), (2, 3))
+        """
+        learned = self._learned or self._fitted()
+        codes = self._read_codes(codes, learned)
+        if lengths is None:
+            lengths = learned.record.n_steps
+            if lengths is None:
+                raise ValueError("the model was fitted on sequences of different lengths; pass lengths")
+        steps = inputs.as_lengths(lengths, len(codes))
+        if _as_symbols(learned, symbols, logits):
+            return self._given_back(learned, codes, steps)
+        rows = _outputs(self._rows(learned, codes, steps), learned.form, logits)
+        return rows if isinstance(steps, int) else pack(rows, steps, True)
+
+    def reconstruct(self, X: Any, *, logits: bool = False, symbols: bool | None = None) -> Floats | list[Floats]:
+        """Each sequence unrolled from its last code, in chronological order.
+
+        Parameters
+        ----------
+        X : sequences
+        logits : bool, default=False
+            With softmax output, return the logits instead of probabilities.
+        symbols : bool, optional
+            As in `inverse_transform`.
+
+        Returns
+        -------
+        ndarray of shape (N, T, I), or for a list a list of (T_n, I) arrays; of symbols integers, (N, T) or (T_n,)
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> model.reconstruct(np.eye(3)).shape
+        (1, 3, 3)
+        """
+        learned = self._learned or self._fitted()
+        batch = self._read(X, learned)
+        codes = self._codes(learned, learned.read(batch))
+        steps = batch.offsets if batch.is_list else batch.longest
+        if _as_symbols(learned, symbols, logits):
+            return self._given_back(learned, codes, steps)
+        rows = self._rows(learned, codes, steps)
+        return batch.in_container(_outputs(rows, learned.form, logits))
+
+    def top_k(self, codes: Any, lengths: Any = None, k: int = 5) -> tuple[Any, Any]:
+        """The most probable symbols of each step, in chronological order.
+
+        Parameters
+        ----------
+        codes : array-like of shape (N, C)
+        lengths : int, sequence of N ints, or None
+            As in `inverse_transform`.
+        k : int, default=5
+            How many of each step, at most I.
+
+        Returns
+        -------
+        symbols : ndarray of shape (N, length, k), or for a sequence of lengths a list of (length_n, k) arrays
+            Numbers of features, or token ids, the most probable first.
+        probabilities : the same of floats
+
+        Raises
+        ------
+        ValueError
+            For bad input, and of a model without softmax output.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> X = [np.array([0, 1, 2]), np.array([2, 0])]
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(X)
+        >>> symbols, probabilities = model.top_k(model.transform(X), [3, 2], k=2)
+        >>> symbols[0].shape, probabilities[1].shape
+        ((3, 2), (2, 2))
+        """
+        learned = self._learned or self._fitted()
+        if learned.form.output != "softmax":
+            raise ValueError("top_k is for softmax outputs, which are probabilities; this model's are linear")
+        codes = self._read_codes(codes, learned)
+        k = inputs.as_length("k", k, 1)
+        if k > learned.form.n_inputs:
+            raise ValueError(f"k={k} is more than the {learned.form.n_inputs} symbols that there are")
+        lengths = learned.record.n_steps if lengths is None else lengths
+        if lengths is None:
+            raise ValueError("the model was fitted on sequences of different lengths; pass lengths")
+        steps = inputs.as_lengths(lengths, len(codes))
+        offsets = np.arange(0, len(codes) * steps + 1, steps) if isinstance(steps, int) else steps
+        if k == 1:
+            found, probabilities = self._symbols(learned, codes, offsets, min(2, learned.form.n_inputs))
+            found, probabilities = found[:, :1], None if probabilities is None else probabilities[:, :1]
+        else:
+            found, probabilities = self._symbols(learned, codes, offsets, k)
+        if probabilities is None:  # of a single symbol
+            probabilities = np.ones(found.shape, learned.theta.dtype)
+        as_list = not isinstance(steps, int)
+        return pack(found, offsets, as_list), pack(probabilities, offsets, as_list)
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """Names of the code's elements: rae0, rae1, ...
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of str objects, of shape (H,)
+
+        Raises
+        ------
+        NotFittedError
+            Before the first fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> RAE(n_hidden=2, max_iter=0).fit(np.eye(3)).get_feature_names_out().tolist()
+        ['rae0', 'rae1']
+        """
+        prefix = type(self).__name__.lower()
+        return np.array([f"{prefix}{i}" for i in range(self._fitted().form.code_size)], dtype=object)
+
+    # ---- what these share --------------------------------------------------------------------------
+
+    def _read(self, X: Any, learned: Learned) -> Batch:
+        """Sequences for a fitted model, as the user has them."""
+        if learned.patches is None and (batch := ready(X, learned.theta, learned.form)) is not None:
+            return batch
+        batch = inputs.as_batch(X, learned.theta.dtype, learned.n_features, type(self).__name__,
+                                True if learned.reads_ids else False if learned.patches is None else None)
+        if isinstance(batch, SparseBatch) and batch.is_ids and not learned.reads_ids:
+            raise ValueError(f"X holds token ids, but {type(self).__name__} was fitted on rows of numbers")
+        inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
+        return batch
+
+    def _read_codes(self, codes: Any, learned: Learned) -> Floats:
+        found = ready_codes(codes, learned.theta, learned.form)
+        return inputs.as_matrix(codes, "codes", learned.form.code_size, learned.theta.dtype) if found is None else found
+
+    def _in_pieces(self, learned: Learned, codes: Floats, offsets: Integers,
+                   whole: bool = False) -> Iterator[tuple[slice, Floats]]:
+        """Codes unrolled in chronological order, with the rows of offsets that they are: some at a time, or all."""
+        first, n = 0, len(codes)
+        while first < n:
+            last = n
+            if not whole:
+                most = offsets[first] + max(1, _UNROLLED // learned.form.n_inputs)
+                last = max(first + 1, int(np.searchsorted(offsets, most, side="right")) - 1)
+            yield (slice(offsets[first], offsets[last]),
+                   self._unrolled(learned, codes[first:last], offsets[first:last + 1] - offsets[first]))
+            first = last
+
+    def _symbols(self, learned: Learned, codes: Floats, offsets: Integers, k: int) -> tuple[Integers, Floats | None]:
+        """The features with the largest outputs, (rows, k), falling; and of softmax outputs their probabilities."""
+        found, probabilities = np.empty((offsets[-1], k), np.intp), []
+        for part, rows in self._in_pieces(learned, codes, offsets):
+            if k == 1:
+                found[part, 0] = rows.argmax(axis=1)
+            else:
+                most = np.argpartition(-rows, k - 1, axis=1)[:, :k]
+                order = np.argsort(-np.take_along_axis(rows, most, axis=1), axis=1, kind="stable")
+                found[part] = np.take_along_axis(most, order, axis=1)
+            if learned.form.output == "softmax" and k > 1:
+                probabilities.append(np.take_along_axis(softmax(rows, axis=1), found[part], axis=1))
+        return found, np.concatenate(probabilities) if probabilities else None
+
+    def _codes(self, learned: Learned, batch: Batch) -> Floats:
+        states = _codes.encode(learned.theta, batch, learned.form, True, threads(self.n_jobs))
+        return _codes.codes_of(learned.theta, states, learned.form)
+
+    def _unrolled(self, learned: Learned, codes: Floats, steps: int | Integers) -> Floats:
+        """Codes unrolled in the model's steps, in chronological order: (N, steps, n_inputs), or of offsets one sequence
+        after the other."""
+        return _codes.unroll(learned.theta, codes, steps, learned.form, True, threads(self.n_jobs))
+
+    def _recalled(self, learned: Learned, batch: Batch) -> NDArray[np.bool_]:
+        """Of every step, whether the symbol with the largest output is its own."""
+        found = self._symbols(learned, self._codes(learned, batch), batch.offsets, 1)[0][:, 0]
+        if isinstance(batch, SparseBatch) and batch.is_ids:
+            same: NDArray[np.bool_] = found == batch.columns
+            return same
+        at_once = max(1, _UNROLLED // batch.n_features)
+        parts = (slice(a, min(a + at_once, batch.n_rows)) for a in range(0, batch.n_rows, at_once))
+        return np.concatenate([found[part] == batch.dense_rows(part).argmax(axis=1) for part in parts])
+
+    def _given_back(self, learned: Learned, codes: Floats, steps: int | Integers) -> Integers | list[Integers]:
+        """The symbols of codes in the user's container."""
+        offsets = np.arange(0, len(codes) * steps + 1, steps) if isinstance(steps, int) else steps
+        ids = self._symbols(learned, codes, offsets, 1)[0][:, 0]
+        if isinstance(steps, int):
+            return ids.reshape(-1, steps)
+        return [ids[a:b].copy() for a, b in zip(offsets[:-1], offsets[1:])]
+
+    def _rows(self, learned: Learned, codes: Floats, steps: int | Integers) -> Floats:
+        """The same in the user's rows."""
+        patches = learned.patches
+        if patches is None:
+            return self._unrolled(learned, codes, steps)
+        if isinstance(steps, int):
+            rows = self._unrolled(learned, codes, patches.number(steps)).reshape(len(codes), -1, learned.n_features)
+            return np.ascontiguousarray(rows[:, -steps:])
+        return patches.rows(self._unrolled(learned, codes, patches.offsets(steps)), steps)
+
+
+def _as_symbols(learned: Learned, symbols: bool | None, logits: bool) -> bool:
+    """Whether outputs are given as symbols."""
+    if symbols is None:
+        return learned.reads_ids and not logits
+    if symbols and (logits or learned.patches is not None):
+        raise ValueError("symbols=True and logits=True exclude each other" if logits else
+                         "symbols=True is for models that read row by row (patch_length=1)")
+    return bool(symbols)
+
+
+def _outputs(rows: Floats, form: Form, logits: bool) -> Floats:
+    """What the user gets of unrolled rows: probabilities where the output is softmax."""
+    return softmax(rows, axis=-1) if form.output == "softmax" and not logits else rows
