@@ -7,10 +7,14 @@
 (b) scikit-learn's handwritten digits, each image a sequence of 8 rows of 8 pixels: learned on 1400
     images, judged on the other 397.
 (c) The same images in codes of eight numbers, beside principal components.
+(d) Phrases of the documentation that Python carries with it (pydoc_data), read letter by letter: phrases that were
+    never seen, beside what came back of their codes.
 """
 
 import argparse
+import importlib
 import itertools
+import textwrap
 import time
 from pathlib import Path
 
@@ -23,7 +27,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 import rae_fast
-from rae_fast import RAE
+from rae_fast import RAE, Vocabulary
 
 SYMBOLS = 8
 # The full program draws a new order for every update. Here the orders of a million updates are
@@ -168,6 +172,39 @@ def small_codes(folder):
                     f"ours, 8\n{lost['ours']:.0%} lost": ours[:12]}, folder / "digits_code.png")
 
 
+def phrases():
+    """Pieces of 20 to 28 letters of Python's own documentation; none where that was left out of the installation."""
+    try:
+        topics = importlib.import_module("pydoc_data.topics").topics
+    except ImportError:
+        return []
+    paragraphs = [" ".join(part.split()) for text in topics.values() for part in text.split("\n\n")
+                  if not part.startswith("   ")]
+    pieces = {piece for paragraph in paragraphs for piece in textwrap.wrap(paragraph, 28)}
+    return sorted(piece for piece in pieces if len(piece) >= 20 and piece.isascii())
+
+
+def letters():
+    print("\n(d) Letter by letter: phrases of Python's documentation as token ids, 96 hidden units")
+    found = phrases()
+    if not found:
+        print("  left out: this Python came without pydoc_data")
+        return
+    order = np.random.default_rng(0).permutation(len(found))
+    learn, held_out = ([found[i] for i in some] for some in (order[500:], order[:500]))
+    vocabulary = Vocabulary("characters").fit(learn)
+    model = RAE(96, n_features=len(vocabulary), dtype="float32", learning_rate=1.0, max_iter=8, random_state=0,
+                verbose=1)
+    start = time.perf_counter()
+    model.fit(vocabulary.encode(learn))
+    unseen = vocabulary.encode(held_out)
+    print(f"  {len(learn):,} phrases of {len(vocabulary)} different letters in {time.perf_counter() - start:.1f} s; of "
+          f"{len(held_out)} phrases never seen {model.score(unseen, metric='symbols'):.1%} of the letters come back, "
+          f"{model.score(unseen, metric='sequences'):.0%} of the phrases whole. Some, beside what came back:")
+    for phrase, back in zip(held_out[:8], vocabulary.decode(model.reconstruct(unseen[:8]))):
+        print(f"    {phrase:28} | {back}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--updates", type=int, default=1_000_000, help="updates of each original experiment")
@@ -181,6 +218,7 @@ def main():
     original_experiment(options.updates, options.folder)
     digits(options.folder)
     small_codes(options.folder)
+    letters()
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 The post's text and the original's full program of 2014, the smallest code that still holds its orders, longer
 random sequences of symbols, five real data sets, against the closed form, PCA and a GRU auto-encoder
-in PyTorch with the same time on the same core, and small codes of eight, against an MLP auto-encoder too. One BLAS
-thread. Parts that need PyTorch (pip install
+in PyTorch with the same time on the same core, small codes of eight, against an MLP auto-encoder too, and lines of
+text. One BLAS thread. Parts that need PyTorch (pip install
 torch==2.13.0), scikit-learn or the files of aeon (pip install --no-deps aeon) say so and are left out
 without them.
 """
@@ -23,7 +23,7 @@ from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from rae_fast import RAE, show_config  # noqa: E402
+from rae_fast import RAE, Vocabulary, show_config  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
 import datasets  # noqa: E402
@@ -31,8 +31,9 @@ import datasets  # noqa: E402
 try:
     from peers.torch_gru import GRUAutoEncoder
     from peers.torch_mlp import MLPAutoEncoder
+    from peers.torch_text import GRUText
 except ImportError:
-    GRUAutoEncoder = MLPAutoEncoder = None
+    GRUAutoEncoder = MLPAutoEncoder = GRUText = None
 
 EYE = np.eye(8)
 ORDERS = EYE[np.array(list(itertools.permutations(range(8))))]
@@ -57,6 +58,10 @@ N_ORDERS, N_PASSES = 4000, 250
 OURS = {"output": "softmax", "batch_size": 256, "max_iter": 20}
 GRU_RATES = (1e-2, 3e-2, 1e-1)
 MLP_RATES = (1e-3, 3e-3, 1e-2)
+# Lines of text: level, units, sizes of codes, passes; held-out lines that are judged at most.
+LINES = (("characters", 256, (64, 256), 3), ("words", 128, (32, 128), 2))
+TEXT_RATES = (1e-3, 3e-3)
+MOST_LINES = 500
 
 
 def right(model, X):
@@ -376,6 +381,43 @@ def codes(seeds, names=datasets.NAMES + datasets.MORE):
     print_verdicts(verdicts)
 
 
+def lines(seeds, files):
+    """Lines of text: recall of symbols and of whole lines that were not seen."""
+    seeds = min(seeds, 1)
+    if not files:
+        print("\nLines of text: left out: pass files of lines as --lines FILE ...")
+        return
+    text = [line.strip() for file in files for line in Path(file).read_text(encoding="latin-1").splitlines()]
+    learn, held_out = datasets.split([line for line in text if line], seed=2)
+    held_out = held_out[:MOST_LINES]
+    print(f"\nLines of text, {len(learn)} to learn from, {len(held_out)} held out: part of the symbols / of the whole "
+          "lines that come back\nfrom a code of C numbers of H units, with learning_rate=1; the GRU auto-encoder has "
+          "the same code, units and time, its best rate is shown")
+    print(f"  {'':12}{'V':>7}{'C':>5}{'H':>5}{'closed form':>17}{'RAE':>17}{'passes':>8}{'GRU':>27}{'seconds':>9}")
+    for level, n_hidden, sizes, passes in LINES:
+        vocabulary = Vocabulary(level).fit(learn)
+        X, unseen = vocabulary.encode(learn), vocabulary.encode(held_out)
+        for C in sizes:
+            recipe = {"n_code": C, "n_features": len(vocabulary), "dtype": "float32", "learning_rate": 1.0,
+                      "batch_size": 8}
+            start, _ = train(X, n_hidden, 0, **recipe, max_iter=0)
+            model, seconds = train(X, n_hidden, 0, **recipe, max_iter=passes)
+            cells = [f"{m.score(unseen, metric='symbols'):.3f} / {m.score(unseen, metric='sequences'):.3f}"
+                     for m in (start, model)]
+            cells.append("no PyTorch")
+            if GRUText is not None:
+                best = (-1.0, 0.0, 0.0)
+                for rate in TEXT_RATES:
+                    gru = GRUText(len(vocabulary), n_hidden, C, rate, seconds).fit(X)
+                    hits = [x == y for x, y in zip(gru.reconstruct(unseen), unseen)]
+                    best = max(best, (np.concatenate(hits).mean(), np.mean([hit.all() for hit in hits]), rate))
+                cells[2] = "{:.3f} / {:.3f} (at {:g})".format(*best)
+            print(f"  {level:12}{len(vocabulary):>7}{C:>5}{n_hidden:>5}{cells[0]:>17}{cells[1]:>17}{passes:>8}"
+                  f"{cells[2]:>27}{seconds:>9.1f}", flush=True)
+        for line, back in zip(held_out[:3], vocabulary.decode(model.reconstruct(unseen[:3]))):
+            print(f"    {line}\n    {back}")
+
+
 def print_verdicts(verdicts):
     for what, answers in verdicts.items():
         failed = [cell for cell, answer in answers if not answer]
@@ -387,9 +429,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
     parts = {"text": text_of_the_post, "program": full_program, "frontier": frontier, "repetition": repetition,
-             "symbols": symbols, "real": real, "codes": codes}
+             "symbols": symbols, "real": real, "codes": codes, "lines": lines}
     parser.add_argument("--part", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--data", nargs="+", default=datasets.NAMES + datasets.MORE, help="of the part codes")
+    parser.add_argument("--lines", nargs="+", metavar="FILE", help="of the part lines: a line each")
     parser.add_argument("--plot", metavar="FILE", help="draw recall depth against time into FILE (needs matplotlib)")
     options = parser.parse_args()
     show_config()
@@ -398,6 +441,8 @@ def main():
             full_program(options.seeds, options.plot)
         elif part == "codes":
             codes(options.seeds, options.data)
+        elif part == "lines":
+            lines(options.seeds, options.lines)
         else:
             parts[part](options.seeds)
 

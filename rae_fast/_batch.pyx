@@ -276,6 +276,18 @@ cdef class SparseBatch(Batch):
         return SparseBatch(self.columns[at], offsets, self.n_features, self.dtype, self.is_list,
                            None if self.values is None else self.values[at], starts)
 
+    def with_features(self, kept):
+        """The same of the chosen features alone, whose numbers rise."""
+        place = np.full(self.n_features, -1, dtype=np.intp)
+        place[kept] = np.arange(len(kept))
+        found = place[self.columns]
+        there = found >= 0
+        counts = np.zeros(self.n_rows + 1, dtype=np.intp)
+        each = np.ones(self.n_rows, dtype=np.intp) if self.starts is None else np.diff(self.starts)
+        np.add.at(counts, np.repeat(np.arange(1, self.n_rows + 1), each)[there], 1)
+        values = np.ones(int(there.sum()), self.dtype) if self.values is None else self.values[there]
+        return SparseBatch(found[there], self.offsets, len(kept), self.dtype, self.is_list, values, np.cumsum(counts))
+
     def first_not_finite(self):
         return -1
 

@@ -286,7 +286,7 @@ class Estimator:
             transformer_tags=TransformerTags(preserves_dtype=["float64", "float32"]),
             classifier_tags=None,
             regressor_tags=None,
-            input_tags=InputTags(two_d_array=True, three_d_array=True),
+            input_tags=InputTags(two_d_array=True, three_d_array=True, sparse=True),
         )
 
 

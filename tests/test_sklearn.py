@@ -78,7 +78,7 @@ EXPECTED_FAILURES = {
     "check_sample_weights_not_overwritten": ROWS,
     "check_sample_weight_equivalence_on_dense_data": ROWS,
     "check_all_zero_sample_weights_error": ROWS,
-    "check_sample_weight_equivalence_on_sparse_data": "1.6 makes it, though our tags say that sparse is refused",
+    "check_sample_weight_equivalence_on_sparse_data": ROWS,
     "check_dtype_object": "object arrays are refused: they are how ragged input goes wrong unnoticed",
 }
 

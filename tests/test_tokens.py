@@ -416,3 +416,27 @@ def test_score_tells_what_is_recalled():
         model.score(IDS, metric="recall")
     with pytest.raises(ValueError, match="is for softmax outputs"):
         RAE(3, max_iter=0).fit(SPARSE).score(SPARSE, metric="symbols")
+
+
+def test_a_start_at_a_large_vocabulary(monkeypatch):
+    """Of many features those that occur most, of many sequences some: the rest of W_xh and V_hx starts at 0."""
+    from rae_fast import closed_form
+    rng = np.random.default_rng(0)
+    V = 20_000
+    X = [np.minimum(rng.zipf(1.3, n), V) - 1 for n in rng.integers(2, 9, 400)]
+    model = RAE(8, n_features=V, max_iter=0, random_state=0).fit(X)
+    kept = model.parameters_["W_xh"].any(axis=1)
+    assert kept.sum() == closed_form._MOST_FEATURES and kept[:20].all()
+    assert (model.parameters_["V_hx"].any(axis=0) == kept).all() and np.isfinite(model.theta_).all()
+    share = np.maximum(np.bincount(np.concatenate(X), minlength=V) / sum(map(len, X)), 1e-6)
+    assert model.reconstruction_error(X).sum() < -np.log(share[np.concatenate(X)]).sum()
+    # The same as of rows written out, where all is looked at; nearly as good where some is.
+    V = 600
+    X = [x % V for x in X]
+    whole = RAE(8, n_features=V, max_iter=0, random_state=0, output="linear").fit(X)
+    rows = [np.eye(V)[x] for x in X]
+    assert whole.score(X) == pytest.approx(RAE(8, max_iter=0, random_state=0).fit(rows).score(rows), rel=1e-6)
+    monkeypatch.setattr(closed_form, "_MOST_LOOKED_UP", 4000)
+    monkeypatch.setattr(closed_form, "_MOST_FEATURES", 300)
+    some = RAE(8, n_features=V, max_iter=0, random_state=0, output="linear").fit(X)
+    assert whole.score(X) > some.score(X) > 1.2 * whole.score(X)
