@@ -6,6 +6,7 @@ coding.py's; here are what it is, how it starts, and how it is judged.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -316,18 +317,24 @@ class RAE(Coding, Streams, SequenceParameters):
                 grad.memory[:] = grad.memory * unit * unit
         return loss, grad.views()
 
-    def reconstruction_error(self, X: Any) -> Floats:
+    def reconstruction_error(self, X: Any, *, per: str = "sequence", reduce: str = "sum") -> Floats | list[Floats]:
         """Squared error of `reconstruct`, summed over steps and features: an anomaly score.
 
-        With softmax output the cross-entropy, in nats.
+        With softmax output the cross-entropy of each step, in nats.
 
         Parameters
         ----------
         X : sequences
+        per : {"sequence", "step", "feature", "element"}, default="sequence"
+            What has an error of its own. A cross-entropy is one of steps, not of features or elements.
+        reduce : {"sum", "mean"}, default="sum"
+            What is made of the errors of a sequence, of a step, or of a feature of a sequence. Means do not grow with
+            the length.
 
         Returns
         -------
-        ndarray of shape (N,), float64, in squared units of X
+        ndarray of float64, in squared units of X: of shape (N,), or per feature (N, I); per step (N, T) and per element
+            (N, T, I), or for a list a list of (T_n,) and (T_n, I) arrays
 
         Raises
         ------
@@ -344,7 +351,31 @@ class RAE(Coding, Streams, SequenceParameters):
         True
         """
         learned = self._learned or self._fitted()
-        return self._errors(learned, self._read_targets(X, learned))
+        if per == "sequence" and reduce == "sum":
+            return self._errors(learned, self._read_targets(X, learned))
+        if per not in ("sequence", "step", "feature", "element") or reduce not in ("sum", "mean"):
+            raise ValueError("per must be 'sequence', 'step', 'feature' or 'element' and reduce 'sum' or 'mean'; got "
+                             f"{shown(per)} and {shown(reduce)}")
+        of_steps = learned.form.output == "softmax"
+        if of_steps and per in ("feature", "element"):
+            raise ValueError(f"per={per!r} is for linear outputs: a cross-entropy is one of a whole step")
+        if of_steps:
+            self._read_targets(X, learned)  # are they distributions?
+        batch = self._read(X, learned)
+        by_rows = per == "step" or (of_steps and per == "sequence")
+        parts = list(self._errors_of_rows(learned, batch, by_rows and not of_steps))
+        errors: Floats = np.concatenate(parts)
+        mean = reduce == "mean"
+        if per in ("step", "element"):
+            if mean and per == "step" and not of_steps:
+                errors /= batch.n_features
+            if batch.is_list:
+                return [errors[a:b].copy() for a, b in zip(batch.offsets[:-1], batch.offsets[1:])]
+            return errors.reshape(batch.n_sequences, -1, *errors.shape[1:])
+        sums: Floats = np.add.reduceat(errors, batch.offsets[:-1])
+        if mean:
+            sums /= batch.lengths().reshape(-1, *[1] * (sums.ndim - 1))
+        return sums if per == "feature" or of_steps else (sums.mean(axis=1) if mean else sums.sum(axis=1))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None, *, metric: str = "error") -> float:
         """Minus the mean of `reconstruction_error`, at most 0, or the part that is recalled: higher is better.
@@ -378,9 +409,9 @@ class RAE(Coding, Streams, SequenceParameters):
         """
         if metric not in ("error", "symbols", "sequences"):
             raise ValueError(f"metric must be 'error', 'symbols' or 'sequences'; got {shown(metric)}")
-        if sample_weight is None and metric == "error":
-            return -float(self.reconstruction_error(X).mean())
         learned = self._learned or self._fitted()
+        if sample_weight is None and metric == "error":
+            return -float(self._errors(learned, self._read_targets(X, learned)).mean())
         batch, weights = inputs.as_weighted(sample_weight, self._read_targets(X, learned))
         w = np.ones(batch.n_sequences) if weights is None else weights / weights.max()
         if metric == "error":
@@ -444,6 +475,20 @@ class RAE(Coding, Streams, SequenceParameters):
         if learned.form.output == "softmax":
             inputs.check_distributions(batch)
         return learned.read(batch)
+
+    def _errors_of_rows(self, learned: Learned, batch: Batch, summed: bool) -> Iterator[Floats]:
+        """Errors of the user's rows, some rows after the others: of each number, or one a row (summed, or softmax)."""
+        codes = self._codes(learned, learned.read(batch))
+        pieces = (self._in_pieces(learned, codes, batch.offsets, not isinstance(batch, SparseBatch))
+                  if learned.patches is None else
+                  [(slice(0, batch.n_rows), self._rows(learned, codes, batch.offsets))])
+        for part, rows in pieces:
+            given = batch.dense_rows(part)
+            if learned.form.output == "softmax":
+                yield -np.einsum("ij,ij->i", given, log_softmax(rows, axis=1), dtype=np.float64)
+            else:
+                squares = np.square(rows.astype(np.float64) - given)
+                yield squares.sum(axis=1) if summed else squares
 
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
         errors = []
