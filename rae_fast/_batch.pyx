@@ -178,7 +178,7 @@ cdef class SparseBatch(Batch):
         if starts is not None:
             starts = sizes_of("starts", starts)
             rows = len(starts) - 1
-            if rows < 0 or starts[0] != 0 or starts[len(starts) - 1] != len(columns) or (np.diff(starts) < 0).any():
+            if rows < 0 or starts[0] != 0 or starts[len(starts) - 1] != len(columns) or (starts[1:] < starts[:-1]).any():
                 raise ValueError(f"{len(columns)} non-zeros do not fit the starts of their rows")
         if len(bounds) < 2 or bounds[0] != 0 or bounds[len(bounds) - 1] != rows:
             raise ValueError(f"data of {rows} rows does not fit its offsets")
@@ -275,6 +275,10 @@ cdef class SparseBatch(Batch):
         at = np.repeat(self.starts[rows] - starts[:-1], counts) + np.arange(starts[-1])
         return SparseBatch(self.columns[at], offsets, self.n_features, self.dtype, self.is_list,
                            None if self.values is None else self.values[at], starts)
+
+    def cut(self, offsets):
+        """The same rows as sequences between other bounds."""
+        return SparseBatch(self.columns, offsets, self.n_features, self.dtype, self.is_list, self.values, self.starts)
 
     def with_features(self, kept):
         """The same of the chosen features alone, whose numbers rise."""

@@ -377,27 +377,27 @@ cdef int step_streams(Form form, const real *theta, Py_ssize_t B, const real *st
     return 0
 
 
-def step(theta, state, x, Form form not None, out=None):
+def step(theta, state, x, Form form not None, out=None, bint ids=False):
     """tanh([state, x] W + b_h): one step of one stream, (H,) and (I,), or of B, (B, H) and (B, I).
 
-    state and x must be finite, and C-contiguous arrays of theta's element type, or x ids (B,) of intp; else the answer
-    is None. out, if given, takes the result.
+    state and x must be finite, and C-contiguous arrays of theta's element type, or with `ids` x ids (B,) of
+    intp; else the answer is None. out, if given, takes the result.
     """
     cdef bint single = is_single(theta, form)
     cdef bint one = is_ready(state, single, 1, form.n_hidden)
     cdef Py_ssize_t B = 1
-    cdef const Py_ssize_t[::1] ids = None
+    cdef const Py_ssize_t[::1] numbers = None
     cdef const Py_ssize_t *which = NULL
     cdef const void *rows = NULL
     if not one:
         if not is_ready(state, single, 2, form.n_hidden):
             return None
         B = length_of(state)
-    if type(x) is np.ndarray and x.dtype == np.intp and x.ndim == 1:
-        ids = x
-        if ids.shape[0] != B or not 0 <= np.min(x) <= np.max(x) < form.n_inputs:
+    if ids:
+        numbers = x
+        if numbers.shape[0] != B or not 0 <= np.min(x) <= np.max(x) < form.n_inputs:
             raise ValueError("one id within the form's for each stream is needed")
-        which = &ids[0]
+        which = &numbers[0]
     elif not is_ready(x, single, 1 if one else 2, form.n_inputs) or (not one and length_of(x) != B):
         return None
     else:

@@ -123,7 +123,8 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     p["c_x"][:] = mu
     p["b_h"][:] = -np.einsum("i,ij->j", mu, p["W_xh"])
     # The size of a state before tanh: the root mean square over its elements.
-    size = np.sqrt(values[:rank].sum() / (max(float((w * lengths).sum()), np.finfo(float).tiny) * H))
+    steps = float((some_w * some.lengths()).sum())
+    size = np.sqrt(values[:rank].sum() / (max(steps, np.finfo(float).tiny) * H))
     size = float(np.ldexp(size, exponent)) or 1.0
     judged = sample(batch, weights)
     many = batch.n_sequences >= ENOUGH_SEQUENCES * TRIED_PART
@@ -243,9 +244,10 @@ def _set_code_maps(theta: Floats, form: Form, moments: _Moments, threads: int, r
         R = rows.T * np.where(values > _LEAST_REGRESSED * values[0], 1 / root, 0.0)
     variances, P = dense.reduced(dense.product(dense.product(R.T, covariance, threads), R, threads), C, threads)
     unit = float(np.sqrt(max(variances.sum(), 0.0) / C)) or 1.0
-    P = P * np.sign(P[np.arange(C), np.abs(P).argmax(axis=1)])[:, None]
-    p["W_hc"][...] = dense.product(R, P.T, threads) / unit
-    p["V_ch"][...] = dense.product(P, rows / root[:, None], threads) * unit
+    W_hc = dense.product(R, P.T, threads)
+    signs = np.sign(W_hc[np.abs(W_hc).argmax(axis=0), np.arange(C)])  # a component's means nothing, as above
+    p["W_hc"][...] = W_hc * signs / unit
+    p["V_ch"][...] = dense.product(P, rows / root[:, None], threads) * signs[:, None] * unit
     p["c_1"][:] = mean
     p["b_c"][:] = -np.einsum("i,ij->j", mean, p["W_hc"])
 

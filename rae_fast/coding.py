@@ -23,7 +23,8 @@ from rae_fast.learned import Learned
 Floats = NDArray[Any]
 Integers = NDArray[np.intp]
 
-# Outputs that are looked at at once where a user asks for symbols, or rows are sparse: 32 MB of float64.
+# Outputs that are looked at at once where a user asks for symbols, or rows are sparse: 32 MB of float64, or those of
+# one sequence.
 _UNROLLED = 1 << 22
 
 
@@ -213,7 +214,7 @@ class Coding(Learner):
         rows = self._rows(learned, codes, steps)
         return batch.in_container(_outputs(rows, learned.form, logits))
 
-    def top_k(self, codes: Any, lengths: Any = None, k: int = 5) -> tuple[Any, Any]:
+    def top_k(self, codes: Any, lengths: Any = None, k: int | None = None) -> tuple[Any, Any]:
         """The most probable symbols of each step, in chronological order.
 
         Parameters
@@ -221,8 +222,8 @@ class Coding(Learner):
         codes : array-like of shape (N, C)
         lengths : int, sequence of N ints, or None
             As in `inverse_transform`.
-        k : int, default=5
-            How many of each step, at most I.
+        k : int, optional
+            How many of each step, at most I; by default five, or all if there are fewer.
 
         Returns
         -------
@@ -249,7 +250,7 @@ class Coding(Learner):
         if learned.form.output != "softmax":
             raise ValueError("top_k is for softmax outputs, which are probabilities; this model's are linear")
         codes = self._read_codes(codes, learned)
-        k = inputs.as_length("k", k, 1)
+        k = min(5, learned.form.n_inputs) if k is None else inputs.as_length("k", k, 1)
         if k > learned.form.n_inputs:
             raise ValueError(f"k={k} is more than the {learned.form.n_inputs} symbols that there are")
         lengths = learned.record.n_steps if lengths is None else lengths
@@ -276,7 +277,7 @@ class Coding(Learner):
 
         Returns
         -------
-        ndarray of str objects, of shape (H,)
+        ndarray of str objects, of shape (C,)
 
         Raises
         ------

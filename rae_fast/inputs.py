@@ -272,8 +272,18 @@ def sample(batch: Batch, weights: Floats | None) -> tuple[Batch, Floats]:
     n = int(min(batch.n_sequences, _JUDGED_SEQUENCES, max(1, steps // mean_length)))
     places = np.linspace(0, batch.n_sequences - 1, n).astype(np.intp)
     chosen = batch.select(places)
+    if isinstance(chosen, SparseBatch) and chosen.longest > steps:  # rows written out take a number for each feature
+        chosen = latest(chosen, max(1, steps))
     w = np.ones(n) if weights is None else weights[places].astype(np.float64) / weights[places].max()
     return Batch(chosen.data.astype(np.float64), chosen.offsets, True, chosen.missing), w / w.mean()
+
+
+def latest(batch: SparseBatch, most: int) -> SparseBatch:
+    """Of each sequence the last steps, up to `most`, as sequences of their own."""
+    ends, kept = batch.offsets[1:], np.minimum(batch.lengths(), most)
+    bounds = np.unique(np.concatenate([batch.offsets, ends - kept]))
+    pieces = np.searchsorted(bounds, ends) - 1
+    return batch.cut(bounds).select(pieces)
 
 
 def check_distributions(batch: Batch) -> None:
@@ -294,7 +304,7 @@ def check_distributions(batch: Batch) -> None:
                              f"{part[row - start].sum():.6g}, least {part[row - start].min():.6g}); with "
                              "output='softmax' every step must be non-negative and sum to 1"
                              + ("; pass token ids as a list of sequences without padding, [x[:n] for x, n in zip(X, "
-                                "lengths)], or with n_features" if ids else ""))
+                                "lengths)], or with n_features" if ids and not isinstance(batch, SparseBatch) else ""))
 
 
 def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Floats:

@@ -218,6 +218,10 @@ def check_vocabulary(vocabulary: Any, n_features: int) -> None:
     if not 0 < len(vocabulary) <= n_features:
         raise ValueError(f"vocabulary must be fitted and have at most {n_features} symbols, as many as the model knows "
                          f"(n_features); it has {len(vocabulary)}")
+    try:
+        Vocabulary.from_json(vocabulary.to_json())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"vocabulary cannot be written: {error}") from None
 
 
 def _patches(record: dict[str, Any], arrays: Arrays, form: Form,

@@ -202,8 +202,9 @@ class RAE(Coding, Streams, SequenceParameters):
     Token ids and sparse rows are the same sequences with most numbers 0, which are neither stored nor multiplied: a 1-D
     array of integers is a sequence of ids (T,), a list of such arrays, or of lists of integers, several; an integer
     array (N, T) is N of them where `n_features` is given, or the model was fitted on ids. A SciPy matrix or array of
-    any sparse format is one sequence (T, I), a list of them several. All results are those of the rows written out;
-    `reconstruct` and `inverse_transform` of a model that was fitted on ids give ids back.
+    any sparse format is one sequence (T, I), a list of them several. All results are those of the rows written out (but
+    for the start, which looks at a part of very many of them); `reconstruct` and `inverse_transform` of a model that
+    was fitted on ids give ids back.
 
     The defaults were chosen by the held-out error of the unrolled sequences of five real data sets
     (`docs/quality.md`). The original program of 2014 is ``RAE(24, objective="stepwise", decoder="linear",
@@ -248,7 +249,7 @@ class RAE(Coding, Streams, SequenceParameters):
 
         Returns
         -------
-        ndarray of shape (N, H)
+        ndarray of shape (N, C)
 
         Raises
         ------

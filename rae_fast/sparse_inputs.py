@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rae_fast import _blas
 from rae_fast._batch import SparseBatch
 from rae_fast._messages import shown
 
@@ -49,19 +50,24 @@ def as_sparse_batch(X: Any, dtype: np.dtype[Any] | None, n_features: int | None,
     if isinstance(X, (list, tuple)):
         elements = list(X)
         kinds = {_kind(element) for element in elements}
-        if kinds == {"ids"}:
+        if "ids" in kinds and kinds <= {"ids", "empty"}:
             arrays = [np.asarray(element) for element in elements]
-            return _of_ids(np.concatenate(arrays), np.cumsum([0, *map(len, arrays)]), dtype, n_features, name, True)
+            machine = all(a.dtype.kind in "if" or a.dtype.kind == "u" and a.max() <= np.iinfo(np.int64).max
+                          for a in arrays if len(a))
+            ids_of_all = np.concatenate([a.astype(np.int64 if machine else object) for a in arrays])
+            return _of_ids(ids_of_all, np.cumsum([0, *map(len, arrays)]), dtype, n_features, name, True)
         if kinds == {"sparse"}:
             return _of_matrices(elements, [f"sequence {i}" for i in range(len(elements))], dtype, n_features, name,
                                 True)
+        kinds -= {"empty"}
         for kind, what in (("ids", "a sequence of token ids"), ("sparse", "a sparse matrix")):
             if kind in kinds and len(kinds) > 1:
-                i, j = (next(i for i, e in enumerate(elements) if (_kind(e) == kind) is found)
+                i, j = (next(i for i, e in enumerate(elements) if _kind(e) != "empty" and (_kind(e) == kind) is found)
                         for found in (True, False))
                 raise ValueError(f"sequence {i} is {what}, but sequence {j} is not; sequences of one list must be "
                                  "of one kind")
         return None
+    X = _plain(X)
     if not isinstance(X, np.ndarray) or X.dtype.kind not in "iu" or X.ndim != 1 and not (ids and X.ndim == 2):
         return None
     if X.size == 0:
@@ -90,13 +96,27 @@ def as_stream_ids(x: Any, shape: tuple[int, ...], n_features: int) -> Integers |
 
 
 def _kind(element: Any) -> str:
-    """What an element of a list is: "ids", "sparse" or "dense"."""
+    """What an element of a list is: "ids", "sparse", "dense", or "empty", which may be any."""
+    element = _plain(element)
     if isinstance(element, np.ndarray):
+        if element.shape == (0,):
+            return "empty"
         return "ids" if element.ndim == 1 and element.dtype.kind in "iu" else "dense"
     if isinstance(element, (list, tuple)):
+        if not element:
+            return "empty"
         integers = all(isinstance(x, Integral) and not isinstance(x, (bool, np.bool_)) for x in element)
-        return "ids" if len(element) > 0 and integers else "dense"
+        return "ids" if integers else "dense"
     return "sparse" if is_sparse(element) else "dense"
+
+
+def _plain(value: Any) -> Any:
+    """A column of a frame as the array that it holds; masked values, which no id has, stay for inputs.py to name."""
+    if isinstance(value, np.ma.MaskedArray) and (value.dtype.names is not None or np.ma.is_masked(value)):
+        return None
+    if type(value).__module__.split(".")[0] in ("pandas", "polars", "xarray") and getattr(value, "ndim", 2) == 1:
+        return np.asarray(value)
+    return value
 
 
 def _of_ids(ids: NDArray[Any], offsets: Integers, dtype: np.dtype[Any] | None, n_features: int | None, name: str,
@@ -111,11 +131,13 @@ def _of_ids(ids: NDArray[Any], offsets: Integers, dtype: np.dtype[Any] | None, n
         raise ValueError(f"sequence {int(np.argmax(lengths == 0))} has length zero; every sequence needs at least one "
                          "step")
     if ids.dtype.kind == "O":
-        raise refuse(int(np.argmax([abs(int(i)) for i in ids])), "which is no machine integer")
+        raise refuse(int(np.argmax([abs(int(i)) for i in ids])), "which is too large for an id")
     if (lowest := int(np.argmin(ids))) >= 0 and ids[lowest] < 0:
         raise refuse(lowest, "but ids count from 0; cut off padding, and pass the sequences as a list")
     highest = int(np.argmax(ids))
     if n_features is None:
+        if ids[highest] >= _blas.BLAS_INT_MAX:
+            raise refuse(highest, "which is too large for an id; number the symbols from 0, as Vocabulary does")
         n_features = int(ids[highest]) + 1
     elif ids[highest] >= n_features:
         raise refuse(highest, f"but {name} knows {n_features}, from 0 to {n_features - 1} (n_features)")

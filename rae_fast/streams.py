@@ -91,18 +91,17 @@ class Streams(Learner):
         theta, form = learned.theta, learned.form
         if learned.patches is not None:
             x = inputs.as_patches(x, np.ndim(state), learned.patch_length, learned.n_features)
-        if learned.reads_ids and (ids := as_stream_ids(x, np.shape(state), learned.n_features)) is not None:
-            x = ids
+        ids = as_stream_ids(x, np.shape(state), learned.n_features) if learned.reads_ids else None
         if out is not None:
             inputs.check_out(out, np.shape(state), theta.dtype)
-        after = _codes.step(theta, state, x, form, out)
+        after = _codes.step(theta, state, x if ids is None else ids, form, out, ids is not None)
         if after is None:  # something has to be converted, or explained
-            if learned.reads_ids and x is ids:
-                state = inputs.as_matrix(np.atleast_2d(state), "state", form.n_hidden, theta.dtype).reshape(
-                    np.shape(state))
-            else:
+            if ids is None:
                 state, x = inputs.as_streams(state, x, form.n_hidden, form.n_inputs, theta.dtype)
-            after = _codes.step(theta, state, x, form, out)
+            else:
+                rows = inputs.as_matrix(np.atleast_2d(state), "state", form.n_hidden, theta.dtype)
+                state = rows.reshape(np.shape(state))
+            after = _codes.step(theta, state, x if ids is None else ids, form, out, ids is not None)
             assert after is not None
         return after
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ class Vocabulary:
         """
         if self.level not in _LEVELS:
             raise ValueError(f"level must be one of {', '.join(map(repr, _LEVELS))}; got {shown(self.level)}")
-        if isinstance(self.min_count, bool) or not isinstance(self.min_count, int) or self.min_count < 1:
+        if isinstance(self.min_count, bool) or not isinstance(self.min_count, Integral) or self.min_count < 1:
             raise ValueError(f"min_count must be an integer of at least 1; got {shown(self.min_count)}")
         if self.unknown is not None and not isinstance(self.unknown, str):
             raise ValueError(f"unknown must be None or a string; got {shown(self.unknown)}")
@@ -178,7 +179,7 @@ class Vocabulary:
         >>> Vocabulary.from_json(Vocabulary().fit(["a b"]).to_json()).symbols_
         ['<unk>', 'a', 'b']
         """
-        return json.dumps({"format": "rae_fast.Vocabulary", "level": self.level, "min_count": self.min_count,
+        return json.dumps({"format": "rae_fast.Vocabulary", "level": self.level, "min_count": int(self.min_count),
                            "unknown": self.unknown, "symbols": self.symbols_}, ensure_ascii=False)
 
     @staticmethod
@@ -223,11 +224,25 @@ class Vocabulary:
 
         Raises
         ------
+        ValueError
+            If a symbol is no valid Unicode text.
         OSError
-            If that cannot be written.
+            If the file cannot be written; an older one at `path` is then still there.
         """
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(self.to_json())
+        try:
+            text = self.to_json().encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"a symbol cannot be written in UTF-8 ({error.reason})") from None
+        # Whole or not at all: a file of that name stays until this one is there.
+        target = os.fspath(path)
+        part = f"{target}.{os.getpid()}.part"
+        try:
+            with open(part, "wb") as file:
+                file.write(text)
+            os.replace(part, target)
+        finally:
+            if os.path.exists(part):
+                os.remove(part)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Vocabulary:
@@ -264,11 +279,14 @@ class Vocabulary:
     def _split(self, lines: Iterable[Any]) -> Iterable[list[str]]:
         if isinstance(lines, str):
             raise ValueError("lines is one string; pass a list of lines, [line] for one")
+        if not isinstance(lines, Iterable):
+            raise ValueError(f"lines is of type {type(lines).__name__}; pass a list of lines")
         for n, line in enumerate(lines):
             if self.level == "tokens":
-                if isinstance(line, str) or not all(isinstance(t, str) for t in line):
+                tokens = [] if isinstance(line, str) or not isinstance(line, Iterable) else list(line)
+                if not all(isinstance(t, str) for t in tokens) or (not tokens and not isinstance(line, (list, tuple))):
                     raise ValueError(f"line {n} is no list of strings, which level='tokens' needs")
-                yield list(line)
+                yield tokens
             elif not isinstance(line, str):
                 raise ValueError(f"line {n} is a {type(line).__name__}, not a string; lists of tokens need "
                                  "level='tokens'")

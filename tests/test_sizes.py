@@ -76,8 +76,8 @@ def test_noise_is_left_with_the_closed_form():
 
 def test_what_generalises_is_trained():
     few, unseen = CURVED[:110], CURVED[110:]
-    model = RAE(n_code=2, random_state=0).fit(few)
-    closed = RAE(n_code=2, random_state=0, max_iter=0).fit(few)
+    model = RAE(20, n_code=2, random_state=0).fit(few)
+    closed = RAE(20, n_code=2, random_state=0, max_iter=0).fit(few)
     assert model.n_iter_ == len(model.loss_curve_) > 100
     assert model.reconstruction_error(unseen).sum() < 0.5 * closed.reconstruction_error(unseen).sum()
 
@@ -167,7 +167,7 @@ def test_a_paired_test_is_scipys():
 
 def test_a_trial_changes_no_bit_with_threads_and_ends_in_an_error_with_its_fit():
     X = CURVED[:105, :6]
-    models = [RAE(n_code=2, random_state=0, n_jobs=n).fit(X) for n in (1, 3)]
+    models = [RAE(20, n_code=2, random_state=0, n_jobs=n).fit(X) for n in (1, 3)]
     np.testing.assert_equal(everything(models[0]), everything(models[1]))
     before = everything(models[0])
     models[0].learning_rate = 1e300

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse
 from problems import everything, pairwise
 
-from rae_fast import RAE, _cell, _codes, _objectives
+from rae_fast import RAE, _cell, _codes, _objectives, inputs
 from rae_fast._batch import Batch, SparseBatch
 from rae_fast._form import Form
 from rae_fast.inputs import as_batch
@@ -283,6 +283,10 @@ def test_files_pickles_and_checkpoints(tmp_path):
     (np.array([2**63 + 5], np.uint64), "sequence 0 has the id 9223372036854775813 at step 0, but RAE knows 12"),
     ([[0, 10**30]], "sequence 0 has the id 1000000000000000000000000000000 at step 1"),
     ([np.array([1, 2]), np.array([], int)], "sequence 1 has length zero"),
+    ([[0, 1], []], "sequence 1 has length zero"), ([np.array([0, 1]), np.array([])], "sequence 1 has length zero"),
+    ([[2**63], [1]], "sequence 0 has the id 9223372036854775808 at step 0, which is too large"),
+    (np.ma.masked_equal([1, 2, 0], 0), "masked values"), ([np.ma.masked_equal([1, 2, 0], 0)], "masked values"),
+    (np.ma.masked_equal([[1, 2, 0], [2, 0, 0]], 0), "masked values"),
     (np.array([], int), "X is empty"),
     ([[1, 2], [1.0, 2.0]], "sequence 0 is a sequence of token ids, but sequence 1 is not"),
     ([np.eye(12), [1, 2]], "sequence 1 is a sequence of token ids, but sequence 0 is not"),
@@ -319,6 +323,11 @@ def test_bad_input_of_a_first_fit():
         RAE(3, output="softmax").fit(SPARSE)
     with pytest.raises(ValueError, match="without padding"):
         RAE(3, output="softmax").fit(np.array([[1, 2, 3], [4, 5, 0]]))
+    for huge in (np.array([2**63 - 1]), np.array([2**64 - 1], np.uint64), [[2**31]], np.array([2**31])):
+        with pytest.raises(ValueError, match="which is too large for an id"):
+            RAE(3).fit(huge)
+    with pytest.raises(ValueError, match="must be non-negative and sum to 1$"):
+        RAE(3, output="softmax").fit([scipy.sparse.csr_array(2 * np.eye(3))])
     assert RAE(3, max_iter=1, output="softmax").fit([scipy.sparse.csr_array(x) for x in ONE_HOT]).n_features_in_ == 12
 
 
@@ -395,8 +404,57 @@ def test_streams_of_ids():
                        ([-1, 2, 1], "id -1 of stream 0")):
         with pytest.raises(ValueError, match=message):
             model.step(model.initial_state(3), x)
+    np.testing.assert_array_equal(model.step(model.initial_state(), rows[2].astype(int)),
+                                  model.step(model.initial_state(), rows[2]))
+    for x in (None, "a", [None]):
+        with pytest.raises(ValueError):
+            model.step(model.initial_state(), x)
     with pytest.raises(ValueError):
         RAE(4, max_iter=0).fit(ONE_HOT).step(np.zeros(4), 3)
+
+
+def test_integers_are_numbers_to_a_model_of_numbers():
+    """Only a model that was fitted on ids takes an array of integers for these."""
+    one = RAE(4, max_iter=1, random_state=0).fit(RNG.standard_normal((5, 6, 1)))
+    three = RAE(4, max_iter=1, random_state=0).fit(RNG.standard_normal((5, 6, 3)))
+    for x in ([0], [3]):
+        np.testing.assert_array_equal(one.step(np.zeros(4), np.array(x)), one.step(np.zeros(4), np.array(x, float)))
+    np.testing.assert_array_equal(three.step(np.zeros(4), np.array([0, 1, 0])),
+                                  three.step(np.zeros(4), np.array([0.0, 1, 0])))
+    with pytest.raises(ValueError, match="both be vectors or both matrices"):
+        one.step(np.zeros((2, 4)), np.array([0, 1]))
+    patches = RAE(4, n_code=2, patch_length=2, max_iter=0).fit(RNG.standard_normal((5, 6, 1)))
+    np.testing.assert_array_equal(patches.step(np.zeros(4), np.array([[0], [1]])),
+                                  patches.step(np.zeros(4), np.array([[0.0], [1.0]])))
+
+
+def test_columns_of_frames_are_ids():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    model = RAE(3, max_iter=1, random_state=0).fit(IDS)
+    series = [pd.Series(x) for x in IDS]
+    np.testing.assert_array_equal(model.transform(series), model.transform(IDS))
+    np.testing.assert_array_equal(model.transform([series[0], IDS[1]]), model.transform(IDS[:2]))
+    np.testing.assert_array_equal(model.transform(series[2]), model.transform(IDS[2]))
+
+
+def test_a_code_has_the_same_signs_of_ids_and_of_rows_written_out():
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        X = [rng.integers(0, 9, n) for n in rng.integers(2, 7, 60)]
+        options = {"n_code": 4, "output": "linear", "max_iter": 0, "random_state": 0}
+        codes = RAE(10, n_features=9, **options).fit(X).transform(X)
+        rows = [np.eye(9)[x] for x in X]
+        np.testing.assert_allclose(codes, RAE(10, **options).fit(rows).transform(rows), atol=1e-6)
+
+
+def test_a_long_sequence_is_not_written_out_to_be_judged():
+    X = np.random.default_rng(0).integers(0, 20_000, 30_000)
+    judged, weights = inputs.sample(as_batch(X, np.float32), None)
+    assert judged.n_rows == (1 << 23) // 20_000 and weights.tolist() == [1.0]
+    np.testing.assert_array_equal(judged.data.argmax(axis=1), X[-judged.n_rows:])
+    some = inputs.latest(as_batch(IDS), 3)
+    assert some.lengths().tolist() == [min(3, len(x)) for x in IDS]
+    np.testing.assert_array_equal(some.columns, np.concatenate([x[-3:] for x in IDS]))
 
 
 def test_score_tells_what_is_recalled():
@@ -440,3 +498,16 @@ def test_a_start_at_a_large_vocabulary(monkeypatch):
     monkeypatch.setattr(closed_form, "_MOST_FEATURES", 300)
     some = RAE(8, n_features=V, max_iter=0, random_state=0, output="linear").fit(X)
     assert whole.score(X) > some.score(X) > 1.2 * whole.score(X)
+
+
+def test_the_scale_of_a_start_is_that_of_what_was_looked_at(monkeypatch):
+    from rae_fast import closed_form
+    rng = np.random.default_rng(0)
+    X = [np.cumsum(rng.integers(0, 3, 20)) % 60 for _ in range(400)]
+    states = []
+    for most in (1 << 30, 1 << 12):
+        monkeypatch.setattr(closed_form, "_GRAM_COLUMNS", 1000)
+        monkeypatch.setattr(closed_form, "_MOST_LOOKED_UP", most)
+        model = RAE(16, n_features=60, max_iter=0, random_state=0).fit(X)
+        states.append(np.sqrt(np.mean(model.transform(X) ** 2)))
+    assert 0.7 < states[1] / states[0] < 1.4

@@ -45,6 +45,9 @@ def test_rare_and_unknown_symbols():
     (lambda: Vocabulary().fit([b"the cat"]), "line 0 is a bytes"),
     (lambda: Vocabulary().fit([["the"]]), "lists of tokens need level='tokens'"),
     (lambda: Vocabulary("tokens").fit(["the"]), "line 0 is no list of strings"),
+    (lambda: Vocabulary("tokens").fit([3]), "line 0 is no list of strings"),
+    (lambda: Vocabulary("tokens").fit([["a", 3]]), "line 0 is no list of strings"),
+    (lambda: Vocabulary().fit(None), "lines is of type NoneType"), (lambda: Vocabulary().fit([3]), "line 0 is a int"),
     (lambda: Vocabulary().encode(LINES), "call fit first"),
     (lambda: Vocabulary().decode([[1]]), "call fit first"),
     (lambda: Vocabulary().fit(LINES).encode(["a", " "]), "line 1 has no symbols"),
@@ -72,6 +75,21 @@ def test_files(tmp_path):
             Vocabulary.from_json(wrong)
 
 
+def test_iterators_and_numpy_integers_are_taken():
+    assert Vocabulary("tokens", min_count=np.int64(1)).fit([iter(["a", "b"])]).symbols_ == ["<unk>", "a", "b"]
+    assert Vocabulary(min_count=np.int64(2)).fit(iter(LINES)).symbols_ == ["<unk>", "the", "dog", "saw"]
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path):
+    Vocabulary().fit(LINES).save(tmp_path / "v.json")
+    before = (tmp_path / "v.json").read_bytes()
+    with pytest.raises(ValueError, match="cannot be written in UTF-8"):
+        Vocabulary("tokens").fit([["\ud800"]]).save(tmp_path / "v.json")
+    assert (tmp_path / "v.json").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(OSError):
+        Vocabulary().fit(LINES).save(tmp_path / "no" / "v.json")
+
+
 def test_a_model_file_can_hold_one(tmp_path):
     vocabulary = Vocabulary().fit(LINES)
     X = vocabulary.encode(LINES)
@@ -91,4 +109,7 @@ def test_a_model_file_can_hold_one(tmp_path):
     for wrong, message in ((larger, "at most 10 symbols"), (Vocabulary(), "it has 0"), ("the", "got str")):
         with pytest.raises(ValueError, match=message):
             model.save(tmp_path / "wrong", vocabulary=wrong)
+    vocabulary.unknown = "zzz"
+    with pytest.raises(ValueError, match="vocabulary cannot be written: level or unknown"):
+        model.save(tmp_path / "wrong", vocabulary=vocabulary)
     assert not (tmp_path / "wrong").exists()
