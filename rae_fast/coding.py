@@ -167,11 +167,7 @@ class Coding(Learner):
         """
         learned = self._learned or self._fitted()
         codes = self._read_codes(codes, learned)
-        if lengths is None:
-            lengths = learned.record.n_steps
-            if lengths is None:
-                raise ValueError("the model was fitted on sequences of different lengths; pass lengths")
-        steps = inputs.as_lengths(lengths, len(codes))
+        steps = _steps(learned, codes, lengths)
         if _as_symbols(learned, symbols, logits):
             return self._given_back(learned, codes, steps)
         rows = _outputs(self._rows(learned, codes, steps), learned.form, logits)
@@ -253,18 +249,14 @@ class Coding(Learner):
         k = min(5, learned.form.n_inputs) if k is None else inputs.as_length("k", k, 1)
         if k > learned.form.n_inputs:
             raise ValueError(f"k={k} is more than the {learned.form.n_inputs} symbols that there are")
-        lengths = learned.record.n_steps if lengths is None else lengths
-        if lengths is None:
-            raise ValueError("the model was fitted on sequences of different lengths; pass lengths")
-        steps = inputs.as_lengths(lengths, len(codes))
-        offsets = np.arange(0, len(codes) * steps + 1, steps) if isinstance(steps, int) else steps
-        if k == 1:
-            found, probabilities = self._symbols(learned, codes, offsets, min(2, learned.form.n_inputs))
-            found, probabilities = found[:, :1], None if probabilities is None else probabilities[:, :1]
-        else:
-            found, probabilities = self._symbols(learned, codes, offsets, k)
-        if probabilities is None:  # of a single symbol
-            probabilities = np.ones(found.shape, learned.theta.dtype)
+        steps = _steps(learned, codes, lengths)
+        offsets = _offsets(codes, steps)
+        found, probabilities = np.empty((offsets[-1], k), np.intp), np.empty((offsets[-1], k), learned.theta.dtype)
+        for part, rows in self._in_pieces(learned, codes, offsets):
+            most = np.argpartition(-rows, k - 1, axis=1)[:, :k]
+            order = np.argsort(-np.take_along_axis(rows, most, axis=1), axis=1, kind="stable")
+            found[part] = np.take_along_axis(most, order, axis=1)
+            probabilities[part] = np.take_along_axis(softmax(rows, axis=1), found[part], axis=1)
         as_list = not isinstance(steps, int)
         return pack(found, offsets, as_list), pack(probabilities, offsets, as_list)
 
@@ -324,19 +316,10 @@ class Coding(Learner):
                    self._unrolled(learned, codes[first:last], offsets[first:last + 1] - offsets[first]))
             first = last
 
-    def _symbols(self, learned: Learned, codes: Floats, offsets: Integers, k: int) -> tuple[Integers, Floats | None]:
-        """The features with the largest outputs, (rows, k), falling; and of softmax outputs their probabilities."""
-        found, probabilities = np.empty((offsets[-1], k), np.intp), []
-        for part, rows in self._in_pieces(learned, codes, offsets):
-            if k == 1:
-                found[part, 0] = rows.argmax(axis=1)
-            else:
-                most = np.argpartition(-rows, k - 1, axis=1)[:, :k]
-                order = np.argsort(-np.take_along_axis(rows, most, axis=1), axis=1, kind="stable")
-                found[part] = np.take_along_axis(most, order, axis=1)
-            if learned.form.output == "softmax" and k > 1:
-                probabilities.append(np.take_along_axis(softmax(rows, axis=1), found[part], axis=1))
-        return found, np.concatenate(probabilities) if probabilities else None
+    def _symbols(self, learned: Learned, codes: Floats, offsets: Integers) -> Integers:
+        """The feature with the largest output of each row."""
+        pieces = self._in_pieces(learned, codes, offsets)
+        return np.concatenate([rows.argmax(axis=1) for _, rows in pieces])
 
     def _codes(self, learned: Learned, batch: Batch) -> Floats:
         states = _codes.encode(learned.theta, batch, learned.form, True, threads(self.n_jobs))
@@ -349,7 +332,7 @@ class Coding(Learner):
 
     def _recalled(self, learned: Learned, batch: Batch) -> NDArray[np.bool_]:
         """Of every step, whether the symbol with the largest output is its own."""
-        found = self._symbols(learned, self._codes(learned, batch), batch.offsets, 1)[0][:, 0]
+        found = self._symbols(learned, self._codes(learned, batch), batch.offsets)
         if isinstance(batch, SparseBatch) and batch.is_ids:
             same: NDArray[np.bool_] = found == batch.columns
             return same
@@ -359,11 +342,9 @@ class Coding(Learner):
 
     def _given_back(self, learned: Learned, codes: Floats, steps: int | Integers) -> Integers | list[Integers]:
         """The symbols of codes in the user's container."""
-        offsets = np.arange(0, len(codes) * steps + 1, steps) if isinstance(steps, int) else steps
-        ids = self._symbols(learned, codes, offsets, 1)[0][:, 0]
-        if isinstance(steps, int):
-            return ids.reshape(-1, steps)
-        return [ids[a:b].copy() for a, b in zip(offsets[:-1], offsets[1:])]
+        offsets = _offsets(codes, steps)
+        ids = self._symbols(learned, codes, offsets)
+        return ids.reshape(-1, steps) if isinstance(steps, int) else pack(ids, offsets, True)
 
     def _rows(self, learned: Learned, codes: Floats, steps: int | Integers) -> Floats:
         """The same in the user's rows."""
@@ -374,6 +355,18 @@ class Coding(Learner):
             rows = self._unrolled(learned, codes, patches.number(steps)).reshape(len(codes), -1, learned.n_features)
             return np.ascontiguousarray(rows[:, -steps:])
         return patches.rows(self._unrolled(learned, codes, patches.offsets(steps)), steps)
+
+
+def _steps(learned: Learned, codes: Floats, lengths: Any) -> int | Integers:
+    """One length for all codes, or their offsets; of None the length of the sequences seen in fit."""
+    lengths = learned.record.n_steps if lengths is None else lengths
+    if lengths is None:
+        raise ValueError("the model was fitted on sequences of different lengths; pass lengths")
+    return inputs.as_lengths(lengths, len(codes))
+
+
+def _offsets(codes: Floats, steps: int | Integers) -> Integers:
+    return np.arange(0, len(codes) * steps + 1, steps) if isinstance(steps, int) else steps
 
 
 def _as_symbols(learned: Learned, symbols: bool | None, logits: bool) -> bool:

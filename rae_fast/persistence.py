@@ -16,7 +16,7 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,7 @@ _MOST_PATH = 4096
 
 
 def write(path: FilePath, arrays: Arrays, metadata: dict[str, str]) -> None:
-    """Write a safetensors file so that at any moment `path` is what it was before or the whole new file.
-
-    The new file is written beside it under a name of its own, flushed to the disk, then renamed. Arrays are float64,
-    float32 or int64. A link is followed, and its target replaced. A file that was there keeps its permissions, and its
-    owner where that is allowed; other names of it (hard links) keep the old content.
-    """
+    """Write a safetensors file of arrays of float64, float32, int64 or uint8, as `replace` does."""
     header: dict[str, Any] = {"__metadata__": metadata}
     stored, offset = [], 0
     for name, array in arrays.items():
@@ -60,14 +55,24 @@ def write(path: FilePath, arrays: Arrays, metadata: dict[str, str]) -> None:
     text += b" " * (-len(text) % 8)  # keeps the arrays aligned
     if len(text) > _MOST_HEADER:
         raise ValueError(f"the settings take {len(text)} bytes, more than the {_MOST_HEADER} of a model file's header")
+    replace(path, [len(text).to_bytes(8, "little") + text,
+                   *(array.reshape(-1).data.cast("B") for array in stored if array.size)])
+
+
+def replace(path: FilePath, content: Iterable[Any]) -> None:
+    """Write pieces of bytes so that at any moment `path` is what it was before or the whole new file.
+
+    The new file is written beside it under a name of its own, flushed to the disk, then renamed. A link is followed,
+    and its target replaced. A file that was there keeps its permissions, and its owner where that is allowed; other
+    names of it (hard links) keep the old content. ValueError if something else than a regular file stands there.
+    """
     standing = check_target(path)
     target = Path(os.path.realpath(path))
     with _naming(path):
         _sweep(target)
         with _beside(target, 0o666 if standing is None else 0o600) as (file, part):
-            file.write(len(text).to_bytes(8, "little") + text)
-            for array in stored:
-                file.write(array.reshape(-1).data.cast("B") if array.size else b"")
+            for piece in content:
+                file.write(piece)
             file.flush()
             _sync(file.fileno())
             if standing is not None:

@@ -360,15 +360,20 @@ class RAE(Coding, Streams, SequenceParameters):
         of_steps = learned.form.output == "softmax"
         if of_steps and per in ("feature", "element"):
             raise ValueError(f"per={per!r} is for linear outputs: a cross-entropy is one of a whole step")
-        if of_steps:
-            self._read_targets(X, learned)  # are they distributions?
         batch = self._read(X, learned)
-        by_rows = per == "step" or (of_steps and per == "sequence")
-        parts = list(self._errors_of_rows(learned, batch, by_rows and not of_steps))
-        errors: Floats = np.concatenate(parts)
+        if of_steps:
+            inputs.check_distributions(batch)
+        summed = per == "step" and not of_steps
+        found = []
+        for rows in self._residuals(learned, learned.read(batch)):
+            squares = rows if of_steps else np.square(rows, dtype=np.float64)
+            if learned.patches is not None:
+                squares = learned.patches.rows(squares, batch.offsets)
+            found.append(squares.sum(axis=1) if summed else squares)
+        errors: Floats = np.concatenate(found)
         mean = reduce == "mean"
         if per in ("step", "element"):
-            if mean and per == "step" and not of_steps:
+            if mean and summed:
                 errors /= batch.n_features
             if batch.is_list:
                 return [errors[a:b].copy() for a, b in zip(batch.offsets[:-1], batch.offsets[1:])]
@@ -477,31 +482,22 @@ class RAE(Coding, Streams, SequenceParameters):
             inputs.check_distributions(batch)
         return learned.read(batch)
 
-    def _errors_of_rows(self, learned: Learned, batch: Batch, summed: bool) -> Iterator[Floats]:
-        """Errors of the user's rows, some rows after the others: of each number, or one a row (summed, or softmax)."""
-        codes = self._codes(learned, learned.read(batch))
-        pieces = (self._in_pieces(learned, codes, batch.offsets, not isinstance(batch, SparseBatch))
-                  if learned.patches is None else
-                  [(slice(0, batch.n_rows), self._rows(learned, codes, batch.offsets))])
-        for part, rows in pieces:
-            given = batch.dense_rows(part)
-            if learned.form.output == "softmax":
-                yield -np.einsum("ij,ij->i", given, log_softmax(rows, axis=1), dtype=np.float64)
-            else:
-                squares = np.square(rows.astype(np.float64) - given)
-                yield squares.sum(axis=1) if summed else squares
-
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
-        errors = []
+        errors = [rows if rows.ndim == 1 else np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+                  for rows in self._residuals(learned, batch)]
+        sums: Floats = np.add.reduceat(np.concatenate(errors), batch.offsets[:-1])
+        return sums
+
+    def _residuals(self, learned: Learned, batch: Batch) -> Iterator[Floats]:
+        """Outputs of the rows that the model reads less these rows, 0 where none is judged; or, of softmax outputs, the
+        cross-entropy of each row. Some rows after the others."""
         whole = not isinstance(batch, SparseBatch)
         for part, rows in self._in_pieces(learned, self._codes(learned, batch), batch.offsets, whole):
             given = batch.dense_rows(part)
             if learned.form.output == "softmax":
-                errors.append(-np.einsum("ij,ij->i", given, log_softmax(rows, axis=1), dtype=np.float64))
+                yield -np.einsum("ij,ij->i", given, log_softmax(rows, axis=1), dtype=np.float64)
                 continue
             rows -= given
             if batch.missing is not None:
                 rows[batch.missing[part]] = 0
-            errors.append(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-        sums: Floats = np.add.reduceat(np.concatenate(errors), batch.offsets[:-1])
-        return sums
+            yield rows

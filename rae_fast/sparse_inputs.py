@@ -88,10 +88,10 @@ def as_stream_ids(x: Any, shape: tuple[int, ...], n_features: int) -> Integers |
     if array.size != n:
         raise ValueError(f"state holds {n} streams, but x holds {array.size} ids")
     flat = array.ravel()
-    for i, value in enumerate(flat):
-        if not 0 <= value < n_features:
-            raise ValueError(f"x has the id {int(value)} of stream {i}, but there are {n_features}, from 0 to "
-                             f"{n_features - 1}")
+    if flat.min() < 0 or flat.max() >= n_features:
+        i = int(np.argmax((flat < 0) | (flat >= n_features)))
+        raise ValueError(f"x has the id {int(flat[i])} of stream {i}, but there are {n_features}, from 0 to "
+                         f"{n_features - 1}")
     return flat.astype(np.intp)
 
 
@@ -132,9 +132,9 @@ def _of_ids(ids: NDArray[Any], offsets: Integers, dtype: np.dtype[Any] | None, n
                          "step")
     if ids.dtype.kind == "O":
         raise refuse(int(np.argmax([abs(int(i)) for i in ids])), "which is too large for an id")
-    if (lowest := int(np.argmin(ids))) >= 0 and ids[lowest] < 0:
+    lowest, highest = int(np.argmin(ids)), int(np.argmax(ids))
+    if ids[lowest] < 0:
         raise refuse(lowest, "but ids count from 0; cut off padding, and pass the sequences as a list")
-    highest = int(np.argmax(ids))
     if n_features is None:
         if ids[highest] >= _blas.BLAS_INT_MAX:
             raise refuse(highest, "which is too large for an id; number the symbols from 0, as Vocabulary does")

@@ -6,13 +6,14 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rae_fast import persistence
 from rae_fast._messages import shown
+from rae_fast.hyperparameters import OneOf, integer
 
 Ids = NDArray[np.intp]
 
@@ -81,10 +82,8 @@ class Vocabulary:
         >>> Vocabulary("characters").fit(["abba", "a"]).symbols_
         ['<unk>', 'a', 'b']
         """
-        if self.level not in _LEVELS:
-            raise ValueError(f"level must be one of {', '.join(map(repr, _LEVELS))}; got {shown(self.level)}")
-        if isinstance(self.min_count, bool) or not isinstance(self.min_count, Integral) or self.min_count < 1:
-            raise ValueError(f"min_count must be an integer of at least 1; got {shown(self.min_count)}")
+        OneOf(*_LEVELS)("level", self.level)
+        integer(1)("min_count", self.min_count)
         if self.unknown is not None and not isinstance(self.unknown, str):
             raise ValueError(f"unknown must be None or a string; got {shown(self.unknown)}")
         counts: Counter[str] = Counter()
@@ -225,7 +224,7 @@ class Vocabulary:
         Raises
         ------
         ValueError
-            If a symbol is no valid Unicode text.
+            If a symbol is no valid Unicode text, or something else than a regular file stands at `path`.
         OSError
             If the file cannot be written; an older one at `path` is then still there.
         """
@@ -233,16 +232,7 @@ class Vocabulary:
             text = self.to_json().encode()
         except UnicodeEncodeError as error:
             raise ValueError(f"a symbol cannot be written in UTF-8 ({error.reason})") from None
-        # Whole or not at all: a file of that name stays until this one is there.
-        target = os.fspath(path)
-        part = f"{target}.{os.getpid()}.part"
-        try:
-            with open(part, "wb") as file:
-                file.write(text)
-            os.replace(part, target)
-        finally:
-            if os.path.exists(part):
-                os.remove(part)
+        persistence.replace(path, [text])
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Vocabulary:
