@@ -20,6 +20,7 @@ cdef class Batch:
     cdef Py_ssize_t *piece
     cdef Py_ssize_t few[2]
     cdef object rows                       # made when asked for
+    cdef int take_lengths(self) except -1
 
 cdef class SparseBatch(Batch):
     cdef readonly object columns, values, starts  # values, starts: None where Source has NULL

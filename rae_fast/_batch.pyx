@@ -45,7 +45,6 @@ cdef class Batch:
 
     def __init__(self, data, offsets, bint is_list=False, missing=None):
         """data (rows, n_features), C-contiguous, aligned and native; offsets: rising from 0 to their number."""
-        cdef Py_ssize_t i, length
         if (type(data) is not np.ndarray or data.ndim != 2 or data.dtype.char not in "fd"
                 or not (data.flags.c_contiguous and data.flags.aligned and data.dtype.isnative)):
             raise ValueError("data must be a C-contiguous matrix of float32 or float64")
@@ -69,14 +68,19 @@ cdef class Batch:
         self.single = data.dtype.itemsize == sizeof(float)
         self.source.values = cnp.PyArray_DATA(<cnp.ndarray>data)
         self.source.offset = <const Py_ssize_t *>cnp.PyArray_DATA(<cnp.ndarray>bounds)
-        self.equal = True
-        self.longest = self.source.offset[1]
+        self.take_lengths()
+
+    cdef int take_lengths(self) except -1:
+        """Whether the sequences of source.offset are of one length, and the longest; ValueError for one of no steps."""
+        cdef Py_ssize_t i, length
+        self.equal, self.longest = True, self.source.offset[1]
         for i in range(self.n_sequences):
             length = self.source.offset[i + 1] - self.source.offset[i]
             if length < 1:
                 raise ValueError(f"sequence {i} has no steps")
             self.equal = self.equal and length == self.longest
             self.longest = max(self.longest, length)
+        return 0
 
     def __dealloc__(self):
         PyMem_Free(self.piece)
@@ -92,9 +96,10 @@ cdef class Batch:
         """The arrays that its numbers are in."""
         return [self.data]
 
-    def made_dense(self):
-        """The same sequences with rows of all numbers."""
-        return self
+    @property
+    def is_ids(self):
+        """Whether every row is one token id."""
+        return False
 
     @property
     def data(self):
@@ -124,10 +129,7 @@ cdef class Batch:
     @cython.wraparound(True)
     def select(self, chosen):
         """The chosen sequences, in that order, as a Batch of its own."""
-        lengths = self.lengths()[chosen]
-        offsets = np.zeros(len(chosen) + 1, dtype=np.intp)
-        np.cumsum(lengths, out=offsets[1:])
-        rows = np.repeat(self.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        rows, offsets = ranges(self.offsets, chosen)
         return Batch(self.data[rows], offsets, self.is_list, None if self.missing is None else self.missing[rows])
 
     def in_container(self, rows):
@@ -208,13 +210,7 @@ cdef class SparseBatch(Batch):
                 if first + 1 < end and column[first] >= column[first + 1]:
                     raise ValueError("the columns of a row must rise")
                 first += 1
-        self.equal, self.longest = True, self.source.offset[1]
-        for i in range(self.n_sequences):
-            first = self.source.offset[i + 1] - self.source.offset[i]
-            if first < 1:
-                raise ValueError(f"sequence {i} has no steps")
-            self.equal = self.equal and first == self.longest
-            self.longest = max(self.longest, first)
+        self.take_lengths()
 
     def __reduce__(self):
         return SparseBatch, (self.columns, self.offsets, self.n_features, self.dtype, self.is_list, self.values,
@@ -226,7 +222,6 @@ cdef class SparseBatch(Batch):
 
     @property
     def is_ids(self):
-        """Whether every row is one id."""
         return self.values is None and self.starts is None
 
     @property
@@ -248,31 +243,20 @@ cdef class SparseBatch(Batch):
         if self.starts is None:
             out[np.arange(len(flat)), self.columns[flat]] = 1 if self.values is None else self.values[flat]
         else:
-            counts = self.starts[flat + 1] - self.starts[flat]
-            ends = np.cumsum(counts)
-            at = np.arange(counts.sum()) + np.repeat(self.starts[flat] - ends + counts, counts)
-            out[np.repeat(np.arange(len(flat)), counts), self.columns[at]] = 1 if self.values is None else self.values[at]
+            at, starts = ranges(self.starts, flat)
+            row = np.repeat(np.arange(len(flat)), np.diff(starts))
+            out[row, self.columns[at]] = 1 if self.values is None else self.values[at]
         return out.reshape(rows.shape + (self.n_features,))
 
     def memory(self):
         return [self.columns] + [x for x in (self.values, self.starts) if x is not None]
 
-    def made_dense(self):
-        return Batch(self.data, self.offsets, self.is_list)
-
-    @cython.wraparound(True)
     def select(self, chosen):
-        lengths = self.lengths()[chosen]
-        offsets = np.zeros(len(chosen) + 1, dtype=np.intp)
-        np.cumsum(lengths, out=offsets[1:])
-        rows = np.repeat(self.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        rows, offsets = ranges(self.offsets, chosen)
         if self.starts is None:
             values = None if self.values is None else self.values[rows]
             return SparseBatch(self.columns[rows], offsets, self.n_features, self.dtype, self.is_list, values)
-        counts = self.starts[rows + 1] - self.starts[rows]
-        starts = np.zeros(len(rows) + 1, dtype=np.intp)
-        np.cumsum(counts, out=starts[1:])
-        at = np.repeat(self.starts[rows] - starts[:-1], counts) + np.arange(starts[-1])
+        at, starts = ranges(self.starts, rows)
         return SparseBatch(self.columns[at], offsets, self.n_features, self.dtype, self.is_list,
                            None if self.values is None else self.values[at], starts)
 
@@ -286,17 +270,27 @@ cdef class SparseBatch(Batch):
         place[kept] = np.arange(len(kept))
         found = place[self.columns]
         there = found >= 0
-        counts = np.zeros(self.n_rows + 1, dtype=np.intp)
-        each = np.ones(self.n_rows, dtype=np.intp) if self.starts is None else np.diff(self.starts)
-        np.add.at(counts, np.repeat(np.arange(1, self.n_rows + 1), each)[there], 1)
+        each = 1 if self.starts is None else np.diff(self.starts)
+        row = np.repeat(np.arange(self.n_rows), each)[there]
+        starts = np.cumsum(np.bincount(row + 1, minlength=self.n_rows + 1))
         values = np.ones(int(there.sum()), self.dtype) if self.values is None else self.values[there]
-        return SparseBatch(found[there], self.offsets, len(kept), self.dtype, self.is_list, values, np.cumsum(counts))
+        return SparseBatch(found[there], self.offsets, len(kept), self.dtype, self.is_list, values, starts)
 
     def first_not_finite(self):
         return -1
 
     def surely_distributions(self):
         return self.is_ids
+
+
+@cython.wraparound(True)
+cdef tuple ranges(bounds, chosen):
+    """Of ranges that lie one after the other between bounds: the places within the chosen ones, and their new bounds."""
+    first = bounds[:-1][chosen]
+    counts = bounds[1:][chosen] - first
+    new = np.zeros(len(counts) + 1, dtype=np.intp)
+    np.cumsum(counts, out=new[1:])
+    return np.repeat(first - new[:-1], counts) + np.arange(new[-1]), new
 
 
 cdef object sizes_of(str what, array):

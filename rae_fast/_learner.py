@@ -27,7 +27,7 @@ from rae_fast import (
     training,
     trial,
 )
-from rae_fast._batch import Batch, SparseBatch
+from rae_fast._batch import Batch
 from rae_fast._estimator import Estimator, not_fitted
 from rae_fast._form import Form, check_theta
 from rae_fast._messages import shown
@@ -275,8 +275,8 @@ class Learner(Estimator, TrainingParameters):
         # theta, its gradient, a step, and the solver's memory.
         sizes.check_memory(form, batch.dtype, 3 + len(SOLVERS[settings.solver].state))
         learned, alone = self._started(form, batch, weights, settings, rng, patches)
-        reads_ids = isinstance(batch, SparseBatch) and batch.is_ids
-        return replace(learned, record=Record(n_steps), feature_names=names, reads_ids=reads_ids), alone, batch
+        learned = replace(learned, record=Record(n_steps), feature_names=names, reads_ids=batch.is_ids)
+        return learned, alone, batch
 
     def _started(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings, rng: np.random.Generator,
                  patches: Patches | None) -> tuple[Learned, Floats | None]:

@@ -294,7 +294,7 @@ class Coding(Learner):
             return batch
         batch = inputs.as_batch(X, learned.theta.dtype, learned.n_features, type(self).__name__,
                                 True if learned.reads_ids else False if learned.patches is None else None)
-        if isinstance(batch, SparseBatch) and batch.is_ids and not learned.reads_ids:
+        if batch.is_ids and not learned.reads_ids:
             raise ValueError(f"X holds token ids, but {type(self).__name__} was fitted on rows of numbers")
         inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
         return batch

@@ -434,7 +434,7 @@ class RAE(Coding, Streams, SequenceParameters):
     def _decided(self, settings: Settings, batch: Batch, weights: Floats | None,
                  rng: np.random.Generator) -> tuple[Settings, Patches | None]:
         if settings.output == "auto":
-            settings = settings.but(output="softmax" if isinstance(batch, SparseBatch) and batch.is_ids else "linear")
+            settings = settings.but(output="softmax" if batch.is_ids else "linear")
         n_hidden, length = sizes.decided(settings, batch, weights, rng)
         patches = Patches.of(batch, weights, length) if length > 1 else None
         return settings.but(n_hidden=n_hidden, patch_length=length), patches

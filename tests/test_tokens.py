@@ -36,6 +36,10 @@ def sparse_batch(V, lengths, dtype, rng):
                        np.cumsum([0, *counts]))
 
 
+def written_out(batch):
+    return Batch(batch.data, batch.offsets, True)
+
+
 def loss_and_grad(theta, batch, form, **options):
     objective = _objectives.objective_of(form, batch, **options)
     grad = objective.new_gradient()
@@ -63,7 +67,7 @@ def test_loss_gradient_and_states_are_those_of_the_rows_written_out(name, size, 
     V, H, lengths = SIZES[size]
     rng = np.random.default_rng([seed, V])
     batch = (ids_batch if kind == "ids" else sparse_batch)(V, lengths, dtype, rng)
-    dense = Batch(batch.data, batch.offsets, True)
+    dense = written_out(batch)
     form = Form(V, H, output=output, **FORMS[name])
     theta = form.empty(dtype)
     theta[:] = rng.standard_normal(form.size) / np.sqrt(H)
@@ -91,7 +95,7 @@ def test_several_buckets():
     theta[:] = rng.standard_normal(form.size)
     before = _cell.use_buckets(3)
     try:
-        found, expected = loss_and_grad(theta, batch, form), loss_and_grad(theta, batch.made_dense(), form)
+        found, expected = loss_and_grad(theta, batch, form), loss_and_grad(theta, written_out(batch), form)
     finally:
         _cell.use_buckets(before)
     assert found[0] == pytest.approx(expected[0], rel=1e-12)
@@ -105,7 +109,7 @@ def test_several_buckets():
 def test_a_thousand_updates_are_those_of_the_rows_written_out(make, dtype, V, H, form, options):
     rng = np.random.default_rng(V)
     batch = make(V, rng.integers(1, 6, 10), dtype, rng)
-    sparse, dense = as_passed(batch), as_passed(batch.made_dense())
+    sparse, dense = as_passed(batch), as_passed(written_out(batch))
     model = RAE(H, n_features=V, dtype=str(np.dtype(dtype)), output="linear", max_iter=0, init="orthogonal",
                 solver="sgd", learning_rate=5e-4, relative_rates=False, schedule="constant", random_state=0, **form,
                 **options)
@@ -353,7 +357,7 @@ def test_a_batch_selects_pickles_and_is_written_out():
     for make in (ids_batch, sparse_batch):
         batch = make(11, [2, 4, 1, 3], np.float32, rng)
         chosen = np.array([3, 0, 3])
-        np.testing.assert_array_equal(batch.select(chosen).data, batch.made_dense().select(chosen).data)
+        np.testing.assert_array_equal(batch.select(chosen).data, written_out(batch).select(chosen).data)
         again = pickle.loads(pickle.dumps(batch))
         np.testing.assert_array_equal(again.data, batch.data)
         np.testing.assert_array_equal(batch.matrix().toarray(), batch.data)
