@@ -24,6 +24,7 @@ cdef inline Py_ssize_t active_at(const Bucket *bucket, Py_ssize_t t) noexcept no
 
 cdef int take_bucket(Workspace space, Py_ssize_t sequences, Py_ssize_t steps, Bucket *bucket) except -1
 cdef Py_ssize_t most_rows(Py_ssize_t n, const Py_ssize_t *offsets, Py_ssize_t batch) except -1
+cdef Py_ssize_t count_rows(Py_ssize_t n, const Py_ssize_t *order, const Py_ssize_t *offsets) noexcept nogil
 cdef void count(Py_ssize_t n, Py_ssize_t *order) noexcept nogil
 cdef void sort_by_length(Py_ssize_t n, Py_ssize_t *order, const Py_ssize_t *offsets,
                          LengthAt *scratch) noexcept nogil

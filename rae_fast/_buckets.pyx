@@ -36,6 +36,14 @@ cdef void count(Py_ssize_t n, Py_ssize_t *order) noexcept nogil:
         order[i] = i
 
 
+cdef Py_ssize_t count_rows(Py_ssize_t n, const Py_ssize_t *order, const Py_ssize_t *offsets) noexcept nogil:
+    """Rows of the sequences order[0:n]."""
+    cdef Py_ssize_t i, rows = 0
+    for i in range(n):
+        rows += offsets[order[i] + 1] - offsets[order[i]]
+    return rows
+
+
 cdef int longer_first(const void *a, const void *b) noexcept nogil:
     cdef const LengthAt *x = <const LengthAt *>a
     cdef const LengthAt *y = <const LengthAt *>b

@@ -6,6 +6,7 @@ from rae_fast._buckets cimport Bucket
 from rae_fast._form cimport Form, Layout
 from rae_fast._kernels cimport rae_team
 from rae_fast._products cimport Factor
+from rae_fast._slots cimport Slots
 from rae_fast._workspace cimport Workspace
 
 cdef enum:
@@ -16,10 +17,40 @@ cdef enum:
     FEW_SEQUENCES = 8
     PRODUCT_LIMIT = 8000000000  # operations in one product, about 0.1 s: between them Ctrl-C is heard
 
+cdef struct Split:             # W~ = V U, W~ (I, d) = [V_hx', c_x / bias]: _factored.pyx
+    Py_ssize_t H
+    Py_ssize_t d               # H + 1
+    Py_ssize_t ld              # distance of rows, of float64
+    Py_ssize_t ld_r            # and of theta's type
+    double bias                # what stands after every state
+    Factor U                   # in theta's type
+    Factor U_T
+    Factor Q
+
+cdef enum:
+    CHUNK = 128                # rows of states in one product with these
+
+cdef struct Named:             # of a batch, whose outputs are in factors; (real *) behind void *
+    Slots slots
+    double *held               # (most, ld)   the rows of V that are named, all corrections made
+    double *moved              # (most, ld)   what is added to them
+    void *near                 # (most, ld_r) held, in theta's type
+    Py_ssize_t rows            # of states in the batch
+    Py_ssize_t few             # up to so many of them are kept, rather than their squares summed
+    void *state                # (few, ld_r)  sqrt(w) [h, bias]
+    void *image                # (few, ld_r)  sqrt(w) U [h, bias]
+    void *turned               # (few, ld_r)  state U^-1, and with the new inverse
+    void *system               # (few, few)
+    Py_ssize_t *target         # (few)        the batch's row that each is to give back
+    double *root               # (few)        sqrt(w)
+    void *squares              # (parts, d, ld_r)  of each part: sum of w [h, bias] [h, bias]'
+    Py_ssize_t parts           # of this batch
+    const Source *source
+
 cdef struct Plan:
     Py_ssize_t I
     Py_ssize_t H
-    Py_ssize_t K              # H + I
+    Py_ssize_t K              # H + I, what is decoded by products
     Py_ssize_t C              # size of a code; 0 where it is the last state
     Py_ssize_t H_full         # H up to a full vector, for the C kernels
     Py_ssize_t ld_h           # row distances in buffers: rows of H and of K numbers
@@ -35,6 +66,9 @@ cdef struct Plan:
     bint softmax
     bint tied
     double per_unit           # 1 over the unit of residuals: Objective.unit
+    const Slots *slots        # where the gradient's rows of W_xh are, or NULL: where theta's are
+    const Split *split        # outputs in factors (K is H then), or NULL
+    const Named *named        # and their rows that a batch names
     const Layout *theta       # where the parameters are
     const Layout *grad        # and their gradients
 
@@ -72,6 +106,11 @@ cdef void take_as_given(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_s
 cdef enum:
     LOOKED_UP_ROWS = 16        # sparse rows that are written out at once for the loss: what a logarithm takes
 
+cdef inline Py_ssize_t first_of(const Source *source, Py_ssize_t row) noexcept nogil:
+    """Where a sparse row's non-zeros begin."""
+    return row if source.start == NULL else source.start[row]
+
+cdef Py_ssize_t row_distance(Py_ssize_t n, Py_ssize_t itemsize) noexcept nogil
 cdef void look_up(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, const Source *source,
                   const real *W_xh, const real *bias_first, const real *bias, real *h) noexcept nogil
 cdef void scatter(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, const Source *source,

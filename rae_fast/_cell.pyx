@@ -11,6 +11,7 @@ from libc.string cimport memcpy, memset
 from rae_fast._form cimport B_H, H0, W_HH, W_XH
 from rae_fast._kernels cimport axpy, copy_rows, cross_entropy, gather, lanes, residual
 from rae_fast._products cimport (choose_own, multiply, recurs_bare, rows_of, set_bare, set_factor, take_factor)
+from rae_fast._slots cimport slot_of
 
 # ---- the plan of a call ------------------------------------------------------------------------
 
@@ -61,6 +62,9 @@ cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep, bint sparse) noex
     plan.softmax = form.softmax
     plan.tied = form.tied
     plan.per_unit = 1
+    plan.slots = NULL
+    plan.split = NULL
+    plan.named = NULL
     plan.theta = plan.grad = &form.layout
     plan.span_rows = max(<Py_ssize_t>SPAN_MIN_ROWS, SPAN_BYTES // ((3 * H + 2 * I) * itemsize))
     plan.span_rows = min(plan.span_rows, limit_rows)
@@ -78,12 +82,13 @@ cdef bint lie_bare(const Plan *p, Py_ssize_t sequences, size_t item) noexcept no
 
 cdef void set_stacked(const Plan *p, const real *theta, int codes_block, int inputs_block, bint lying, Factor *codes,
                       Factor *inputs) noexcept nogil:
-    """W or V' (H+I, H) in one piece; or the rows of codes as they lie, and those of inputs in the memory of both."""
+    """W or V' (K, H) in one piece; or the rows of codes as they lie, and those of inputs in the memory of both."""
     cdef const real *matrix = block(theta, p.theta, codes_block)
     if lying:
         set_bare(codes, p.H, matrix, p.H, False)
         inputs[0] = codes[0]
-        set_factor(inputs, p.I, p.H, block(theta, p.theta, inputs_block), p.H, False)
+        if p.K > p.H:
+            set_factor(inputs, p.I, p.H, block(theta, p.theta, inputs_block), p.H, False)
     else:
         set_factor(codes, p.K, p.H, matrix, p.H, False)
         inputs[0] = rows_of(codes, p.H, matrix)
@@ -165,10 +170,6 @@ cdef const real *packed_inputs(const Plan *p, const Bucket *bucket, Py_ssize_t t
 
 # ---- sparse rows -----------------------------------------------------------------------------------
 
-cdef inline Py_ssize_t first_of(const Source *source, Py_ssize_t row) noexcept nogil:
-    return row if source.start == NULL else source.start[row]
-
-
 cdef void look_up(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, const Source *source,
                   const real *W_xh, const real *bias_first, const real *bias, real *h) noexcept nogil:
     """x_t W_xh + bias of steps t0:t1 in packed order into rows of h; bias_first: of step 0."""
@@ -185,14 +186,15 @@ cdef void look_up(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t
 
 cdef void scatter(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_ssize_t t1, const Source *source,
                   const real *da, double factor, real *W_xh) noexcept nogil:
-    """W_xh += factor X' da, of steps t0:t1 in packed order."""
+    """W_xh += factor X' da, of steps t0:t1 in packed order; of a gradient in slots, into these."""
     cdef const real *values = <const real *>source.values
-    cdef Py_ssize_t t, n, j, row
+    cdef Py_ssize_t t, n, j, row, at
     for t in range(t0, t1):
         for n in range(bucket.active[t]):
             row = bucket.start[n] + t
             for j in range(first_of(source, row), first_of(source, row + 1)):
-                axpy(p.H, factor if values == NULL else factor * <double>values[j], da, W_xh + source.column[j] * p.H)
+                at = source.column[j] if p.slots == NULL else slot_of(p.slots, source.column[j])
+                axpy(p.H, factor if values == NULL else factor * <double>values[j], da, W_xh + at * p.H)
             da += p.ld_h
 
 

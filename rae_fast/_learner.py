@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rae_fast import (
     _objectives,
     checkpoint,
+    factored,
     hyperparameters,
     inputs,
     model_file,
@@ -27,8 +28,9 @@ from rae_fast import (
     training,
     trial,
 )
-from rae_fast._batch import Batch
+from rae_fast._batch import Batch, SparseBatch
 from rae_fast._estimator import Estimator, not_fitted
+from rae_fast._factored import OutputFactor
 from rae_fast._form import Form, check_theta
 from rae_fast._messages import shown
 from rae_fast._objective import Objective
@@ -63,6 +65,8 @@ class _Kept(NamedTuple):
     settings: Settings
     updates: Updates
     unit: float    # of residuals
+    sparse: bool   # batches
+    outputs: OutputFactor | None
 
 
 class Learner(Estimator, TrainingParameters):
@@ -199,20 +203,24 @@ class Learner(Estimator, TrainingParameters):
         """
         settings = self._checked or self._settings()
         kept = self._kept
-        if kept is None or kept.learned is not self._learned or kept.settings is not settings:
-            batch, weights, kept = self._prepare_updates(X, sample_weight, settings)
-        else:
+        if kept is not None and kept.learned is self._learned and kept.settings is settings:
             batch, weights = self._read_targets(X, kept.learned), None
             if sample_weight is not None:
                 batch, weights = inputs.as_weighted(sample_weight, batch)
-        learned, _, updates, unit = kept
-        objective = _objectives.borrow(updates.form, batch, weights, settings.max_memory, settings.n_jobs, unit)
+            if kept.sparse != isinstance(batch, SparseBatch) or kept.outputs is not kept.learned.outputs:
+                kept = self._updates_by(kept.learned, settings, batch)
+        else:
+            batch, weights, kept = self._prepare_updates(X, sample_weight, settings)
+        learned, _, updates, unit, _, outputs = kept
+        objective = _objectives.borrow(updates.form, batch, weights, settings.max_memory, settings.n_jobs, unit,
+                                       updates.by_rows, outputs)
         if kept is self._kept:
-            made = updates.once(learned.theta, objective, learned.record)
+            made = updates.once(learned.memory, objective, learned.record)
         else:
             made = self._update_first(kept, objective)
         if not made:
             raise training.not_made(learned, settings, batch, weights)
+        learned.settle()
         _objectives.give_back(objective)
         return self
 
@@ -222,7 +230,7 @@ class Learner(Estimator, TrainingParameters):
         n_updates = learned.record.n_updates
         try:
             self._learned = learned
-            made = kept.updates.once(learned.theta, objective, learned.record)
+            made = kept.updates.once(learned.memory, objective, learned.record)
             self._kept = kept
         finally:
             # By the record, for an exception of a signal handler may come when the update has been made.
@@ -243,23 +251,28 @@ class Learner(Estimator, TrainingParameters):
                                             hyperparameters.generator(settings.random_state), batch.common_length,
                                             inputs.feature_names(X))
         else:
-            check_theta(learned.theta, learned.form, True)
+            check_theta(learned.memory, learned.form, True)
             self._check_fixed(settings, learned)
             batch, weights = inputs.as_weighted(sample_weight, self._read_targets(X, learned))
             units = learned.solver.scale is not None
             if settings.solver != learned.solver.name or settings.relative_rates != units:
                 # Another solver, or the same in other units: what it remembers means nothing any more.
                 learned = learned.with_solver(self._new_solver(settings, learned.theta, learned.form, batch, weights))
+        return batch, weights, self._updates_by(learned, settings, batch)
+
+    def _updates_by(self, learned: Learned, settings: Settings, batch: Batch) -> _Kept:
+        """Updates by batches of that kind."""
         form = learned.form.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
-        return batch, weights, _Kept(learned, settings, training.updates_of(learned, form, settings),
-                                     learned.solver.residual_unit(form))
+        learned.lay_out(factored.outputs_of(learned, settings, form, batch))
+        return _Kept(learned, settings, training.updates_of(learned, form, settings, batch),
+                     learned.solver.residual_unit(form), isinstance(batch, SparseBatch), learned.outputs)
 
     def _check_fixed(self, settings: Settings, learned: Learned) -> None:
         """ValueError if a hyper-parameter that cannot change once a model is fitted has changed."""
         declared = hyperparameters.declarations(self)
         fixed = {name: getattr(learned.form, name) for name in Form.FIXED}
         fixed |= {"patch_length": learned.patch_length, "n_features": learned.n_features,
-                  "dtype": str(learned.theta.dtype)}
+                  "dtype": str(learned.memory.dtype)}
         for name, then in fixed.items():
             if name in declared and (now := getattr(settings, name)) != then and now != declared[name].chosen:
                 raise ValueError(f"{name} was changed from {shown(then)} to {shown(now)} after the model was fitted; "
@@ -302,7 +315,7 @@ class Learner(Estimator, TrainingParameters):
 
     def _errors_of(self, learned: Learned, theta: Floats, part: Batch) -> Floats:
         """Reconstruction errors of a model with other parameters."""
-        return self._errors(replace(learned, theta=theta), part)
+        return self._errors(replace(learned, memory=theta, outputs=None, lent=None), part)
 
     def _new_solver(self, settings: Settings, theta: Floats, form: Form, batch: Batch,
                     weights: Floats | None) -> SolverState:
@@ -317,7 +330,7 @@ class Learner(Estimator, TrainingParameters):
 
     @property
     def theta_(self) -> Floats:
-        return self._fitted().theta
+        return self._fitted().lend()
 
     @theta_.setter
     def theta_(self, value: Any) -> None:
@@ -337,7 +350,7 @@ class Learner(Estimator, TrainingParameters):
         (4, 3)
         """
         learned = self._fitted()
-        return learned.form.views(learned.theta)
+        return learned.form.views(learned.lend())
 
     @property
     def n_features_in_(self) -> int:
@@ -369,6 +382,10 @@ class Learner(Estimator, TrainingParameters):
     @property
     def validation_scores_(self) -> list[float]:
         return self._fitted().validation_scores
+
+    @property
+    def output_update_(self) -> str:
+        return self._fitted().output_update
 
     @property
     def solver_state_(self) -> dict[str, dict[str, Floats]]:
@@ -438,7 +455,7 @@ class Learner(Estimator, TrainingParameters):
         True
         """
         learned = self._fitted()
-        check_theta(learned.theta, learned.form)
+        check_theta(learned.memory, learned.form)
         if vocabulary is not None:
             model_file.check_vocabulary(vocabulary, learned.n_features)
             learned = replace(learned, vocabulary=vocabulary)

@@ -2,6 +2,8 @@
 
 from rae_fast._batch cimport Batch
 from rae_fast._blas cimport real
+from rae_fast._cell cimport Named
+from rae_fast._factored cimport OutputFactor
 from rae_fast._form cimport Blocks, Form, Layout
 from rae_fast._kernels cimport rae_isa, rae_team
 from rae_fast._pulse cimport Pulse
@@ -17,6 +19,7 @@ cdef struct Part:             # one part of a batch
     Py_ssize_t n
     void *grad                 # (size)
     double loss
+    Py_ssize_t number
     bint failed                # by an exception of a signal handler, which is set
 
 ctypedef int (*PartGradient)(void *job, Py_ssize_t member, Part *part) noexcept nogil
@@ -30,6 +33,10 @@ cdef class Objective:
     cdef const void *weights   # one an item of the batch, or NULL
     cdef bint single           # the element type: float
     cdef bint sparse           # rows are
+    cdef bint by_rows          # the gradient has slots for the rows of W_xh that a batch names, instead of all
+    cdef Named named           # of the last gradient's batch, where it has slots
+    cdef OutputFactor outputs  # the factors that output weights are kept in, or None
+    cdef Py_ssize_t most_named  # non-zeros of a batch
     cdef size_t item           # its size
     cdef Layout layout         # of a gradient
     cdef rae_team *team
@@ -47,9 +54,11 @@ cdef class Objective:
                       double *loss) except -1 nogil
     cdef Pulse *pulse(self) noexcept nogil
     cdef int prepare(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows,
-                     Py_ssize_t most, max_memory, Py_ssize_t n_jobs) except -1
+                     Py_ssize_t most, max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=*, bint by_rows=*,
+                     OutputFactor outputs=*) except -1
     cdef bint fits(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
-                   max_memory, Py_ssize_t n_jobs) except -1
+                   max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=*, bint by_rows=*,
+                   OutputFactor outputs=*) except -1
     cdef int refresh(self) except -1
     cdef int take(self, Batch batch, sample_weight, double unit=*) except -1
     cdef int take_common(self, Workspace space) except -1

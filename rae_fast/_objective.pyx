@@ -95,6 +95,7 @@ cdef int gradient_of_parts(Objective objective, PartGradient function, void *job
     for p in range(n):
         objective.parts[p].grad = grad if p == 0 else <char *>objective.partial + (p - 1) * bytes
         objective.parts[p].failed = False
+        objective.parts[p].number = p
     work.function, work.job, work.parts, work.n = function, job, objective.parts, n
     if n == 1:
         some_parts(&work, 0, 1)
@@ -148,30 +149,33 @@ cdef class Objective:
         return NULL
 
     cdef int prepare(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows,
-                     Py_ssize_t most, max_memory, Py_ssize_t n_jobs) except -1:
+                     Py_ssize_t most, max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=0, bint by_rows=False,
+                     OutputFactor outputs=None) except -1:
         """Memory and threads for up to `most` items with up to `most_rows` rows, the longest of them `longest`."""
         end_team(self.team)
         self.team = NULL
         self.form, self.single, self.item = form, single, sizeof(float) if single else sizeof(double)
-        self.sparse = sparse
+        self.sparse, self.most_named, self.by_rows, self.outputs = sparse, most_named, by_rows, outputs
         self.longest, self.most_rows, self.most = longest, most_rows, most
         self.max_memory, self.n_jobs = max_memory, n_jobs
         self.isa = NULL  # fits nothing until a subclass has done the rest, and says so
         return 0
 
     cdef bint fits(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
-                   max_memory, Py_ssize_t n_jobs) except -1:
+                   max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=0, bint by_rows=False,
+                   OutputFactor outputs=None) except -1:
         """Whether it was prepared for just that."""
         return (self.single == single and self.sparse == sparse and self.longest == longest and self.most_rows == most_rows
                 and self.most == most and self.n_jobs == n_jobs and self.isa == in_use
+                and self.most_named == most_named and self.by_rows == by_rows and self.outputs is outputs
                 and self.max_memory == max_memory and (self.form is form or self.form == form))
 
     cdef int refresh(self) except -1:
         """Prepare again if other kernels are in use now: their vectors have another length."""
         if not self.fits(self.form, self.single, self.sparse, self.longest, self.most_rows, self.most, self.max_memory,
-                         self.n_jobs):
+                         self.n_jobs, self.most_named, self.by_rows, self.outputs):
             self.prepare(self.form, self.single, self.sparse, self.longest, self.most_rows, self.most, self.max_memory,
-                         self.n_jobs)
+                         self.n_jobs, self.most_named, self.by_rows, self.outputs)
         return 0
 
     cdef int take_common(self, Workspace space) except -1:

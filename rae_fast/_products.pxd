@@ -25,6 +25,8 @@ cdef void multiply(rae_team *team, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, con
 cdef void sum_over_rows(rae_team *team, bint own, Py_ssize_t m, Py_ssize_t n, Py_ssize_t rows, const real *A,
                         Py_ssize_t lda, const real *B, Py_ssize_t ldb, double factor, bint accumulate, real *scratch,
                         real *C, Py_ssize_t ldc) noexcept nogil
+cdef bint solve(Py_ssize_t n, double least, real *A, Py_ssize_t lda, Py_ssize_t m, real *B, Py_ssize_t ldb,
+                Factor *factor) noexcept nogil
 cdef int forward(rae_team *team, Pulse *pulse, Py_ssize_t steps, const Py_ssize_t *active, Py_ssize_t H,
                  const real *before, Py_ssize_t ld_before, const Factor *W, const real *bias, bint squash, real *h,
                  Py_ssize_t ld) except -1 nogil

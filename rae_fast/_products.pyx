@@ -8,10 +8,11 @@ forces either.
 
 import os
 
+from libc.math cimport fabs
 from libc.string cimport memcpy
 
 from rae_fast._blas cimport gemm_rm
-from rae_fast._kernels cimport (RAE_BARE, RAE_PANELS, RAE_ROWS, RAE_TURNED, backward_steps, forward_steps, in_use,
+from rae_fast._kernels cimport (RAE_BARE, RAE_PANELS, RAE_ROWS, RAE_TURNED, axpy, backward_steps, forward_steps, in_use,
                                 lanes, outer, pack, pack_transposed, packed_size, product, rae_operand, tanh_)
 from rae_fast._pulse cimport beat
 
@@ -151,6 +152,94 @@ cdef void sum_over_rows(rae_team *team, bint own, Py_ssize_t m, Py_ssize_t n, Py
         outer(team, m, n, rows, A, lda, B, ldb, factor, accumulate, scratch, C, ldc)
     else:
         gemm_rm(True, False, m, n, rows, A, lda, B, ldb, factor, accumulate, C, ldc)
+
+
+# ---- solutions -----------------------------------------------------------------------------------
+
+# Rows that are eliminated one by one; of more of them, products do most of the work.
+cdef enum:
+    SOLVED_ROWS = 16
+
+
+cdef bint eliminate(Py_ssize_t n, double least, real *A, Py_ssize_t lda, Py_ssize_t a, real *A_right, Py_ssize_t m,
+                    real *B, Py_ssize_t ldb) noexcept nogil:
+    """[A_right, B] <- A^-1 [A_right, B] for A (n,n), A_right (n,a) and B (n,m) by Gauss's elimination without pivoting;
+    False where a pivot is smaller than least."""
+    cdef Py_ssize_t i, k
+    cdef real factor
+    for k in range(n):
+        if not fabs(A[k * lda + k]) >= least:
+            return False
+        for i in range(k + 1, n):
+            factor = -A[i * lda + k] / A[k * lda + k]
+            axpy(n - k - 1, factor, <const real *>A + k * lda + k + 1, A + i * lda + k + 1)
+            axpy(a, factor, <const real *>A_right + k * lda, A_right + i * lda)
+            axpy(m, factor, <const real *>B + k * ldb, B + i * ldb)
+    for k in range(n - 1, -1, -1):
+        for i in range(k + 1, n):
+            axpy(a, -A[k * lda + i], <const real *>A_right + i * lda, A_right + k * lda)
+            axpy(m, -A[k * lda + i], <const real *>B + i * ldb, B + k * ldb)
+        factor = 1 / A[k * lda + k]
+        for i in range(a):
+            A_right[k * lda + i] *= factor
+        for i in range(m):
+            B[k * ldb + i] *= factor
+    return True
+
+
+cdef void negate(Py_ssize_t rows, Py_ssize_t n, real *x, Py_ssize_t ld) noexcept nogil:
+    cdef Py_ssize_t r, i
+    for r in range(rows):
+        for i in range(n):
+            x[r * ld + i] = -x[r * ld + i]
+
+
+cdef bint solve(Py_ssize_t n, double least, real *A, Py_ssize_t lda, Py_ssize_t m, real *B, Py_ssize_t ldb,
+                Factor *factor) noexcept nogil:
+    """B (n,m) <- A^-1 B; A (n,n), symmetric and not far from the identity, is overwritten. factor: memory of one of
+    max(n, m) rows and columns.
+
+    False where without pivoting a pivot is smaller than least. LAPACK's threads take longer than they save at these sizes,
+    and the time of others: docs/performance.md, "Outputs in factors".
+    """
+    cdef Py_ssize_t k = 0, some, rest
+    while k < n:
+        some = min(n - k, <Py_ssize_t>SOLVED_ROWS)
+        rest = n - k - some
+        if not eliminate(some, least, A + k * lda + k, lda, rest, A + k * lda + k + some, m, B + k * ldb, ldb):
+            return False
+        if rest:
+            negate(rest, some, A + (k + some) * lda + k, lda)
+            set_factor(factor, some, m, <const real *>B + k * ldb, ldb, False)
+            multiply(NULL, rest, m, some, <const real *>A + (k + some) * lda + k, lda, factor,
+                     <const real *>B + (k + some) * ldb, ldb, B + (k + some) * ldb, ldb)
+            set_factor(factor, some, rest, <const real *>A + k * lda + k + some, lda, False)
+            multiply(NULL, rest, rest, some, <const real *>A + (k + some) * lda + k, lda, factor,
+                     <const real *>A + (k + some) * (lda + 1), lda, A + (k + some) * (lda + 1), lda)
+        k += some
+    while k > 0:
+        some = (k - 1) % SOLVED_ROWS + 1
+        k -= some
+        rest = n - k - some
+        if rest:
+            negate(some, rest, A + k * lda + k + some, lda)
+            set_factor(factor, rest, m, <const real *>B + (k + some) * ldb, ldb, False)
+            multiply(NULL, some, m, rest, <const real *>A + k * lda + k + some, lda, factor, <const real *>B + k * ldb,
+                     ldb, B + k * ldb, ldb)
+    return True
+
+
+def solve_(double[:, ::1] A not None, double[:, ::1] B not None, double least=0, bint own=True):
+    """B <- A^-1 B; whether that was possible; for tests."""
+    cdef Py_ssize_t n = A.shape[0], m = B.shape[1], most = max(n, m)
+    cdef Factor factor
+    cdef Workspace space = Workspace(packed_size(most, most, sizeof(double)) * sizeof(double) + 128)
+    if A.shape[1] != n or B.shape[0] != n or n < 1 or m < 1:
+        raise ValueError("A (n,n) and B (n,m) do not fit together")
+    take_factor(space, most, most, sizeof(double), own, &factor)
+    with nogil:
+        own = solve(n, least, &A[0, 0], n, m, &B[0, 0], m, &factor)
+    return own
 
 
 # ---- recurrences -------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from rae_fast._blas cimport real
 from rae_fast._buckets cimport Bucket, LengthAt
 from rae_fast._cell cimport Encoder, Plan
 from rae_fast._form cimport Form
+from rae_fast._judge cimport Judge
 from rae_fast._kernels cimport rae_team
 from rae_fast._objective cimport Descent, Objective
 from rae_fast._pulse cimport Pulse
@@ -34,6 +35,7 @@ cdef struct Buffers:           # of one thread of a gradient; (real *) behind vo
     void *sums                 # (H)
     void *h0_sum               # (H) gradient of h0
     void *scratch              # of sum_over_rows, for every member of a team
+    Judge judge                # of outputs in factors
 
 cdef struct Task:              # one thread's part of a gradient, besides the arrays it is about
     const Plan *plan

@@ -16,14 +16,17 @@ loop starts.
 
 from libc.string cimport memcpy, memset
 
-from rae_fast._buckets cimport active_at, cut_into_spans, fill_bucket, next_bucket, sort_by_length, take_bucket
-from rae_fast._cell cimport (FEW_SEQUENCES, LOOKED_UP_ROWS, TEAM_MIN_HIDDEN, block, block_to_write, gather_inputs,
+from rae_fast._buckets cimport active_at, count_rows, cut_into_spans, fill_bucket, next_bucket, sort_by_length, take_bucket
+from rae_fast._cell cimport (FEW_SEQUENCES, LOOKED_UP_ROWS, Named, TEAM_MIN_HIDDEN, block, block_to_write, gather_inputs,
                              look_up, make_plan, packed_inputs, scatter, set_encoder, take_encoder)
-from rae_fast._form cimport B_H, C_H, H0, V_HH, W_HH, W_XH
+from rae_fast._factored cimport OutputFactor
+from rae_fast._form cimport B_H, C_H, C_X, H0, V_HH, V_HX, W_HH, W_XH
+from rae_fast._judge cimport Judge, take_judge, take_named
 from rae_fast._kernels cimport column_sums, copy_rows, in_use, rows_within, start_team, sum_scratch, team_members
 from rae_fast._objective cimport Part, cut_into_parts, gradient_of_parts, part_count
 from rae_fast._products cimport choose_own, forward, multiply, sum_over_rows
 from rae_fast._pulse cimport beat, new_pulse
+from rae_fast._slots cimport compact, name_rows, take_slots
 
 # Enough sequences in a part that each reading of W_hh, from L2 or from beyond it, serves several: docs/performance.md,
 # "Threads".
@@ -189,7 +192,7 @@ cdef int add_encoder_gradient(Task *task, const Source *source, Py_ssize_t s, Py
                   add, <real *>b.scratch, block_to_write(grad, p.grad, W_HH), p.H)
     if p.sparse:
         if not add:
-            memset(W_xh, 0, p.I * p.H * sizeof(real))
+            memset(W_xh, 0, p.grad.at[W_XH].rows * p.H * sizeof(real))
         scatter(p, bucket, bucket.span[s], bucket.span[s + 1], source, da, factor, W_xh)
     column_sums(rows, p.H, da, p.ld_h, factor, accumulate, block_to_write(grad, p.grad, B_H))
     if task.descent == NULL:  # else theta may be half updated
@@ -251,7 +254,7 @@ cdef int take_buffers(Workspace space, const Plan *p, const Extent *e, size_t it
                       Buffers *b) except -1:
     take_trace(space, p, e, item, &b.h)
     b.z = space.take(e.span_rows * p.ld_z, item)
-    b.written = space.take(LOOKED_UP_ROWS * p.I if p.sparse else 0, item)
+    b.written = space.take(LOOKED_UP_ROWS * p.I if p.sparse and p.split == NULL else 0, item)
     b.g = space.take(e.span_rows * p.ld_k, item)
     b.da = space.take(e.span_rows * p.ld_h, item)
     b.da_next = space.take(e.sequences * p.ld_h, item)
@@ -260,10 +263,12 @@ cdef int take_buffers(Workspace space, const Plan *p, const Extent *e, size_t it
     b.sums = space.take(p.H, item)
     b.h0_sum = space.take(p.H, item)
     b.scratch = space.take(team * sum_scratch(p.K, p.K, e.span_rows, item) if p.own else 0, item)
+    if p.split != NULL:
+        take_judge(space, p.split, item, &b.judge)
     if space.base != NULL:
         # Products write vectors beyond a row's end only where they start at its start: the rest stays 0.
         memset(b.z, 0, e.span_rows * p.ld_z * item)
-        if p.sparse:
+        if p.sparse and p.split == NULL:
             memset(b.written, 0, LOOKED_UP_ROWS * p.I * item)
         memset(b.g, 0, e.span_rows * p.ld_k * item)
         memset(b.da, 0, e.span_rows * p.ld_h * item)
@@ -283,6 +288,19 @@ cdef struct Job:               # a batch
     bint single                # the element type: float
 
 
+cdef void begin_judging(Task *task, Part *part, const Job *job, real *grad) noexcept nogil:
+    """Where what a part's outputs in factors sum up to goes."""
+    cdef const Plan *p = task.plan
+    cdef const Named *named = p.named
+    cdef Judge *judge = &task.buffers.judge
+    memset(block_to_write(grad, p.grad, V_HX), 0, named.slots.n * p.H * sizeof(real))
+    memset(block_to_write(grad, p.grad, C_X), 0, named.slots.n * sizeof(real))
+    judge.row = count_rows(part.first, job.order, job.source.offset)
+    judge.squares = <real *>named.squares + part.number * p.split.d * p.split.ld_r
+    if named.rows > named.few:
+        memset(judge.squares, 0, p.split.d * p.split.ld_r * sizeof(real))
+
+
 cdef int part_gradient(Task *task, Part *part, const Job *job, const real *theta) except -1 nogil:
     """The gradient of the sequences of a part, one bucket after the other."""
     cdef const Plan *p = task.plan
@@ -294,6 +312,8 @@ cdef int part_gradient(Task *task, Part *part, const Job *job, const real *theta
     cdef const real *weights = <const real *>job.weights
     part.loss = 0
     memset(block_to_write(grad, p.grad, H0), 0, p.H * sizeof(real))
+    if p.split != NULL:
+        begin_judging(task, part, job, grad)
     while done < part.n:
         n = next_bucket(part.n - done, order + done, job.source.offset, p.bucket_rows, p.bucket_sequences)
         fill_bucket(&task.bucket, n, order + done, job.source.offset)
@@ -344,13 +364,21 @@ cdef class SequenceObjective(Objective):
         return PART_SEQUENCES_LARGE if large else PART_SEQUENCES
 
     cdef int prepare(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows,
-                     Py_ssize_t most, max_memory, Py_ssize_t n_jobs) except -1:
+                     Py_ssize_t most, max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=0, bint by_rows=False,
+                     OutputFactor outputs=None) except -1:
         cdef Workspace space = Workspace(0)
         cdef Py_ssize_t i, most_kept, keep = max_memory
         cdef size_t item = sizeof(float) if single else sizeof(double)
-        Objective.prepare(self, form, single, sparse, longest, most_rows, most, max_memory, n_jobs)
+        Objective.prepare(self, form, single, sparse, longest, most_rows, most, max_memory, n_jobs, most_named, by_rows,
+                          outputs)
         self.plan = make_plan(form, item, True, sparse)
-        self.layout = form.layout
+        self.layout = compact(&form.layout, self.most_named, self.by_rows, self.outputs is not None)
+        self.plan.grad = &self.layout
+        if self.by_rows:
+            self.plan.slots = &self.named.slots
+        if self.outputs is not None:
+            self.plan.split, self.plan.named = &self.outputs.split, &self.named
+            self.plan.K, self.plan.ld_k = self.plan.H, self.plan.ld_h
         self.most_parts = part_count(most, most_rows, self.least())
         if n_jobs > 1 and self.plan.own and (self.most_parts > 1 or self.plan.H >= TEAM_MIN_HIDDEN):
             self.team = start_team(n_jobs if self.most_parts == 1 else min(n_jobs, self.most_parts))
@@ -368,6 +396,10 @@ cdef class SequenceObjective(Objective):
             self.take_decoder(space)
             self.lengths = <LengthAt *>space.take(most, sizeof(LengthAt))
             self.take_common(space)
+            if self.by_rows:
+                take_slots(space, self.most_named, &self.named.slots)
+            if self.outputs is not None:
+                take_named(space, self.plan.split, item, most_rows, self.most_parts, &self.named)
             for i in range(self.members):
                 self.tasks[i].plan, self.tasks[i].encoder = &self.plan, &self.encoder
                 self.tasks[i].decoder, self.tasks[i].team = self.decoder, NULL
@@ -385,8 +417,10 @@ cdef class SequenceObjective(Objective):
         return 0
 
     cdef bint fits(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
-                   max_memory, Py_ssize_t n_jobs) except -1:
-        return (Objective.fits(self, form, single, sparse, longest, most_rows, most, max_memory, n_jobs)
+                   max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=0, bint by_rows=False,
+                   OutputFactor outputs=None) except -1:
+        return (Objective.fits(self, form, single, sparse, longest, most_rows, most, max_memory, n_jobs, most_named,
+                               by_rows, outputs)
                 and self.plan.own == choose_own(self.plan.I, self.plan.H, self.item))
 
     cdef Pulse *pulse(self) noexcept nogil:
@@ -404,7 +438,7 @@ cdef class SequenceObjective(Objective):
         # A tied model's sums meet in one block, and so do two in h0 that is reconstructed: these need a gradient. So
         # does a code of its own, which stands between decoder and encoder.
         job.descent = NULL
-        if plan.own and not plan.tied and not self.form.reconstruct_h0 and plan.C == 0 and self.unit == 1:
+        if plan.own and not plan.tied and not self.by_rows and not self.form.reconstruct_h0 and plan.C == 0 and self.unit == 1:
             job.descent = descent
         plan.per_unit = 1 / self.unit
         if self.single:
@@ -414,6 +448,12 @@ cdef class SequenceObjective(Objective):
         self.set_decoder(theta, n)
         sort_by_length(n, chosen, offsets, self.lengths)
         n_parts = cut_into_parts(n, chosen, offsets, self.least(), self.parts)
+        if self.by_rows:
+            name_rows(&self.named.slots, n, chosen, job.source)
+        if self.outputs is not None:
+            self.named.rows, self.named.parts = count_rows(n, chosen, offsets), n_parts
+            self.named.source = job.source
+            self.outputs.load(theta, &self.named)
         # A single part's products are shared by the team, several parts are shared themselves.
         self.tasks[0].team = self.team if n_parts == 1 and plan.H >= TEAM_MIN_HIDDEN else NULL
         return gradient_of_parts(self, one_part, &job, n_parts, grad, loss)

@@ -14,6 +14,7 @@ from rae_fast._buckets cimport Bucket, active_at
 from rae_fast._cell cimport (Encoder, Plan, block, block_to_write, gather_inputs, lie_bare, output_loss, padded_copy,
                              set_turned, sparse_loss, take_as_given)
 from rae_fast._form cimport C_H, C_X, Form, H0, V_HH, V_HX
+from rae_fast._judge cimport judge
 from rae_fast._kernels cimport axpy, column_sums, copy_rows, residual, rows_within, tanh_, tanh_backward
 from rae_fast._products cimport Factor, backward, multiply, set_factor, take_factor
 from rae_fast._pulse cimport beat
@@ -54,7 +55,8 @@ cdef void set_weights(const Plan *p, const Encoder *encoder, const real *theta, 
             w.V_hh = encoder.W_hh_T
         else:
             set_turned(V, p.H, p.H, lying, &w.V_hh)
-        set_turned(block(theta, p.theta, V_HX), p.I, p.H, lying, &w.V_hx)
+        if p.split == NULL:
+            set_turned(block(theta, p.theta, V_HX), p.I, p.H, lying, &w.V_hx)
     else:
         set_turned(V, p.K, p.H, lying, &w.V)
     padded_copy(p, block(theta, p.theta, C_H), <real *>w.c_h)
@@ -76,7 +78,7 @@ cdef void row_weights(const Task *task, Py_ssize_t s, const real *w) noexcept no
 
 
 cdef int decode(Task *task, const real *theta, const Source *source, Py_ssize_t s, Py_ssize_t rows, const real *h,
-                double *loss) except -1 nogil:
+                real *grad, double *loss) except -1 nogil:
     """Reconstruct the span's targets z from h; loss, G, the pull, and into da what flows into h."""
     cdef const Plan *p = task.plan
     cdef const Weights *w = <const Weights *>task.decoder
@@ -91,7 +93,8 @@ cdef int decode(Task *task, const real *theta, const Source *source, Py_ssize_t 
     if p.tanh_decoder:
         # back = tanh(H V_hh + c_h); pull = 2 w (back - h_{t-1}); G_h = pull o (1 - back^2)
         multiply(task.team, rows, p.H_full, H, h, ld, &w.V_hh, <const real *>w.c_h, 0, back, ld)
-        multiply(task.team, rows, p.I, H, h, ld, &w.V_hx, <const real *>NULL, 0, g + H, p.ld_k)
+        if p.split == NULL:
+            multiply(task.team, rows, p.I, H, h, ld, &w.V_hx, <const real *>NULL, 0, g + H, p.ld_k)
         for r in range(rows):
             tanh_(H, back + r * ld, back + r * ld)
         copy_rows(rows, H, back, ld, pull, ld)
@@ -107,7 +110,9 @@ cdef int decode(Task *task, const real *theta, const Source *source, Py_ssize_t 
     if source.missing != NULL:
         take_as_given(p, &task.bucket, task.bucket.span[s], task.bucket.span[s + 1], False, source,
                       <const real *>g + H, p.ld_k, c_x, z + H, p.ld_z)
-    if p.sparse:
+    if p.split != NULL:
+        pass  # below
+    elif p.sparse:
         loss[0] += sparse_loss(p, &task.bucket, task.bucket.span[s], task.bucket.span[s + 1], False, source,
                                <const real *>task.buffers.w_row, c_x, <real *>task.buffers.written, g + H)
     else:
@@ -119,6 +124,10 @@ cdef int decode(Task *task, const real *theta, const Source *source, Py_ssize_t 
     # dH = G V'                        (rows,H) = (rows,H+I)(H+I,H)
     multiply(task.team, rows, p.H_full, p.K, g, p.ld_k, &w.V_T, <const real *>NULL, 0, <real *>task.buffers.da, ld)
     beat(&task.pulse, 2.0 * rows * H * p.K)
+    if p.split != NULL:
+        loss[0] += judge(p, &task.bucket, task.bucket.span[s], task.bucket.span[s + 1], False, source,
+                         <const real *>task.buffers.w_row, h, &task.buffers.judge, True, grad, <real *>task.buffers.da)
+        beat(&task.pulse, 8.0 * rows * H * H)
     return 0
 
 
@@ -159,7 +168,7 @@ cdef int bucket_gradient(Task *task, const real *theta, const Source *source, bi
         h = span_of(task, <const real *>task.buffers.h.rows, s)
         targets(task, theta, source, s)
         row_weights(task, s, <const real *>task.buffers.w)
-        decode(task, theta, source, s, rows, h, loss)
+        decode(task, theta, source, s, rows, h, grad, loss)
         # dA_t = (dH_t + dA_{t+1} W_hh' - pull_{t+1}) o (1 - H_t^2)
         backward(task.team, &task.pulse, t1 - t0, rows, bucket.active + t0, active_at(bucket, t1), H,
                  <const real *>task.buffers.da_next, <const real *>extra.pull_next, ld, &task.encoder.W_hh_T,
@@ -201,7 +210,7 @@ cdef class Stepwise(SequenceObjective):
         w.hidden_weight, w.reconstruct_h0 = self.form.hidden_weight, self.form.reconstruct_h0
         take_factor(space, p.H, 0 if halves else p.K, self.item, p.own, &w.V)
         take_factor(space, p.H, p.H if halves and not p.tied else 0, self.item, p.own, &w.V_hh)
-        take_factor(space, p.H, p.I if halves else 0, self.item, p.own, &w.V_hx)
+        take_factor(space, p.H, p.I if halves and p.split == NULL else 0, self.item, p.own, &w.V_hx)
         take_factor(space, p.K, 0 if p.tied else p.H, self.item, p.own, &w.V_T)
         w.c_h = space.take(p.H_full, self.item)
         w.zeros = space.take(p.H, self.item)

@@ -13,11 +13,13 @@ from libc.string cimport memcpy, memset
 
 from rae_fast._blas cimport real
 from rae_fast._buckets cimport count
-from rae_fast._form cimport Layout, data_of, is_single, new_blocks, same_places
+from rae_fast._factored cimport OutputFactor
+from rae_fast._form cimport C_X, Layout, V_HX, W_XH, data_of, is_single, new_blocks, same_places
 from rae_fast._kernels cimport axpy, find_solver, first_beyond, rae_step, sum_squares, update_by
 from rae_fast._objective cimport Descent
 from rae_fast._pulse cimport Pulse, new_pulse, rae_flush_subnormals, rae_set_fp_state
 from rae_fast._record cimport Record
+from rae_fast._slots cimport compact, slot_of
 
 cdef extern from *:
     """
@@ -109,59 +111,147 @@ cdef double largest(Py_ssize_t n, const real *x) noexcept nogil:
     return found
 
 
-cdef void in_units(const Layout *layout, const Layout *scales, const real *scale, double unit,
-                   real *grad) noexcept nogil:
-    """grad *= scale / unit, block by block; a block's scale is one number, or one a row."""
-    cdef Py_ssize_t b, r, i, rows, each
-    cdef const real *s
-    cdef real factor
-    cdef real *g
-    for b in range(N_BLOCKS):
-        if layout.at[b].absent:
-            continue
-        s, rows = scale + scales.at[b].start, scales.at[b].rows
-        each = layout.at[b].rows * layout.at[b].columns // rows
-        for r in range(rows):
-            g = grad + layout.at[b].start + r * each
-            factor = <real>(s[r] / unit)
-            for i in range(each):
-                g[i] *= factor
-
-
-cdef void add_in_units(const Layout *layout, const Layout *scales, const real *scale, const real *step,
-                       real *theta) noexcept nogil:
-    """theta += scale step, likewise."""
-    cdef Py_ssize_t b, r, i, rows, each, start
-    cdef const real *s
-    for b in range(N_BLOCKS):
-        if layout.at[b].absent:
-            continue
-        s, rows = scale + scales.at[b].start, scales.at[b].rows
-        each = layout.at[b].rows * layout.at[b].columns // rows
-        for r in range(rows):
-            start = layout.at[b].start + r * each
-            for i in range(start, start + each):
-                theta[i] += s[r] * step[i]
-
-
-cdef bint within(Updates updates, double limit, const real *grad) noexcept nogil:
-    """Whether no element of the gradient is beyond the limit."""
-    cdef const Stretch *stretch
+cdef inline void times_number(Py_ssize_t n, double factor, real *x) noexcept nogil:
     cdef Py_ssize_t i
-    for i in range(updates.n_stretches):
-        stretch = &updates.stretches[i]
+    for i in range(n):
+        x[i] *= <real>factor
+
+
+cdef void in_units(Updates updates, const Rows *rows, const real *scale, double unit, real *grad) noexcept nogil:
+    """grad *= scale / unit, block by block; a block's scale is one number, or one a row."""
+    cdef const Layout *scales = &updates.scale.layout
+    cdef Py_ssize_t b, r, n, each
+    cdef const real *s
+    for b in range(N_BLOCKS):
+        if not updates.whole[b]:
+            continue
+        s, n = scale + scales.at[b].start, scales.at[b].rows
+        each = rows.layout.at[b].rows * rows.layout.at[b].columns // n
+        for r in range(n):
+            times_number(each, <real>(s[r] / unit), grad + rows.layout.at[b].start + r * each)
+    s, each = scale + scales.at[W_XH].start, rows.layout.at[W_XH].columns
+    for r in range(rows.n):
+        times_number(each, <real>(s[rows.column[r]] / unit), grad + rows.layout.at[W_XH].start + r * each)
+
+
+cdef inline void add_scaled(Py_ssize_t n, real s, const real *step, real *theta) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        theta[i] += s * step[i]
+
+
+cdef void add_in_units(Updates updates, const Rows *rows, const real *scale, const real *step,
+                       real *theta) noexcept nogil:
+    """theta += scale step, likewise; step is laid out as a gradient."""
+    cdef const Layout *scales = &updates.scale.layout
+    cdef const Layout *places = &updates.form.layout
+    cdef Py_ssize_t b, r, n, each
+    cdef const real *s
+    for b in range(N_BLOCKS):
+        if not updates.whole[b]:
+            continue
+        s, n = scale + scales.at[b].start, scales.at[b].rows
+        each = places.at[b].rows * places.at[b].columns // n
+        for r in range(n):
+            add_scaled(each, s[r], step + rows.layout.at[b].start + r * each, theta + places.at[b].start + r * each)
+    s, each = scale + scales.at[W_XH].start, rows.layout.at[W_XH].columns
+    for r in range(rows.n):
+        add_scaled(each, s[rows.column[r]], step + rows.layout.at[W_XH].start + r * each,
+                   theta + places.at[W_XH].start + rows.column[r] * each)
+
+
+cdef inline Py_ssize_t pieces(Updates updates, const Rows *rows) noexcept nogil:
+    return updates.n_stretches + rows.n
+
+
+cdef inline Stretch piece(Updates updates, const Rows *rows, Py_ssize_t i) noexcept nogil:
+    """One of the stretches, or after these one of the rows of W_xh that have a gradient."""
+    cdef Stretch row
+    if i < updates.n_stretches:
+        return updates.stretches[i]
+    i -= updates.n_stretches
+    row.n = rows.layout.at[W_XH].columns
+    row.theta = row.state = updates.form.layout.at[W_XH].start + rows.column[i] * row.n
+    row.grad = rows.layout.at[W_XH].start + i * row.n
+    return row
+
+
+cdef bint within(Updates updates, const Rows *rows, double limit, const real *grad) noexcept nogil:
+    """Whether no element of what is laid out as a gradient is beyond the limit."""
+    cdef Stretch stretch
+    cdef Py_ssize_t i
+    for i in range(pieces(updates, rows)):
+        stretch = piece(updates, rows, i)
         if first_beyond(stretch.n, limit, grad + stretch.grad) < <size_t>stretch.n:
             return False
     return True
 
 
-cdef bint all_within(Updates updates, double limit, const real *theta) noexcept nogil:
-    """The same of a vector that is laid out as theta."""
-    return first_beyond(updates.form.layout.size, limit, theta) == <size_t>updates.form.layout.size
+cdef bint all_within(Updates updates, const Rows *rows, double limit, const real *theta) noexcept nogil:
+    """The same of what the gradient is of."""
+    cdef Stretch stretch
+    cdef Py_ssize_t i
+    for i in range(pieces(updates, rows)):
+        stretch = piece(updates, rows, i)
+        if first_beyond(stretch.n, limit, theta + stretch.theta) < <size_t>stretch.n:
+            return False
+    return True
 
 
-cdef bint apply(Updates updates, double rate, Py_ssize_t t, double unit, real *grad, real *step,
-                real *theta) noexcept nogil:
+cdef void decay_resting(Updates updates, const Rows *rows, double rate, const real *scale, real *theta) noexcept nogil:
+    """theta -= rate weight_decay theta of the rows of W_xh that have no gradient, in the solver's units."""
+    cdef Py_ssize_t i, n = updates.form.layout.at[W_XH].columns
+    cdef real *W_xh = theta + updates.form.layout.at[W_XH].start
+    cdef double decay = rate * updates.rule.weight_decay
+    cdef double s = 1
+    for i in range(updates.form.n_inputs):
+        if slot_of(rows.slots, i) < 0:
+            if scale != NULL:
+                s = <double>scale[updates.scale.layout.at[W_XH].start + i]
+            times_number(n, 1 - decay * s * s / (updates.rule.unit if scale != NULL else 1.0), W_xh + i * n)
+
+
+cdef double clipped(Updates updates, const Rows *rows, OutputFactor outputs, double unit, real *grad) noexcept nogil:
+    """Scale a gradient of the loss over unit^2 that is longer than clip_norm down to it; by what."""
+    cdef Stretch stretch
+    cdef double norm = 0, clip
+    cdef Py_ssize_t i, j
+    for i in range(pieces(updates, rows)):
+        stretch = piece(updates, rows, i)
+        norm += sum_squares(stretch.n, grad + stretch.grad)
+    norm = sqrt(norm) * unit * unit
+    if outputs is not None:
+        norm = sqrt(norm * norm + outputs.squared_gradient(rows.named, grad, rows.layout))
+    if not norm > updates.rule.clip_norm:
+        return 1
+    clip = updates.rule.clip_norm / norm
+    for i in range(pieces(updates, rows)):
+        stretch = piece(updates, rows, i)
+        for j in range(stretch.grad, stretch.grad + stretch.n):
+            grad[j] = <real>(grad[j] * clip)
+    return clip
+
+
+cdef double rate_of_outputs(Updates updates, const real *scale, int name) noexcept nogil:
+    """The rate of plain gradient descent on V_hx or c_x in factors, over the solver's rate, in the units of theta."""
+    cdef double rate = updates.rule.output_rate / updates.rule.learning_rate, s
+    if scale == NULL:
+        return rate
+    s = <double>scale[updates.scale.layout.at[name].start]
+    return rate * s * s / updates.rule.unit
+
+
+cdef void put_back(Updates updates, const Rows *rows, const real *before, real *theta) noexcept nogil:
+    """theta as it was, laid out as a gradient."""
+    cdef Stretch stretch
+    cdef Py_ssize_t i
+    for i in range(pieces(updates, rows)):
+        stretch = piece(updates, rows, i)
+        memcpy(theta + stretch.theta, before + stretch.grad, stretch.n * sizeof(real))
+
+
+cdef bint apply(Updates updates, const Rows *rows, OutputFactor outputs, double rate, Py_ssize_t t, double unit,
+                real *grad, real *step, real *theta) noexcept nogil:
     """Update number t (from 1) by that gradient, which is overwritten; whether it was made, for nothing may overflow.
 
     The gradient is that of the loss over unit^2. step: scratch. Where the solver has units of its own, it works on
@@ -169,55 +259,61 @@ cdef bint apply(Updates updates, double rate, Py_ssize_t t, double unit, real *g
     the gradient the limit is enough; of all others theta is looked at afterwards, and put back.
     """
     cdef const Rule *rule = &updates.rule
-    cdef const Stretch *stretch
-    cdef const real *scale = NULL
-    cdef real *moving = theta
+    cdef Stretch stretch
+    cdef const real *scale = <const real *>updates.scale.data if updates.rule.scaled else NULL
     cdef real *first = NULL
     cdef real *second = NULL
+    cdef real *moving
     cdef rae_step how
-    cdef double norm = 0
-    cdef Py_ssize_t i, j
+    cdef double clip = 1, output_rate = 0
+    cdef Py_ssize_t i
     how.rate, how.t, how.numbers = rate, t, <const double *>rule.numbers
-    if not within(updates, rule.limit, grad):
+    if not within(updates, rows, rule.limit, grad):
         return False
+    if outputs is not None:
+        outputs.sum_up(rows.named)
     if rule.clip_norm < INFINITY:
-        for i in range(updates.n_stretches):
-            stretch = &updates.stretches[i]
-            norm += sum_squares(stretch.n, grad + stretch.grad)
-        norm = sqrt(norm) * unit * unit
-        if norm > rule.clip_norm:
-            for i in range(updates.n_stretches):
-                stretch = &updates.stretches[i]
-                for j in range(stretch.grad, stretch.grad + stretch.n):
-                    grad[j] = <real>(grad[j] * (rule.clip_norm / norm))
+        clip = clipped(updates, rows, outputs, unit, grad)
     if rule.weight_decay != 0:
-        for i in range(updates.n_stretches):
-            stretch = &updates.stretches[i]
+        for i in range(pieces(updates, rows)):
+            stretch = piece(updates, rows, i)
             axpy(stretch.n, rule.weight_decay / unit / unit, theta + stretch.theta, grad + stretch.grad)
-        if not within(updates, rule.limit, grad):
+        if not within(updates, rows, rule.limit, grad):
             return False
-    if not rule.scaled and not rule.adds:
-        memcpy(step, theta, updates.form.layout.size * sizeof(real))
+    if outputs is not None:
+        output_rate = clip * rate * rate_of_outputs(updates, scale, V_HX)
+        if not outputs.prepare(rows.named, grad, rows.layout, output_rate,
+                               1 - rate * rate_of_outputs(updates, scale, V_HX) * rule.weight_decay,
+                               1 - rate * rate_of_outputs(updates, scale, C_X) * rule.weight_decay):
+            return False
     if rule.scaled:
-        scale, moving = <const real *>updates.scale.data, step
-        in_units(&updates.form.layout, &updates.scale.layout, scale, rule.unit / unit / unit, grad)
-        if not within(updates, rule.limit_scaled, grad):
+        in_units(updates, rows, scale, rule.unit / unit / unit, grad)
+        if not within(updates, rows, rule.limit_scaled, grad):
             return False
-        memset(step, 0, updates.form.layout.size * sizeof(real))
-    for i in range(updates.n_stretches):
-        stretch = &updates.stretches[i]
+        memset(step, 0, rows.layout.size * sizeof(real))
+    elif not rule.adds:
+        for i in range(pieces(updates, rows)):
+            stretch = piece(updates, rows, i)
+            memcpy(step + stretch.grad, theta + stretch.theta, stretch.n * sizeof(real))
+    for i in range(pieces(updates, rows)):
+        stretch = piece(updates, rows, i)
         if updates.first is not None:
             first = <real *>updates.first.data + stretch.state
         if updates.second is not None:
             second = <real *>updates.second.data + stretch.state
-        update_by(rule.solver, &how, stretch.n, grad + stretch.grad, first, second, moving + stretch.theta)
+        moving = step + stretch.grad if rule.scaled else theta + stretch.theta
+        update_by(rule.solver, &how, stretch.n, grad + stretch.grad, first, second, moving)
     if rule.scaled:
-        if not all_within(updates, rule.limit_step, step):
+        if not within(updates, rows, rule.limit_step, step):
             return False
-        add_in_units(&updates.form.layout, &updates.scale.layout, scale, step, theta)
-    elif not rule.adds and not all_within(updates, FLT_MAX if updates.single else DBL_MAX, theta):
-        memcpy(theta, step, updates.form.layout.size * sizeof(real))
+        add_in_units(updates, rows, scale, step, theta)
+    elif not rule.adds and not all_within(updates, rows, FLT_MAX if updates.single else DBL_MAX, theta):
+        put_back(updates, rows, <const real *>step, theta)
         return False
+    if rule.adds and rule.weight_decay != 0 and updates.by_rows:
+        decay_resting(updates, rows, rate, scale, theta)
+    if outputs is not None:
+        outputs.commit(theta, rows.named, grad, rows.layout, output_rate)
     return True
 
 
@@ -232,13 +328,21 @@ cdef class Updates:
     scale : Blocks of one number a block (or a row), the units of theta, or None
     unit : float, that of the loss
     single : whether all is float32
+    by_rows : whether gradients have only those rows of W_xh that their sequences name; a solver that remembers lets the
+        others rest
+    output_rate : the rate of plain gradient descent by which output weights that are kept in factors are updated, or None
     """
 
-    def __cinit__(self, Form form not None, solver, list state not None, Blocks scale, double unit, bint single):
+    def __cinit__(self, Form form not None, solver, list state not None, Blocks scale, double unit, bint single,
+                  bint by_rows=False, output_rate=None):
         cdef Py_ssize_t i, n
         cdef Stretch *stretch = NULL
         cdef Blocks blocks
+        cdef Layout grad = compact(&form.layout, 1, by_rows, output_rate is not None)
         self.form, self.solver, self.scale, self.single = form, solver, scale, single
+        self.by_rows, self.factored = by_rows, output_rate is not None
+        if self.factored and not by_rows:
+            raise ValueError("outputs in factors need gradients by rows")
         if len(state) != len(solver.kind.state):
             raise ValueError(f"solver {solver.name!r} keeps {len(solver.kind.state)} arrays")
         for i in range(len(state)):
@@ -257,14 +361,19 @@ cdef class Updates:
         self.first = state[0] if len(state) > 0 else None
         self.second = state[1] if len(state) > 1 else None
         self.rule = rule_of(solver, scale is not None, unit)
-        # As many blocks at a time as lie one after the other everywhere. A gradient is laid out as theta is.
+        self.rule.output_rate = solver.learning_rate if output_rate is None else output_rate
+        # As many blocks at a time as lie one after the other everywhere. State is laid out as theta is.
         for i in range(N_BLOCKS):
-            if form.layout.at[i].absent:
+            self.whole[i] = not (form.layout.at[i].absent or (by_rows and i == W_XH)
+                                 or (self.factored and (i == V_HX or i == C_X)))
+            if not self.whole[i]:
                 continue
             n = form.layout.at[i].rows * form.layout.at[i].columns
-            if stretch == NULL or form.layout.at[i].start != stretch.theta + stretch.n:
+            if (stretch == NULL or form.layout.at[i].start != stretch.theta + stretch.n
+                    or grad.at[i].start != stretch.grad + stretch.n):
                 stretch = &self.stretches[self.n_stretches]
-                stretch.theta = stretch.grad = stretch.state = form.layout.at[i].start
+                stretch.theta = stretch.state = form.layout.at[i].start
+                stretch.grad = grad.at[i].start
                 stretch.n = 0
                 self.n_stretches += 1
             stretch.n += n
@@ -282,19 +391,27 @@ cdef class Updates:
                    double *loss) except -1 nogil:
         """Update number t (from 1) by the items chosen[0:n] of the objective's batch; whether it was made."""
         cdef Descent descent
+        cdef Rows rows
         descent.limit, descent.rate, descent.made = self.rule.limit, rate, False
         objective.gradient(theta, chosen, n, objective.grad, &descent if self.rule.sums else NULL, loss)
         loss[0] *= objective.unit * objective.unit
-        return descent.made or self.apply_to(theta, objective.grad, objective.step, loss[0], rate, t, objective.unit)
+        if descent.made:
+            return True
+        rows.layout, rows.named, rows.slots, rows.n, rows.column = &objective.layout, NULL, NULL, 0, NULL
+        if objective.by_rows:
+            rows.named, rows.slots = &objective.named, &objective.named.slots
+            rows.n, rows.column = rows.slots.n, rows.slots.column
+        return self.apply_to(&rows, objective.outputs, theta, objective.grad, objective.step, loss[0], rate, t,
+                             objective.unit)
 
-    cdef bint apply_to(self, void *theta, void *grad, void *step, double loss, double rate, Py_ssize_t t,
-                       double unit) noexcept nogil:
+    cdef bint apply_to(self, const Rows *rows, OutputFactor outputs, void *theta, void *grad, void *step, double loss,
+                       double rate, Py_ssize_t t, double unit) noexcept nogil:
         """Update number t by that gradient over unit^2, which is overwritten, of that loss. Whether it was made."""
         if not isfinite(loss):
             return False
         if self.single:
-            return apply(self, rate, t, unit, <float *>grad, <float *>step, <float *>theta)
-        return apply(self, rate, t, unit, <double *>grad, <double *>step, <double *>theta)
+            return apply(self, rows, outputs, rate, t, unit, <float *>grad, <float *>step, <float *>theta)
+        return apply(self, rows, outputs, rate, t, unit, <double *>grad, <double *>step, <double *>theta)
 
     def apply(self, theta not None, Blocks grad not None, double loss, n_steps, Record record not None):
         """One update by a gradient that is there, whoever has computed it, and its entry into the record; whether it
@@ -305,7 +422,11 @@ cdef class Updates:
         """
         cdef Blocks step = new_blocks(self.form, self.single)
         cdef void *parameters = data_of(theta)
+        cdef Rows rows
         cdef bint made
+        rows.layout, rows.named, rows.slots, rows.n, rows.column = &grad.layout, NULL, NULL, 0, NULL
+        if self.by_rows:
+            raise ValueError("these updates are by rows, of which a whole gradient says nothing")
         if is_single(theta, self.form, True) != self.single or grad.single != self.single:
             raise ValueError("theta and the gradient must be of the element type of the solver's state")
         if not same_places(&grad.layout, &self.form.layout) or not grad.memory.flags.writeable:
@@ -314,7 +435,8 @@ cdef class Updates:
         record.enter_waiting()
         cdef uint64_t fp_state = rae_flush_subnormals()
         try:
-            made = self.apply_to(parameters, grad.data, step.data, loss, self.rule.learning_rate, record.n_updates + 1, 1)
+            made = self.apply_to(&rows, None, parameters, grad.data, step.data, loss, self.rule.learning_rate,
+                                 record.n_updates + 1, 1)
         finally:
             rae_set_fp_state(fp_state)
         if made:
@@ -353,12 +475,16 @@ cdef int check_fit(Updates updates, theta, Objective objective, Py_ssize_t most)
     """ValueError unless the objective's gradients of up to `most` sequences can update theta."""
     if is_single(theta, updates.form, True) != updates.single or objective.single != updates.single:
         raise ValueError("theta and the batch must be of the element type of the solver's state")
-    if not same_places(&objective.layout, &updates.form.layout):
+    cdef Layout grad = compact(&updates.form.layout, objective.most_named, updates.by_rows, updates.factored)
+    if (not same_places(&objective.layout, &grad) or objective.by_rows != updates.by_rows
+            or (objective.outputs is not None) != updates.factored):
         raise ValueError("the objective is of another form")
     if objective.batch is None:
         raise ValueError("the objective has no batch")
     if objective.most < most:
         raise ValueError(f"the objective has memory for {objective.most} sequences at a time, not for {most}")
+    if objective.outputs is not None:
+        objective.outputs.ready(data_of(theta))
     return 0
 
 

@@ -15,6 +15,7 @@ from rae_fast._buckets cimport Bucket, active_at
 from rae_fast._cell cimport (Encoder, Plan, block, block_to_write, gather_latest, lie_bare, output_loss, padded_copy,
                              set_stacked, set_turned, sparse_loss, take_as_given)
 from rae_fast._form cimport B_C, C_1, C_H, C_X, H0, V_CH, V_HH, V_HX, W_HC
+from rae_fast._judge cimport judge
 from rae_fast._kernels cimport axpy, column_sums, copy_rows, rows_within
 from rae_fast._products cimport Factor, backward, forward, multiply, set_factor, sum_over_rows, take_factor
 from rae_fast._pulse cimport beat
@@ -54,7 +55,8 @@ cdef void set_weights(const Plan *p, const Encoder *encoder, const real *theta, 
     else:
         set_stacked(p, theta, V_HH, V_HX, lying, &w.V_hh_T, &w.V_hx_T)
         set_turned(V, p.H, p.H, lying, &w.V_hh)
-    set_turned(block(theta, p.theta, V_HX), p.I, p.H, lying, &w.V_hx)
+    if p.split == NULL:
+        set_turned(block(theta, p.theta, V_HX), p.I, p.H, lying, &w.V_hx)
     padded_copy(p, block(theta, p.theta, C_H), <real *>w.c_h)
     if p.C > 0:
         set_factor(&w.W_hc, p.H, p.C, block(theta, p.theta, W_HC), p.C, False)
@@ -134,6 +136,31 @@ cdef void state_gradients(Task *task, Py_ssize_t s, const real *da, real *g) noe
             memset(g + (r + n) * p.ld_k, 0, p.H * sizeof(real))
 
 
+cdef int decode_outputs(Task *task, const Source *source, Py_ssize_t k0, Py_ssize_t k1, Py_ssize_t rows, const real *y,
+                        const real *c_x, double *loss) except -1 nogil:
+    """Outputs of steps k0:k1 from their states y: the loss, G_x, and into da what flows into y."""
+    cdef const Plan *p = task.plan
+    cdef const Weights *w = <const Weights *>task.decoder
+    cdef Py_ssize_t I = p.I, H = p.H, ld = p.ld_h
+    cdef const real *w_row = <const real *>task.buffers.w_row
+    cdef real *z = <real *>task.buffers.z
+    cdef real *g = <real *>task.buffers.g
+    # X^ = Y V_hx + c_x, loss, G_x     (rows,I) = (rows,H)(H,I)
+    multiply(task.team, rows, I, H, y, ld, &w.V_hx, <const real *>NULL, 0, g + H, p.ld_k)
+    if source.missing != NULL:
+        take_as_given(p, &task.bucket, k0, k1, True, source, <const real *>g + H, p.ld_k, c_x, z, I)
+    if p.sparse:
+        loss[0] += sparse_loss(p, &task.bucket, k0, k1, True, source, w_row, c_x, <real *>task.buffers.written, g + H)
+    else:
+        loss[0] += output_loss(p, rows, w_row, c_x, <const real *>z, I, g + H, p.ld_k)
+    beat(&task.pulse, 2.0 * rows * H * I)
+    # dY = G_x V_hx'                   (rows,H) = (rows,I)(I,H)
+    multiply(task.team, rows, p.H_full, I, <const real *>g + H, p.ld_k, &w.V_hx_T, <const real *>NULL, 0,
+             <real *>task.buffers.da, ld)
+    beat(&task.pulse, 2.0 * rows * H * I)
+    return 0
+
+
 cdef int decode(Task *task, const real *theta, const Source *source, bint accumulate, real *grad,
                 double *loss) except -1 nogil:
     """Unroll the codes of the bucket, add the loss, and go back to dcode, dV and dc (which a descent leaves for later).
@@ -168,19 +195,11 @@ cdef int decode(Task *task, const real *theta, const Source *source, bint accumu
                 gather_latest(p, bucket, k, source, z + r * I)
             memcpy(w_row + r, task.buffers.w, bucket.active[k] * sizeof(real))
             r += bucket.active[k]
-        # X^ = Y V_hx + c_x, loss, G_x     (rows,I) = (rows,H)(H,I)
-        multiply(task.team, rows, I, H, y, ld, &w.V_hx, <const real *>NULL, 0, g + H, p.ld_k)
-        if source.missing != NULL:
-            take_as_given(p, bucket, k0, k1, True, source, <const real *>g + H, p.ld_k, c_x, z, I)
-        if p.sparse:
-            loss[0] += sparse_loss(p, bucket, k0, k1, True, source, <const real *>w_row, c_x,
-                                   <real *>task.buffers.written, g + H)
+        if p.split != NULL:
+            loss[0] += judge(p, bucket, k0, k1, True, source, <const real *>w_row, y, &task.buffers.judge, False, grad, da)
+            beat(&task.pulse, 8.0 * rows * H * H)
         else:
-            loss[0] += output_loss(p, rows, <const real *>w_row, c_x, <const real *>z, I, g + H, p.ld_k)
-        beat(&task.pulse, 2.0 * rows * H * I)
-        # dY = G_x V_hx'                   (rows,H) = (rows,I)(I,H)
-        multiply(task.team, rows, p.H_full, I, <const real *>g + H, p.ld_k, &w.V_hx_T, <const real *>NULL, 0, da, ld)
-        beat(&task.pulse, 2.0 * rows * H * I)
+            decode_outputs(task, source, k0, k1, rows, y, c_x, loss)
         # dY_k = (dY_k + dY_{k+1} V_hh') o (1 - y_k^2); the code y_0 is no tanh of the decoder
         k_1 = max(k0, <Py_ssize_t>1)
         from_1 = bucket.n if k0 == 0 else 0
@@ -285,7 +304,7 @@ cdef class Unfold(SequenceObjective):
         cdef const Plan *p = &self.plan
         cdef Weights *w = &self.weights_of_decoder
         take_factor(space, p.H, 0 if p.tied else p.H, self.item, p.own, &w.V_hh)
-        take_factor(space, p.H, p.I, self.item, p.own, &w.V_hx)
+        take_factor(space, p.H, p.I if p.split == NULL else 0, self.item, p.own, &w.V_hx)
         take_factor(space, p.K, 0 if p.tied else p.H, self.item, p.own, &w.V_hh_T)
         w.c_h = space.take(p.H_full, self.item)
         take_factor(space, p.H, p.C, self.item, p.own, &w.W_hc)

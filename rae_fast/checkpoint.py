@@ -115,7 +115,7 @@ def check_resumable(saved: Saved, model: Any, batch: Batch) -> None:
         if name != "random_state" and json.loads(model_file.as_json(name, value)) != then[name]:
             raise ValueError(f"{saved.path} is a checkpoint of a fit with {name}={shown(then[name])}, not "
                              f"{shown(value)}; resume with the same hyper-parameters, or call fit without resume")
-    dtype, n_features = saved.learned.theta.dtype, saved.learned.n_features
+    dtype, n_features = saved.learned.memory.dtype, saved.learned.n_features
     if dtype != batch.dtype or n_features != batch.n_features:
         raise ValueError(f"{saved.path} is a checkpoint of a fit on {dtype} data with {n_features} features; X is "
                          f"{batch.dtype} with {batch.n_features}")

@@ -84,7 +84,8 @@ _SHARPNESS = 2.0 ** np.arange(7)
 
 
 def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.Generator, *,
-               threads: int = 1, name: str = "", verbose: bool = False) -> tuple[Floats, Floats]:
+               threads: int = 1, name: str = "", verbose: bool = False,
+               wanted: tuple[bool, bool] = (True, True)) -> tuple[Floats | None, Floats | None]:
     """The closed form for the batch, as the start of a training and as a model by itself: two thetas of its dtype,
     which differ by the scale e alone.
 
@@ -97,7 +98,10 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     rng : draws the start of the iteration and the values of units beyond the rank
     threads : how many; their number changes no bit
     name, verbose : of the estimator, and whether to show progress
+    wanted : which of the two; the other may be None
     """
+    if isinstance(batch, SparseBatch) and form.output == "linear" and batch.n_features > _MOST_FEATURES:
+        return _of_some_features(form, batch, weights, rng, threads, name, verbose, wanted)
     H = form.n_hidden
     # Only the ratios of weights matter here.
     w = np.ones(batch.n_sequences) if weights is None else weights.astype(np.float64) / float(weights.max())
@@ -144,6 +148,42 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     return start, alone
 
 
+def _of_some_features(form: Form, batch: SparseBatch, weights: Floats | None, rng: np.random.Generator, threads: int,
+                      name: str, verbose: bool, wanted: tuple[bool, bool]) -> tuple[Floats | None, Floats | None]:
+    """initialise by the features that occur most; of the others the mean is given back."""
+    kept = _most_frequent(batch)
+    some_form = Form(len(kept), form.n_hidden, form.objective, form.decoder, form.output, form.tied, form.hidden_weight,
+                     form.reconstruct_h0, form.n_code)
+    thetas = initialise(some_form, batch.with_features(kept), weights, rng, threads=threads, name=name, verbose=verbose)
+    w = np.ones(batch.n_sequences) if weights is None else weights.astype(np.float64)
+    rows_w = np.repeat(w, batch.lengths())
+    mean = batch.matrix(np.float64).T @ (rows_w / rows_w.sum())
+
+    def whole(some: Floats) -> Floats:
+        theta = form.empty(batch.dtype)
+        theta[:] = 0
+        found, views = some_form.views(some), form.views(theta)
+        for view_name, view in views.items():
+            if view_name == "c_x":
+                view[:] = mean
+            elif view_name == "W_xh":
+                view[kept] = found[view_name]
+            elif view_name == "V_hx":
+                view[:, kept] = found[view_name]
+            else:
+                view[...] = found[view_name]
+        return theta
+
+    start, alone = (whole(some) if needed and some is not None else None for some, needed in zip(thetas, wanted))
+    return start, alone
+
+
+def _most_frequent(batch: SparseBatch) -> NDArray[np.intp]:
+    """The features of which there are most non-zeros."""
+    counts = np.bincount(batch.columns, minlength=batch.n_features)
+    return np.sort(np.argsort(-counts, kind="stable")[:_MOST_FEATURES])
+
+
 def _enough(batch: Batch, w: Floats) -> tuple[Batch, Floats, NDArray[np.intp] | None]:
     """The sequences whose directions are looked for, their weights, and which of the features they have, or None for
     all: of sparse ones that are many, or have many features, some sequences, evenly spaced, and the features that occur
@@ -152,8 +192,7 @@ def _enough(batch: Batch, w: Floats) -> tuple[Batch, Floats, NDArray[np.intp] | 
     kept = None
     if isinstance(batch, SparseBatch):
         if batch.n_features > _MOST_FEATURES:
-            counts = np.bincount(batch.columns, minlength=batch.n_features)
-            kept = np.sort(np.argsort(-counts, kind="stable")[:_MOST_FEATURES])
+            kept = _most_frequent(batch)
         n_lags = _lags(batch, len(kept) if kept is not None else batch.n_features)
         most = _MOST_LOOKED_UP // n_lags
         if batch.n_rows > most and n_lags * batch.n_features > _GRAM_COLUMNS:

@@ -90,7 +90,7 @@ class Coding(Learner):
         """
         learned = self._learned or self._fitted()
         batch = learned.read(self._read(X, learned))
-        return batch.in_container(_codes.encode(learned.theta, batch, learned.form, False, threads(self.n_jobs)))
+        return batch.in_container(_codes.encode(learned.memory, batch, learned.form, False, threads(self.n_jobs)))
 
     def unroll(self, codes: Any, n_steps: int, *, logits: bool = False) -> Floats:
         """Decode latest input first.
@@ -290,9 +290,9 @@ class Coding(Learner):
 
     def _read(self, X: Any, learned: Learned) -> Batch:
         """Sequences for a fitted model, as the user has them."""
-        if learned.patches is None and (batch := ready(X, learned.theta, learned.form)) is not None:
+        if learned.patches is None and (batch := ready(X, learned.memory, learned.form)) is not None:
             return batch
-        batch = inputs.as_batch(X, learned.theta.dtype, learned.n_features, type(self).__name__,
+        batch = inputs.as_batch(X, learned.memory.dtype, learned.n_features, type(self).__name__,
                                 True if learned.reads_ids else False if learned.patches is None else None)
         if batch.is_ids and not learned.reads_ids:
             raise ValueError(f"X holds token ids, but {type(self).__name__} was fitted on rows of numbers")
@@ -300,21 +300,37 @@ class Coding(Learner):
         return batch
 
     def _read_codes(self, codes: Any, learned: Learned) -> Floats:
-        found = ready_codes(codes, learned.theta, learned.form)
-        return inputs.as_matrix(codes, "codes", learned.form.code_size, learned.theta.dtype) if found is None else found
+        found = ready_codes(codes, learned.memory, learned.form)
+        if found is None:
+            return inputs.as_matrix(codes, "codes", learned.form.code_size, learned.memory.dtype)
+        return found
 
-    def _in_pieces(self, learned: Learned, codes: Floats, offsets: Integers,
+    def _in_pieces(self, learned: Learned, codes: Floats, offsets: Integers, unrolls: Learned | None = None,
                    whole: bool = False) -> Iterator[tuple[slice, Floats]]:
-        """Codes unrolled in chronological order, with the rows of offsets that they are: some at a time, or all."""
+        """Codes unrolled in chronological order (by `unrolls`, if that is another), with the rows of offsets that they
+        are: some at a time, or all."""
+        unrolls = unrolls or learned
         first, n = 0, len(codes)
         while first < n:
             last = n
             if not whole:
-                most = offsets[first] + max(1, _UNROLLED // learned.form.n_inputs)
+                most = offsets[first] + max(1, _UNROLLED // unrolls.form.n_inputs)
                 last = max(first + 1, int(np.searchsorted(offsets, most, side="right")) - 1)
             yield (slice(offsets[first], offsets[last]),
-                   self._unrolled(learned, codes[first:last], offsets[first:last + 1] - offsets[first]))
+                   self._unrolled(unrolls, codes[first:last], offsets[first:last + 1] - offsets[first]))
             first = last
+
+    def _states_of_outputs(self, learned: Learned) -> Learned:
+        """A model that unrolls into the states of which outputs are made, in place of these."""
+        form = learned.form
+        plain = Form(form.n_hidden, form.n_hidden, "unfold", form.decoder, "linear", n_code=form.n_code)
+        theta = np.zeros(plain.size, learned.memory.dtype)
+        found, views = form.views(learned.memory), plain.views(theta)
+        for name in ("V_hh", "c_h", "V_ch", "c_1"):
+            if name in views:
+                views[name][...] = found[name]
+        np.fill_diagonal(views["V_hx"], 1)
+        return Learned(plain, theta, learned.record, learned.solver)
 
     def _symbols(self, learned: Learned, codes: Floats, offsets: Integers) -> Integers:
         """The feature with the largest output of each row."""
@@ -322,8 +338,8 @@ class Coding(Learner):
         return np.concatenate([rows.argmax(axis=1) for _, rows in pieces])
 
     def _codes(self, learned: Learned, batch: Batch) -> Floats:
-        states = _codes.encode(learned.theta, batch, learned.form, True, threads(self.n_jobs))
-        return _codes.codes_of(learned.theta, states, learned.form)
+        states = _codes.encode(learned.memory, batch, learned.form, True, threads(self.n_jobs))
+        return _codes.codes_of(learned.memory, states, learned.form)
 
     def _unrolled(self, learned: Learned, codes: Floats, steps: int | Integers) -> Floats:
         """Codes unrolled in the model's steps, in chronological order: (N, steps, n_inputs), or of offsets one sequence

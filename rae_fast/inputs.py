@@ -278,6 +278,14 @@ def sample(batch: Batch, weights: Floats | None) -> tuple[Batch, Floats]:
     return Batch(chosen.data.astype(np.float64), chosen.offsets, True, chosen.missing), w / w.mean()
 
 
+def sample_sparse(batch: SparseBatch, weights: Floats | None) -> tuple[SparseBatch, Floats]:
+    """The same without writing rows out, in the batch's type."""
+    n = int(min(batch.n_sequences, _JUDGED_SEQUENCES, max(1, _JUDGED_STEPS * batch.n_sequences // batch.n_rows)))
+    places = np.linspace(0, batch.n_sequences - 1, n).astype(np.intp)
+    w = np.ones(n) if weights is None else weights[places].astype(np.float64) / weights[places].max()
+    return batch.select(places), w / w.mean()
+
+
 def latest(batch: SparseBatch, most: int) -> SparseBatch:
     """Of each sequence the last steps, up to `most`, as sequences of their own."""
     ends, kept = batch.offsets[1:], np.minimum(batch.lengths(), most)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ReferenceType, ref
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rae_fast._batch import Batch
+from rae_fast._factored import OutputFactor
 from rae_fast._form import Blocks, Form
 from rae_fast._record import Record
 from rae_fast.patches import Patches
@@ -58,7 +60,7 @@ class Learned:
     """A fitted model: form and parameters, the record of its training, and the solver's memory."""
 
     form: Form
-    theta: Floats
+    memory: Floats    # theta; but while it learns the output weights may be in factors, which are of use to nobody else
     record: Record
     solver: SolverState
     validation_scores: list[float] = field(default_factory=list)
@@ -66,10 +68,47 @@ class Learned:
     patches: Patches | None = None                  # where several rows are one step
     reads_ids: bool = False                         # fit saw token ids: integers are
     vocabulary: Vocabulary | None = None            # that came with the model's file
+    output_update: str = "dense"                    # how output weights were updated last
+    outputs: OutputFactor | None = None             # the factors that they are in, if they are
+    lent: ReferenceType[Floats] | None = None       # theta as a user got it, who may have kept it
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.form, self.theta, self.record, self.solver, self.validation_scores, self.feature_names,
-                        self.patches, self.reads_ids, self.vocabulary)
+                        self.patches, self.reads_ids, self.vocabulary, self.output_update)
+
+    @property
+    def theta(self) -> Floats:
+        """The parameters, to read and to write."""
+        if self.outputs is not None:
+            self.outputs.make_true(self.memory)
+        return self.memory
+
+    @theta.setter
+    def theta(self, theta: Floats) -> None:
+        self.lay_out(None)
+        self.memory = theta
+
+    def lend(self) -> Floats:
+        """theta for a user, who may keep it and write into it whenever nothing is learned."""
+        view = None if self.lent is None else self.lent()
+        if view is None or not np.may_share_memory(view, self.memory):
+            # By way of a memoryview: all that is made of the view refers to it, and not to the memory behind it.
+            view = np.asarray(self.memory.data)
+            self.lent = ref(view)
+        if self.outputs is not None:
+            self.outputs.make_true(self.memory)
+        return view
+
+    def settle(self) -> None:
+        """After an update: where somebody has kept theta, that is to be true."""
+        if self.outputs is not None and self.lent is not None and self.lent() is not None:
+            self.outputs.make_true(self.memory)
+
+    def lay_out(self, outputs: OutputFactor | None) -> None:
+        """Keep the output weights in these factors from here on, or as they are."""
+        if outputs is not self.outputs and self.outputs is not None:
+            self.outputs.make_true(self.memory)
+        self.outputs = outputs
 
     @property
     def n_features(self) -> int:
@@ -88,7 +127,7 @@ class Learned:
         """The same model with another solver, which starts anew."""
         record = Record(self.record.n_steps, self.record.n_iter, 0, self.record.loss_curve)
         return Learned(self.form, self.theta, record, solver, self.validation_scores, self.feature_names, self.patches,
-                       self.reads_ids, self.vocabulary)
+                       self.reads_ids, self.vocabulary, self.output_update, None, self.lent)
 
 
 def _again(form: Form, theta: Floats, *rest: Any) -> Learned:

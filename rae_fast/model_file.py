@@ -28,8 +28,8 @@ from rae_fast.vocabulary import Vocabulary
 
 Model = TypeVar("Model")
 
-# 5: token ids.
-_VERSION = "5"
+# 5: token ids. 6: how output weights are updated.
+_VERSION = "6"
 # Losses in the file of a model, which may go on learning for ever; a checkpoint's are those of one fit, and whole.
 MOST_LOSSES = 100_000
 # Arrays that a checkpoint has besides the model's: these, and theta's blocks with that prefix.
@@ -71,7 +71,8 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
         as_json(name, value)
     counts = {"n_iter": record.n_iter, "n_updates": record.n_updates, "n_steps": record.n_steps,
               "solver": solver.name, "loss_unit": solver.unit, "feature_names": learned.feature_names,
-              "patch_length": learned.patch_length, "reads_ids": learned.reads_ids}
+              "patch_length": learned.patch_length, "reads_ids": learned.reads_ids,
+              "output_update": learned.output_update}
     return arrays, {"format": f"rae_fast.{kind}", "format_version": _VERSION, "params": json.dumps(params),
                     "form": json.dumps({name: getattr(form, name) for name in form.FIXED}),
                     "record": json.dumps(counts)}
@@ -190,6 +191,8 @@ def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> 
     patches, n_features = _patches(record, arrays, form, dtype)
     if type(record["reads_ids"]) is not bool or record["reads_ids"] and patches is not None:
         raise ValueError(f"reads_ids is {record['reads_ids']!r}, which does not fit")
+    if record["output_update"] not in ("dense", "factored"):
+        raise ValueError(f"output_update is {record['output_update']!r}, which does not fit")
     names = record["feature_names"]
     if names is not None and (not isinstance(names, list) or len(names) != n_features
                               or not all(isinstance(name, str) for name in names)):
@@ -197,7 +200,7 @@ def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> 
     history = Record(record["n_steps"], counts["n_iter"], counts["n_updates"], arrays["loss_curve"].tolist())
     return Learned(form, theta, history, SolverState(record["solver"], state, scale, unit),
                    arrays["validation_scores"].tolist(), None if names is None else tuple(names), patches,
-                   record["reads_ids"], _vocabulary(arrays, n_features))
+                   record["reads_ids"], _vocabulary(arrays, n_features), record["output_update"])
 
 
 def _vocabulary(arrays: Arrays, n_features: int) -> Vocabulary | None:

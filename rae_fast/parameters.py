@@ -42,6 +42,11 @@ def code_maps(theta: NDArray[Any], form: Form) -> tuple[NDArray[Any], ...]:
             theta[start["V_ch"]:start["c_1"]].reshape(C, H), theta[start["c_1"]:start["c_1"] + H])
 
 
+def all_finite(theta: Floats) -> bool:
+    """Whether all parameters are, without a copy of their size."""
+    return all(bool(np.isfinite(theta[a:a + _DRAWS_AT_ONCE]).all()) for a in range(0, len(theta), _DRAWS_AT_ONCE))
+
+
 def initialise(form: Form, scale: float, rng: np.random.Generator, dtype: np.dtype[Any]) -> Floats:
     """A new theta of normal draws times scale, every parameter included, biases and h0 too.
 

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from rae_fast import _blas, _objectives, closed_form, inputs, parameters, sizes
+from rae_fast import _blas, _objectives, closed_form, dense, inputs, parameters, sizes
 from rae_fast._batch import Batch, SparseBatch
 from rae_fast._form import Form
+from rae_fast._kernels import threads
 from rae_fast._messages import shown
 from rae_fast.coding import Coding
 from rae_fast.hyperparameters import SequenceParameters, Settings
@@ -25,6 +26,11 @@ from rae_fast.patches import Patches
 from rae_fast.streams import Streams
 
 Floats = NDArray[Any]
+
+# Bytes of parameters up to which a fit keeps those of the closed form as well, which it must not end above.
+_MOST_GUARDED = 1 << 28
+# Features, for each number of a state, from which errors of linear outputs are found without the outputs.
+_MANY_OUTPUTS = 8
 
 
 @dataclass(eq=False, repr=False)
@@ -111,6 +117,18 @@ class RAE(Coding, Streams, SequenceParameters):
         Scale the gradient, as `loss_and_grad` gives it, down to this Euclidean norm where it is longer.
     weight_decay : float, default=0.0
         This times theta_ is added to the gradient.
+    input_update : {"dense", "rows"}, default="dense"
+        Of token ids and sparse rows, how solvers that remember (all but "sgd") treat the rows of W_xh that a batch does
+        not name. "dense": as if the rows of X had been written out, so that they go on moving. "rows": they and their
+        memory rest, as in ``torch.optim.SparseAdam``, and an update's cost does not grow with the number of ids.
+    output_update : {"auto", "dense", "factored"}, default="auto"
+        How V_hx and c_x of linear outputs are updated by token ids and sparse rows. "factored": by exact gradient
+        descent in O(H^2) a step, at any number of features (Vincent et al., NIPS 2015), without computing the outputs.
+        "auto" is that where the solver is "sgd" and it is faster, for then it is the same update. While such a model
+        learns by `partial_fit`, looking at `theta_` or at outputs takes O(I H^2) once.
+    output_learning_rate : float, default=0.3
+        With ``output_update="factored"`` beside another solver than "sgd": the learning rate of gradient descent on
+        V_hx and c_x, with `relative_rates` in their units.
     batch_size : int or "auto", default="auto"
         Sequences per update, capped at their number. A short last batch has its own mean. "auto" is 32, or 8 where
         `max_iter` is found by a trial.
@@ -185,6 +203,8 @@ class RAE(Coding, Streams, SequenceParameters):
     loss_curve_ : list of float
         For each pass the mean over its updates of the batch's objective before the update; with "lbfgs" the
         objective after the iteration.
+    output_update_ : {"dense", "factored"}
+        How V_hx and c_x were updated last.
     validation_scores_ : list of float
         With `early_stopping`, after each pass minus the mean reconstruction error of the held-out sequences.
 
@@ -221,6 +241,8 @@ class RAE(Coding, Streams, SequenceParameters):
     ----------
     Pollack, J. B. (1990). Recursive distributed representations. Artificial Intelligence 46.
     Socher, R. et al. (2011). Dynamic pooling and unfolding recursive autoencoders. NIPS.
+    Vincent, P., de Brebisson, A. and Bouthillier, X. (2015). Efficient exact gradient update for training deep networks
+    with very large sparse targets. NIPS.
     Pasa, L. and Sperduti, A. (2014). Pre-training of recurrent neural networks via linear autoencoders. NIPS.
     Tan, S. (2014). Recursive Auto-encoders: Example in Theano, the program this model comes from.
 
@@ -365,7 +387,9 @@ class RAE(Coding, Streams, SequenceParameters):
             inputs.check_distributions(batch)
         summed = per == "step" and not of_steps
         found = []
-        for rows in self._residuals(learned, learned.read(batch)):
+        if per == "step" and learned.patches is None:
+            found.append(self._errors_of_rows(learned, batch))
+        for rows in () if found else self._residuals(learned, learned.read(batch)):
             squares = rows if of_steps else np.square(rows, dtype=np.float64)
             if learned.patches is not None:
                 squares = learned.patches.rows(squares, batch.offsets)
@@ -452,18 +476,22 @@ class RAE(Coding, Streams, SequenceParameters):
                         rng: np.random.Generator) -> tuple[Floats, Floats | None]:
         alone = None
         if settings.init == "linear":
-            theta, alone = closed_form.initialise(form, batch, weights, rng, threads=settings.n_jobs,
-                                                  name=type(self).__name__, verbose=settings.verbose > 0)
-            if settings.max_iter == 0:
-                theta = alone
-            # Who trains with the textbook's rates, or for something else, gets what that gives.
-            if not (settings.objective == "unfold" and settings.relative_rates and np.isfinite(alone).all()):
+            # Who trains with the textbook's rates, or for something else, gets what that gives; and of a model of which
+            # memory has no room for another, too.
+            guarded = (settings.objective == "unfold" and settings.relative_rates
+                       and form.size * batch.dtype.itemsize <= _MOST_GUARDED)
+            start, alone = closed_form.initialise(
+                form, batch, weights, rng, threads=settings.n_jobs, name=type(self).__name__,
+                verbose=settings.verbose > 0, wanted=(settings.max_iter != 0, settings.max_iter == 0 or guarded))
+            theta = alone if settings.max_iter == 0 else start
+            if not guarded or alone is None or not parameters.all_finite(alone):
                 alone = None
         elif settings.init == "orthogonal":
             theta = parameters.orthogonal(form, rng, batch.dtype, settings.n_jobs)
         else:
             theta = parameters.initialise(form, settings.init_scale, rng, batch.dtype)
-        if not np.isfinite(theta).all():
+        assert theta is not None
+        if not parameters.all_finite(theta):
             if settings.init == "normal":
                 raise ValueError(f"init_scale={self.init_scale} overflows {theta.dtype}; make it smaller")
             raise ValueError(f"the closed form of X overflows {theta.dtype}; scale X {inputs.way_to_scale(batch)}")
@@ -483,16 +511,46 @@ class RAE(Coding, Streams, SequenceParameters):
         return learned.read(batch)
 
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
+        sums: Floats = np.add.reduceat(self._errors_of_rows(learned, batch), batch.offsets[:-1])
+        return sums
+
+    def _errors_of_rows(self, learned: Learned, batch: Batch) -> Floats:
+        """The error of each row that the model reads."""
+        form = learned.form
+        if (isinstance(batch, SparseBatch) and form.output == "linear"
+                and form.n_inputs > _MANY_OUTPUTS * (form.n_hidden + 1) and batch.n_rows > form.n_hidden):
+            return self._errors_without_outputs(learned, batch)
         errors = [rows if rows.ndim == 1 else np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
                   for rows in self._residuals(learned, batch)]
-        sums: Floats = np.add.reduceat(np.concatenate(errors), batch.offsets[:-1])
-        return sums
+        return np.concatenate(errors)
+
+    def _errors_without_outputs(self, learned: Learned, batch: SparseBatch) -> Floats:
+        """|o - x|^2 = y' Q y - 2 y' W'x + |x|^2 of outputs o = W y and Q = W'W: as the factored update has it."""
+        d, threads_ = learned.form.n_hidden + 1, threads(self.n_jobs)
+        weights = learned.form.views(learned.theta)
+        V, c = weights["V_hx"].T, weights["c_x"]
+        Q = np.zeros((d, d))
+        for first in range(0, len(V), 1 << 13):
+            some = np.column_stack([V[first:first + (1 << 13)], c[first:first + (1 << 13)]]).astype(np.float64)
+            Q += dense.product(some.T, some, threads_)
+        rows = batch.matrix(np.float64)
+        errors = np.empty(batch.n_rows)
+        states_of = self._states_of_outputs(learned)
+        for part, states in self._in_pieces(learned, self._codes(learned, batch), batch.offsets, states_of):
+            y = np.column_stack([states, np.ones(len(states))]).astype(np.float64)
+            x = rows[part.start:part.stop]
+            named, place = np.unique(x.indices, return_inverse=True)
+            few = type(x)((x.data, place, x.indptr), shape=(len(y), len(named)))
+            given = few @ np.column_stack([V[named], c[named]]).astype(np.float64)
+            own = np.einsum("ij,ij->i", dense.product(y, Q, threads_) - 2 * given, y)
+            errors[part] = own + np.asarray(x.multiply(x).sum(axis=1)).ravel()
+        return np.maximum(errors, 0)
 
     def _residuals(self, learned: Learned, batch: Batch) -> Iterator[Floats]:
         """Outputs of the rows that the model reads less these rows, 0 where none is judged; or, of softmax outputs, the
         cross-entropy of each row. Some rows after the others."""
         whole = not isinstance(batch, SparseBatch)
-        for part, rows in self._in_pieces(learned, self._codes(learned, batch), batch.offsets, whole):
+        for part, rows in self._in_pieces(learned, self._codes(learned, batch), batch.offsets, whole=whole):
             given = batch.dense_rows(part)
             if learned.form.output == "softmax":
                 yield -np.einsum("ij,ij->i", given, log_softmax(rows, axis=1), dtype=np.float64)

@@ -8,14 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rae_fast import _codes
-from rae_fast._batch import Batch
+from rae_fast._batch import Batch, SparseBatch
 from rae_fast._form import Blocks, Form
-from rae_fast.inputs import sample
+from rae_fast.inputs import sample, sample_sparse
 
 Floats = NDArray[Any]
 
 # Steps by which the units are divided at least: with the whole rate, training of sequences of few steps jumps about.
 _FEWEST_STEPS = 8
+
+# Sparse rows of more features are not written out, and of more numbers no copy is made.
+_MANY_FEATURES, _MANY_NUMBERS = 1 << 13, 1 << 22
 
 # Blocks that have a unit for every row: the inputs', whose features may lie far from 0.
 BY_ROW = ("W_xh",)
@@ -25,6 +28,8 @@ def units(theta: Floats, form: Form, batch: Batch, weights: Floats | None) -> tu
     """What a solver measures theta and the loss in: `scales`, and the loss of always giving back the mean (for softmax
     outputs one nat a step), both from a sample of the batch.
     """
+    if isinstance(batch, SparseBatch) and batch.n_features > _MANY_FEATURES:
+        return _units_of_sparse(theta, form, batch, weights)
     judged, w = sample(batch, weights)
     lengths = judged.lengths()
     rows = np.repeat(w, lengths)[:, None]
@@ -35,15 +40,43 @@ def units(theta: Floats, form: Form, batch: Batch, weights: Floats | None) -> tu
     n_steps = float(mean(lengths, w))
     codes = _codes.encode(theta.astype(np.float64), judged, form, True)
     deviation = float(np.sqrt(mean(np.square(judged.data - mean(judged.data, rows, 0)), rows)))
+    code = float(np.sqrt(mean(codes**2, w[:, None])))
+    return _measured(theta, form, code, deviation, np.sqrt(mean(np.square(judged.data), rows, 0)), n_steps)
+
+
+def _measured(theta: Floats, form: Form, code: float, deviation: float, size: Floats,
+              n_steps: float) -> tuple[Blocks, float]:
+    """Units of data with that deviation of elements and root mean squares (I,) of features."""
     unit = n_steps
     offset = np.ones(form.n_inputs)
     if form.output == "linear" and np.isfinite(deviation) and deviation > 0:
         unit *= form.n_inputs * deviation**2
-        offset = np.maximum(1, np.sqrt(mean(np.square(judged.data), rows, 0)) / deviation)
-    output = 1.0 if form.output == "softmax" else deviation
-    code = float(np.sqrt(mean(codes**2, w[:, None])))
-    found = scales(theta, form, code, output, offset, n_steps)
+        offset = np.maximum(1, size / deviation)
+    found = scales(theta, form, code, 1.0 if form.output == "softmax" else deviation, offset, n_steps)
     return found, unit if np.finfo(float).tiny < unit < np.finfo(float).max else 1.0
+
+
+def _units_of_sparse(theta: Floats, form: Form, batch: SparseBatch, weights: Floats | None) -> tuple[Blocks, float]:
+    """units, without the sample written out: by the means of the features and of their squares."""
+    judged, w = sample_sparse(batch, weights)
+    lengths = judged.lengths()
+    rows_w = np.repeat(w, lengths)
+    rows_w /= rows_w.sum()
+    rows = judged.matrix(np.float64)
+    squares = rows.multiply(rows).T @ rows_w
+    # The mean over all elements of their squares less that of the squared means.
+    deviation = float(np.sqrt(max(0.0, (squares.sum() - np.square(rows.T @ rows_w).sum()) / form.n_inputs)))
+    codes = _codes.encode(theta, judged, form, True).astype(np.float64)
+    code = float(np.sqrt(np.average(np.square(codes).mean(axis=1), weights=w)))
+    return _measured(theta, form, code, deviation, np.sqrt(squares), float(np.average(lengths, weights=w)))
+
+
+def _root_mean_square(x: Floats) -> float:
+    if x.size < _MANY_NUMBERS:
+        return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+    x = x.T if x.strides[0] < x.strides[1] else x
+    some = range(0, len(x), 1 << 14)
+    return float(np.sqrt(sum(float(np.square(x[a:a + (1 << 14)], dtype=np.float64).sum()) for a in some) / x.size))
 
 
 def scales(theta: Floats, form: Form, code: float, output: float, offset: Floats, n_steps: float) -> Blocks:
@@ -58,7 +91,7 @@ def scales(theta: Floats, form: Form, code: float, output: float, offset: Floats
     """
     n_steps = max(n_steps, _FEWEST_STEPS)
     p = form.views(theta)
-    rms: dict[str, float] = {name: float(np.sqrt(np.mean(np.square(p[name], dtype=np.float64))))
+    rms: dict[str, float] = {name: _root_mean_square(p[name])
                              for name in ("W_xh", "W_hh", "V_hh", "V_hx", "W_hc", "V_ch") if name in p}
     rms |= {"b_h": rms["W_hh"] * code, "h0": rms["W_hh"] * code, "c_h": rms["V_hh"] * code,
             "c_x": rms["V_hh"] * output}

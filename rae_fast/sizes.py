@@ -99,6 +99,7 @@ def _patch_length(n_code: int, n_hidden: int, batch: Batch, weights: Floats | No
             _, theta = closed_form.initialise(form, patches.read(part), w_part, np.random.default_rng(0),
                                               threads=threads)
         w = np.ones(held) if weights is None else weights[order[:held]].astype(np.float64)
+        assert theta is not None
         with np.errstate(all="ignore"):
             return closed_form.error(theta, form, patches.read(batch.select(order[:held])), w)
 

@@ -47,7 +47,7 @@ class Streams(Learner):
         ((4,), (2, 4))
         """
         learned = self._learned or self._fitted()
-        h0 = learned.form.views(learned.theta)["h0"]
+        h0 = learned.form.views(learned.memory)["h0"]
         if n is None:
             return h0.copy()
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
@@ -88,7 +88,7 @@ class Streams(Learner):
         True
         """
         learned = self._learned or self._fitted()
-        theta, form = learned.theta, learned.form
+        theta, form = learned.memory, learned.form
         if learned.patches is not None:
             x = inputs.as_patches(x, np.ndim(state), learned.patch_length, learned.n_features)
         ids = as_stream_ids(x, np.shape(state), learned.n_features) if learned.reads_ids else None
@@ -134,6 +134,6 @@ class Streams(Learner):
         """
         learned = self._learned or self._fitted()
         one = np.ndim(states) == 1
-        rows = inputs.as_matrix([states] if one else states, "states", learned.form.n_hidden, learned.theta.dtype)
-        codes = _codes.codes_of(learned.theta, rows, learned.form)
+        rows = inputs.as_matrix([states] if one else states, "states", learned.form.n_hidden, learned.memory.dtype)
+        codes = _codes.codes_of(learned.memory, rows, learned.form)
         return codes[0] if one else codes

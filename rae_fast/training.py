@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rae_fast import factored
 from rae_fast._batch import Batch
 from rae_fast._form import Form
 from rae_fast._objectives import objective_of
@@ -70,9 +71,12 @@ class ByUpdates:
                  bits: np.random.BitGenerator | None) -> None:
         size = min(settings.batch_size, batch.n_sequences)
         self.learned, self.settings, self.batch, self.weights = learned, settings, batch, weights
+        outputs = factored.outputs_of(learned, settings, learned.form, batch)
+        learned.lay_out(outputs)
+        updates = updates_of(learned, learned.form, settings, batch)
         self.objective = objective_of(learned.form, batch, weights, size, settings.max_memory, settings.n_jobs,
-                                      learned.solver.residual_unit(learned.form))
-        self.passes = Passes(self.objective, updates_of(learned, learned.form, settings), learned.record, size,
+                                      learned.solver.residual_unit(learned.form), updates.by_rows, outputs)
+        self.passes = Passes(self.objective, updates, learned.record, size,
                              settings.max_iter, tol, settings.n_iter_no_change, bits if settings.shuffle else None)
 
     @property
@@ -86,7 +90,8 @@ class ByUpdates:
     def advance(self, most: int, after: Callable[[], bool]) -> None:
         record = self.learned.record
         before = record.n_iter
-        self.passes.run(self.learned.theta, most, _SECONDS_PER_CALL)
+        self.passes.run(self.learned.memory, most, _SECONDS_PER_CALL)
+        self.learned.settle()
         if self.passes.status == "non-finite":
             raise not_made(self.learned, self.settings, self.batch, self.weights)
         if record.n_iter > before:
@@ -94,6 +99,7 @@ class ByUpdates:
 
     def end(self) -> None:
         self.objective.end_team()
+        self.learned.lay_out(None)
 
     def state(self) -> dict[str, Any]:
         return self.passes.state()
@@ -106,18 +112,24 @@ def stepper(learned: Learned, batch: Batch, weights: Floats | None, settings: Se
             bits: np.random.BitGenerator) -> Stepper:
     """That of the settings' solver."""
     if SOLVERS[settings.solver].whole:
+        factored.outputs_of(learned, settings, learned.form, batch)  # refuses
         objective = objective_of(learned.form, batch, weights, 0, settings.max_memory, settings.n_jobs,
                                  learned.solver.residual_unit(learned.form))
         return LBFGS(learned, objective, settings, tol)
     return ByUpdates(learned, batch, weights, settings, tol, bits)
 
 
-def updates_of(learned: Learned, form: Form, settings: Settings) -> Updates:
-    """How a model is updated, under the objective of that form, by the settings' solver, whose memory it must have."""
+def updates_of(learned: Learned, form: Form, settings: Settings, batch: Batch) -> Updates:
+    """How a model is updated by such a batch, under the objective of that form, by the settings' solver."""
     solver, chosen = learned.solver, Solver.of(settings)
-    chosen.check_for(learned.theta.dtype)
+    chosen.check_for(learned.memory.dtype)
+    output_rate = None
+    if learned.outputs is not None:
+        output_rate = settings.learning_rate if settings.solver == "sgd" else settings.output_learning_rate
+    learned.output_update = "dense" if output_rate is None else "factored"
     return Updates(form, chosen, list(solver.state.values()), solver.scale, solver.unit,
-                   learned.theta.dtype == np.float32)
+                   learned.memory.dtype == np.float32, factored.by_rows(settings, form, batch, learned.outputs),
+                   output_rate)
 
 
 @dataclass
@@ -299,7 +311,7 @@ def not_made(learned: Learned, settings: Settings, batch: Batch, weights: Floats
     advice = " or ".join(remedies)
     return FloatingPointError(
         "The loss, its gradient or the step became non-finite, or too large for "
-        f"{learned.theta.dtype}, at update {learned.record.n_updates + 1}. {advice[0].upper()}{advice[1:]}; the model "
+        f"{learned.memory.dtype}, at update {learned.record.n_updates + 1}. {advice[0].upper()}{advice[1:]}; the model "
         "keeps parameters from before that update")
 
 

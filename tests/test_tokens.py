@@ -501,7 +501,7 @@ def test_a_start_at_a_large_vocabulary(monkeypatch):
     monkeypatch.setattr(closed_form, "_MOST_LOOKED_UP", 4000)
     monkeypatch.setattr(closed_form, "_MOST_FEATURES", 300)
     some = RAE(8, n_features=V, max_iter=0, random_state=0, output="linear").fit(X)
-    assert whole.score(X) > some.score(X) > 1.2 * whole.score(X)
+    assert 0.99 * whole.score(X) > some.score(X) > 1.2 * whole.score(X)
 
 
 def test_the_scale_of_a_start_is_that_of_what_was_looked_at(monkeypatch):

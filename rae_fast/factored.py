@@ -1,0 +1,61 @@
+"""When output weights are kept in factors while a model learns: output_update. What the factors are: _factored.pyx."""
+
+from __future__ import annotations
+
+from rae_fast._batch import Batch, SparseBatch
+from rae_fast._factored import OutputFactor
+from rae_fast._form import Form
+from rae_fast.hyperparameters import Settings
+from rae_fast.learned import Learned
+from rae_fast.solvers import SOLVERS
+
+# From so many features on, for each number of [h, 1] and beside, factors are faster, at one step an update as at two
+# thousand (docs/performance.md, "Outputs in factors").
+_MANY, _BESIDE = 6, 300
+
+
+def by_rows(settings: Settings, form: Form, batch: Batch, outputs: OutputFactor | None) -> bool:
+    """Whether gradients have only those rows of W_xh that their sequences name: a solver's memory of others rests."""
+    if outputs is not None:
+        return True
+    remembers = bool(SOLVERS[settings.solver].state)
+    return settings.input_update == "rows" and remembers and isinstance(batch, SparseBatch) and not form.tied
+
+
+def outputs_of(learned: Learned, settings: Settings, form: Form, batch: Batch) -> OutputFactor | None:
+    """The factors in which the output weights are updated by such a batch, the present ones if they do; or None."""
+    if not _chosen(settings, form, batch):
+        return None
+    bias = 1.0
+    if learned.solver.scale is not None:
+        scale = learned.solver.scale.views()
+        bias = float(scale["c_x"] / scale["V_hx"])
+    single = learned.memory.dtype.itemsize == 4
+    outputs = learned.outputs
+    if outputs is None or outputs.bias != bias or outputs.single != single:
+        outputs = OutputFactor(learned.form, single, bias)
+    return outputs
+
+
+def _chosen(settings: Settings, form: Form, batch: Batch) -> bool:
+    """Whether they are to be; ValueError where a user wants them and they cannot be."""
+    wanted = settings.output_update
+    if wanted == "dense":
+        return False
+    reason = None
+    if not isinstance(batch, SparseBatch):
+        reason = "token ids or sparse rows as input; X is dense"
+    elif form.output != "linear":
+        reason = "output='linear': a softmax needs every output"
+    elif form.tied:
+        reason = "tied=False"
+    elif SOLVERS[settings.solver].whole:
+        reason = f"a solver that goes update by update, not {settings.solver!r}"
+    if reason is not None:
+        if wanted == "factored":
+            raise ValueError(f"output_update='factored' needs {reason}")
+        return False
+    if wanted == "factored":
+        return True
+    # Beside another solver the result would be another.
+    return settings.solver == "sgd" and form.n_inputs >= _MANY * (form.n_hidden + 1) + _BESIDE
