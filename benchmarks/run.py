@@ -36,7 +36,8 @@ def parse(arguments):
     parser.add_argument("--against", metavar="CHECKOUT",
                         help="against the rae_fast of another checkout, which has a .venv as make test makes it")
     parser.add_argument("--quick", action="store_true", help="cases A to C, fewer rounds, one thread")
-    parser.add_argument("--case", nargs="+", choices=CASES, help="only these cases")
+    parser.add_argument("--case", nargs="+", choices=[*CASES, "tokens"],
+                        help="only these cases; tokens: updates by token ids, see tokens.py")
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--threads", nargs="+", type=int, help="numbers of threads (default: 1 and all cores)")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (default: 9, with --peers 5, quick 3)")
@@ -50,6 +51,8 @@ def parse(arguments):
     rivals = options.only or (peers.RIVALS if options.peers else () if options.against else peers.BASIC)
     options.contestants = [peers.US, *rivals]
     options.case = options.case or (["A", "B", "C"] if options.quick else list(CASES))
+    options.tokens = "tokens" in options.case
+    options.case = [name for name in options.case if name != "tokens"]
     options.threads = options.threads or ([1] if options.quick else sorted({1, environment.cores()}))
     options.rounds = options.rounds or (3 if options.quick else 5 if options.peers else 9)
     # Seconds of a turn: with a few rivals a case takes some time anyway, and a minimum wants chances.
@@ -107,6 +110,12 @@ def draw_roofline(options):
 
 def main(arguments=None):
     options = parse(arguments)
+    if options.tokens:
+        import tokens
+
+        tokens.main(["--rounds", str(options.rounds), "--dtype", *options.dtype])
+        if not options.case:
+            return 0
     results = {"when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                "command": " ".join(["python benchmarks/run.py", *(arguments or sys.argv[1:])]),
                "RAE_FAST_ISA": os.environ.get("RAE_FAST_ISA"), "config": None, "limits": [], "results": []}

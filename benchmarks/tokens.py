@@ -1,8 +1,11 @@
-"""python benchmarks/tokens.py: an update with softmax outputs over a vocabulary, and PyTorch's with the same weights.
+"""python benchmarks/tokens.py, or run.py --case tokens: updates by token ids, at any vocabulary.
 
-PyTorch: Embedding, nn.RNN for reading and for unrolling, Linear and cross_entropy, plain SGD; loss and the gradient of
-the output weights are compared with ours before anything is timed. One thread each, rounds interleaved, the least of
-them. GFLOP/s counts the products over the vocabulary and the recurrences; exponentials are time, and no work.
+Two tables. Squared errors of linear outputs, 128 units, 64 steps: ours in factors, ours computing every output, of
+ids and of one-hot rows, and PyTorch (Embedding, nn.RNN, Linear, squared errors). Cross-entropy of a softmax over the
+vocabulary: ours, PyTorch and JAX. Everyone does plain SGD from the same weights; the loss and the gradient of the
+output weights are compared before anything is timed. One thread each, and one after the other. Of factors the time is
+the mean over --updates updates, corrections and folds included, of others the least of a few. GFLOP/s counts the
+products over the vocabulary and the recurrences; exponentials are time, and no work.
 """
 
 import os
@@ -12,51 +15,33 @@ for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import argparse  # noqa: E402
+import importlib  # noqa: E402
 import time  # noqa: E402
 
 import numpy as np  # noqa: E402
 
 from rae_fast import RAE, show_config  # noqa: E402
 
-try:
-    import torch
-except ImportError:
-    torch = None
-
-CASES = ((5_000, 128, 32, 20), (5_000, 256, 32, 20), (5_000, 512, 32, 20), (20_000, 128, 32, 20), (50_000, 256, 32, 20))
+VOCABULARIES, BATCHES, H, T = (100, 1_000, 10_000, 100_000, 1_000_000), (1, 16), 128, 64
+RNG = np.random.default_rng(0)
+SOFTMAX = ((5_000, 128, 32, 20), (5_000, 256, 32, 20), (5_000, 512, 32, 20), (20_000, 128, 32, 20),
+           (50_000, 256, 32, 20))
 RATE = 1e-6
+# About a fifth of what diverges with these states.
+SQUARED_RATE = 1e-4
+# One-hot rows of a batch, and outputs of it, up to this many bytes.
+MOST_BYTES = 1 << 30
 
 
-class Unfolding:
-    """The model's weights in PyTorch."""
-
-    def __init__(self, model):
-        p = {name: torch.tensor(view.copy()) for name, view in model.parameters_.items()}
-        V, H = p["W_xh"].shape
-        self.embedding, self.output = torch.nn.Embedding(V, H), torch.nn.Linear(H, V)
-        self.encoder, self.decoder = torch.nn.RNN(H, H, batch_first=True), torch.nn.RNN(1, H, batch_first=True)
-        with torch.no_grad():
-            self.embedding.weight[:] = p["W_xh"]
-            self.output.weight[:], self.output.bias[:] = p["V_hx"].T, p["c_x"]
-            for rnn, weights, bias in ((self.encoder, "W_hh", "b_h"), (self.decoder, "V_hh", "c_h")):
-                rnn.weight_hh_l0[:], rnn.bias_hh_l0[:] = p[weights].T, p[bias]
-                rnn.bias_ih_l0[:] = 0
-            self.encoder.weight_ih_l0[:] = torch.eye(H)
-        parts = (self.embedding, self.output, self.encoder, self.decoder)
-        self.parameters = [q for part in parts for q in part.parameters()]
-        self.sgd = torch.optim.SGD(self.parameters, lr=RATE)
-
-    def loss(self, ids):
-        _, code = self.encoder(self.embedding(ids))
-        states, _ = self.decoder(torch.zeros(len(ids), ids.shape[1] - 1, 1), code)
-        logits = self.output(torch.cat([code[0][:, None], states], dim=1))
-        targets = ids.flip(1).flatten()
-        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets, reduction="sum") / len(ids)
-
-    def update(self, ids):
-        self.sgd.zero_grad()
-        self.loss(ids).backward()
-        self.sgd.step()
+def rivals(*names):
+    """The modules of peers that are installed, by name."""
+    found = {}
+    for name, module in names:
+        try:
+            found[name] = importlib.import_module(f"peers.{module}").Tokens
+        except ImportError:
+            print(f"without {name}, which is not installed (make bench installs it)")
+    return found
 
 
 def least(rounds, *calls):
@@ -70,39 +55,123 @@ def least(rounds, *calls):
     return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=6)
-    options = parser.parse_args()
-    show_config()
-    if torch is None:
-        print("\nwithout PyTorch (pip install torch==2.13.0), ours alone")
-    else:
-        torch.set_num_threads(1)
+def agree(model, other, X):
+    loss, grad = model.loss_and_grad(X)
+    theirs, gradient = other.loss_and_gradient(X)
+    assert abs(theirs - loss) < 1e-4 * abs(loss), (theirs, loss)
+    error = np.abs(gradient - grad["V_hx"]).max() / np.abs(grad["V_hx"]).max()
+    assert error < 1e-3, error
+
+
+def words(V, B, n, rng):
+    """n batches of ids as frequent as words are."""
+    return np.minimum((V ** rng.random((n, B, T))).astype(np.intp), V - 1)
+
+
+def model_of(V, dtype, update, rate):
+    model = RAE(H, n_features=V, dtype=dtype, output="linear", solver="sgd", relative_rates=False, learning_rate=rate,
+                output_update=update, init="orthogonal", random_state=0, max_iter=0).fit(words(V, 1, 1, RNG)[0])
+    model.parameters_["V_hx"][...] /= np.sqrt(V)
+    return model
+
+
+def factored(V, B, dtype, updates):
+    """Seconds: the mean of an update, that of one without a fold, and a fold; and corrections an update."""
+    batches = words(V, B, min(updates, 2000), np.random.default_rng(1))
+    model = model_of(V, dtype, "factored", SQUARED_RATE)
+    for X in batches[:20]:
+        model.partial_fit(X)
+    outputs = model._learned.outputs
+    corrections, total, plain, folds = outputs.n_corrections, 0.0, [], []
+    for i in range(updates):
+        before, start = outputs.n_folds, time.perf_counter()
+        model.partial_fit(batches[i % len(batches)])
+        took = time.perf_counter() - start
+        total += took
+        (plain if outputs.n_folds == before else folds).append(took)
+    plain = float(np.median(plain or folds))
+    if not folds:
+        start = time.perf_counter()
+        outputs.make_true(model._learned.memory)
+        folds.append(time.perf_counter() - start + plain)
+    return total / updates, plain, float(np.mean(folds)) - plain, (outputs.n_corrections - corrections) / updates
+
+
+def squared(options):
+    found = rivals(("PyTorch", "torch_tokens"))
+    print(f"\nSquared errors, H = {H}, T = {T}, one thread, ms an update (folds: ms of one; corrections: of an update)")
+    print(f"{'dtype':>8}{'V':>10}{'B':>4}{'factored':>10}{'median':>8}{'fold':>8}{'corr.':>7}{'ids':>9}{'ahead':>7}"
+          f"{'one-hot':>9}{'ahead':>7}{'PyTorch':>9}{'ahead':>7}")
+    for dtype in options.dtype:
+        for B in BATCHES:
+            for V in VOCABULARIES:
+                if V > options.most:
+                    continue
+                mean, plain, fold, corrections = factored(V, B, dtype, options.updates)
+                X = words(V, B, 1, np.random.default_rng(2))[0]
+                size = B * T * V * np.dtype(dtype).itemsize
+                rows = ""
+                calls = {"ids": None, "one-hot": None, "PyTorch": None}
+                if size <= MOST_BYTES:
+                    model = model_of(V, dtype, "dense", RATE).partial_fit(X)
+                    calls["ids"] = lambda model=model, X=X: model.partial_fit(X)
+                    one_hot = np.zeros((B, T, V), dtype)
+                    np.put_along_axis(one_hot, X[:, :, None], 1, axis=2)
+                    dense = model_of(V, dtype, "dense", RATE).partial_fit(one_hot)
+                    calls["one-hot"] = lambda dense=dense, X=one_hot: dense.partial_fit(X)
+                    if found and dtype == "float32":
+                        other = found["PyTorch"](model, RATE)
+                        agree(model, other, X)
+                        calls["PyTorch"] = lambda other=other, X=X: other.update(X)
+                times = least(options.rounds, *(call for call in calls.values() if call))
+                for call in calls.values():
+                    took = times.pop(0) if call else None
+                    rows += f"{took * 1e3:>9.1f}{took / mean:>6.0f}x" if call else f"{'-':>9}{'-':>7}"
+                print(f"{dtype:>8}{V:>10,}{B:>4}{mean * 1e3:>10.2f}{plain * 1e3:>8.2f}{fold * 1e3:>8.1f}"
+                      f"{corrections:>7.3f}{rows}", flush=True)
+
+
+def softmax(options):
+    found = rivals(("PyTorch", "torch_tokens"), ("JAX", "jax_tokens"))
     a, b = (np.random.default_rng(0).standard_normal(shape).astype(np.float32) for shape in ((640, 512), (512, 5000)))
     a @ b
     gemm = 2 * 640 * 512 * 5000 / least(options.rounds, lambda: a @ b)[0] / 1e9
-    print(f"\nfloat32, one thread; GEMM of 640 x 512 x 5,000 here: {gemm:.1f} GFLOP/s")
-    print(f"{'V':>8}{'H':>5}{'rows':>6}{'ours, ms':>10}{'GFLOP/s':>9}{'of GEMM':>9}{'PyTorch, ms':>13}{'ahead':>7}")
-    for V, H, B, T in CASES:
-        X = np.random.default_rng(0).integers(0, V, (B, T))
-        model = RAE(H, n_features=V, dtype="float32", init="orthogonal", max_iter=0, random_state=0, solver="sgd",
+    print(f"\nSoftmax, float32, one thread; GEMM of 640 x 512 x 5,000 here: {gemm:.1f} GFLOP/s")
+    print(f"{'V':>8}{'H':>5}{'rows':>6}{'ours, ms':>10}{'GFLOP/s':>9}{'of GEMM':>9}"
+          + "".join(f"{name + ', ms':>13}{'ahead':>7}" for name in found))
+    for V, units, B, steps in SOFTMAX:
+        if V > options.most:
+            continue
+        X = np.random.default_rng(0).integers(0, V, (B, steps))
+        model = RAE(units, n_features=V, dtype="float32", init="orthogonal", max_iter=0, random_state=0, solver="sgd",
                     relative_rates=False, learning_rate=RATE).fit(X)
         calls = [lambda model=model, X=X: model.partial_fit(X)]
-        if torch is not None:
-            other, ids = Unfolding(model), torch.tensor(X)
-            loss, grad = model.loss_and_grad(X)
-            other.loss(ids).backward()
-            assert abs(other.loss(ids).item() - loss) < 1e-4 * loss
-            error = np.abs(other.output.weight.grad.numpy().T - grad["V_hx"]).max() / np.abs(grad["V_hx"]).max()
-            assert error < 1e-3, error
-            calls.append(lambda other=other, ids=ids: other.update(ids))
+        for peer in found.values():
+            other = peer(model, RATE)
+            agree(model, other, X)
+            calls.append(lambda other=other, X=X: other.update(X))
         for call in calls:
             call()
-        times = least(options.rounds, *calls)
-        rate = (6 * B * T * V * H + 12 * B * T * H * H) / times[0] / 1e9
-        rival = f"{times[1] * 1e3:>13.1f}{times[1] / times[0]:>6.2f}x" if torch is not None else ""
-        print(f"{V:>8,}{H:>5}{B * T:>6}{times[0] * 1e3:>10.1f}{rate:>9.1f}{rate / gemm:>9.0%}{rival}", flush=True)
+        ours, *theirs = least(options.rounds, *calls)
+        rate = (6 * B * steps * V * units + 12 * B * steps * units * units) / ours / 1e9
+        print(f"{V:>8,}{units:>5}{B * steps:>6}{ours * 1e3:>10.1f}{rate:>9.1f}{rate / gemm:>9.0%}"
+              + "".join(f"{took * 1e3:>13.1f}{took / ours:>6.2f}x" for took in theirs), flush=True)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--updates", type=int, default=1000, help="of factors, for each row of the table")
+    parser.add_argument("--dtype", nargs="+", choices=("float32", "float64"), default=["float32", "float64"])
+    parser.add_argument("--most", type=int, default=max(VOCABULARIES), help="no larger vocabularies")
+    parser.add_argument("--only", choices=("squared", "softmax"))
+    options = parser.parse_args(arguments)
+    show_config()
+    if options.only != "softmax":
+        squared(options)
+    if options.only != "squared":
+        softmax(options)
 
 
 if __name__ == "__main__":

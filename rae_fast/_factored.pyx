@@ -615,9 +615,10 @@ cdef class OutputFactor:
             return False
         memcpy(self.U_inv_new, self.U_inv, d * ld * sizeof(double))
         if by_states:
-            self.by_folding = not (invert_by_states(self, named, two, <float *>named.state) if self.single
-                                   else invert_by_states(self, named, two, <double *>named.state))
-        else:
+            by_states = (invert_by_states(self, named, two, <float *>named.state) if self.single
+                         else invert_by_states(self, named, two, <double *>named.state))
+            self.by_folding = False
+        if not by_states:
             if named.rows <= named.few:
                 self.set_by_states(named, named.state, self.A)
             for i in range(d):
