@@ -64,6 +64,8 @@ cdef struct Plan:
     bint own                  # C kernels, or BLAS
     bint tanh_decoder
     bint softmax
+    bint spherical
+    double smoothing          # of all spherical outputs together
     bint tied
     double per_unit           # 1 over the unit of residuals: Objective.unit
     const Slots *slots        # where the gradient's rows of W_xh are, or NULL: where theta's are

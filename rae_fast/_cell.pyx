@@ -6,9 +6,10 @@ nothing of the order in which a cell is applied: _sequence.pyx does.
 Rows in buffers are padded to whole vectors, which are 0 where the C kernels write them.
 """
 
+from libc.math cimport log
 from libc.string cimport memcpy, memset
 
-from rae_fast._form cimport B_H, H0, W_HH, W_XH
+from rae_fast._form cimport B_H, H0, W_HH, W_XH, smoothing
 from rae_fast._kernels cimport axpy, copy_rows, cross_entropy, gather, lanes, residual
 from rae_fast._products cimport (choose_own, multiply, recurs_bare, rows_of, set_bare, set_factor, take_factor)
 from rae_fast._slots cimport slot_of
@@ -60,6 +61,8 @@ cdef Plan make_plan(Form form, Py_ssize_t itemsize, bint keep, bint sparse) noex
     plan.ld_z = plan.ld_h if sparse else plan.ld_k
     plan.tanh_decoder = form.tanh_decoder
     plan.softmax = form.softmax
+    plan.spherical = form.spherical
+    plan.smoothing = smoothing()
     plan.tied = form.tied
     plan.per_unit = 1
     plan.slots = NULL
@@ -243,9 +246,30 @@ cdef void take_as_given(const Plan *p, const Bucket *bucket, Py_ssize_t t0, Py_s
             r += 1
 
 
+cdef double spherical_loss(const Plan *p, Py_ssize_t rows, const real *w, const real *c, const real *x, Py_ssize_t ldx,
+                           real *g, Py_ssize_t ldg) noexcept nogil:
+    """output_loss of spherical outputs o = g + c: sum_i x_i (log(sum_j o_j^2 + S) - log(o_i^2 + S / I)), S the smoothing."""
+    cdef Py_ssize_t r, i
+    cdef double q, o, mass, each = p.smoothing / p.I, loss = 0
+    for r in range(rows):
+        q, mass = p.smoothing, 0
+        for i in range(p.I):
+            o = <double>(g[r * ldg + i] + c[i])
+            q += o * o
+            mass += x[r * ldx + i]
+        for i in range(p.I):
+            o = <double>(g[r * ldg + i] + c[i])
+            if x[r * ldx + i] != 0:
+                loss += w[r] * x[r * ldx + i] * (log(q) - log(o * o + each))
+            g[r * ldg + i] = <real>(2 * w[r] * o * (mass / q - x[r * ldx + i] / (o * o + each)))
+    return loss
+
+
 cdef double output_loss(const Plan *p, Py_ssize_t rows, const real *w, const real *c, const real *x, Py_ssize_t ldx,
                         real *g, Py_ssize_t ldg) noexcept nogil:
     """Loss of the outputs g + c against x (rows, I), weighted by w (rows), and its gradient into g."""
     if p.softmax:
         return cross_entropy(rows, p.I, w, c, x, ldx, g, ldg)
+    if p.spherical:
+        return spherical_loss(p, rows, w, c, x, ldx, g, ldg)
     return residual(rows, p.I, w, c, x, ldx, p.per_unit, g, ldg)

@@ -17,7 +17,7 @@ of V gets the corrections that it has missed when it is named next; when there a
 and multiplied by U: *folding*, after which theta holds the true weights. An update by which U would become singular is
 made by folding with U_new itself, which needs no inverse.
 
-NumPy twin: the dense update, reference.update.
+NumPy twin: the dense update.
 """
 
 import numpy as np
@@ -338,7 +338,7 @@ cdef class OutputFactor:
 
     def __cinit__(self, Form form not None, bint single, double bias=1):
         if form.softmax or form.tied:
-            raise ValueError("only linear outputs with weights of their own can be kept in factors")
+            raise ValueError("only outputs without softmax and with weights of their own can be kept in factors")
         if not (isfinite(bias) and bias > 0):
             raise ValueError(f"bias must be a finite number above 0; got {bias}")
         cdef Split *s = &self.split
@@ -631,7 +631,7 @@ cdef class OutputFactor:
             self.by_folding = True
         if self.by_folding:
             identity(s, self.U_inv_new)
-        if self.by_folding or not by_states:
+        if self.by_folding or not by_states or self.form.spherical:
             self.set_moved(named, grad, layout, rate, self.U_inv_new)
         # A row's length is a bound for its numbers; that of all rows together, for those of a fold.
         for i in range(named.slots.n):
@@ -660,8 +660,7 @@ cdef class OutputFactor:
             self.fold_held(theta, named, self.U_new)
             self.n_dense_updates += 1
         else:
-            self.U, self.U_new = self.U_new, self.U
-            self.U_inv, self.U_inv_new = self.U_inv_new, self.U_inv
+            self.U, self.U_new, self.U_inv, self.U_inv_new = self.U_new, self.U, self.U_inv_new, self.U_inv
             self.is_true = False
             self.since_inverse += 1
             if self.excess(self.U_inv) > self.most_excess:

@@ -25,13 +25,18 @@ cdef struct Layout:
     Place at[N_BLOCKS]
     Py_ssize_t size
 
+cdef inline double smoothing() noexcept nogil:
+    """Of spherical outputs: each of I squares counts this / I more."""
+    return 0.2
+
 cdef class Form:
     cdef readonly Py_ssize_t n_inputs, n_hidden, code_size
     cdef readonly object n_code            # an int, or None where the code is the last state
     cdef Py_ssize_t C                      # n_code, or 0
     cdef readonly str objective, decoder, output
     cdef readonly bint tied, reconstruct_h0
-    cdef bint tanh_decoder, softmax        # decoder and output
+    cdef bint tanh_decoder, softmax, spherical    # decoder and output
+    cdef readonly bint categorical
     cdef readonly double hidden_weight
     cdef Layout layout     # of theta
 

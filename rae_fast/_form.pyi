@@ -8,6 +8,7 @@ Floats = NDArray[Any]
 NAMES: tuple[str, ...]
 DECODERS: tuple[str, ...]
 OUTPUTS: tuple[str, ...]
+SMOOTHING: float
 
 class Block(NamedTuple):
     name: str
@@ -28,6 +29,7 @@ class Form:
     tied: bool
     hidden_weight: float
     reconstruct_h0: bool
+    categorical: bool
     def __init__(self, n_inputs: int, n_hidden: int, objective: str = ..., decoder: str = ..., output: str = ...,
                  tied: bool = ..., hidden_weight: float = ..., reconstruct_h0: bool = ...,
                  n_code: int | None = ...) -> None: ...
@@ -36,6 +38,7 @@ class Form:
     @property
     def blocks(self) -> list[Block]: ...
     def learned_by(self, objective: str, hidden_weight: float, reconstruct_h0: bool) -> Form: ...
+    def with_linear_outputs(self) -> Form: ...
     def empty(self, dtype: Any) -> Floats: ...
     def views(self, theta: Floats) -> dict[str, Floats]: ...
 

@@ -41,7 +41,11 @@ _TABLE = (
 )
 cdef tuple _ORDER = tuple([row[0] for row in _TABLE])
 
-DECODERS, OUTPUTS = ("linear", "tanh"), ("linear", "softmax")
+DECODERS, OUTPUTS = ("linear", "tanh"), ("linear", "softmax", "spherical")
+
+# Of spherical outputs each of I squares counts this / I more: what all of them together have where outputs are 0. With
+# 20,893 words, of 0.02, 0.2 and 2 the one that learns (docs/quality.md, "Words").
+SMOOTHING = smoothing()
 
 # The keys of RAE.parameters_ and of gradients, in the order in which initial values are drawn.
 NAMES = ("W_xh", "W_hh", "b_h", "h0", "V_hh", "V_hx", "c_h", "c_x", "W_hc", "b_c", "V_ch", "c_1")
@@ -87,7 +91,7 @@ cdef class Form:
     n_code : int, or None where the code is the last state; code_size : int, n_code or n_hidden
     objective : "stepwise" or "unfold"
     decoder : "linear" or "tanh"
-    output : "linear" (squared error) or "softmax" (cross-entropy)
+    output : "linear" (squared error), "softmax" or "spherical" (cross-entropy); categorical : whether it is of these
     tied : whether V is the transpose of W
     hidden_weight, reconstruct_h0 : of the stepwise objective's hidden term
     FIXED : tuple of str
@@ -113,7 +117,8 @@ cdef class Form:
         self.code_size = self.C or n_hidden
         self.objective, self.decoder, self.output, self.tied = objective, decoder, output, tied
         self.hidden_weight, self.reconstruct_h0 = hidden_weight, reconstruct_h0
-        self.tanh_decoder, self.softmax = decoder == "tanh", output == "softmax"
+        self.tanh_decoder, self.softmax, self.spherical = decoder == "tanh", output == "softmax", output == "spherical"
+        self.categorical = output != "linear"
         sizes = {"1": 1, "I": n_inputs, "H": n_hidden, "C": self.C, "Hc": n_hidden if n_code else 0}
         cdef Py_ssize_t start = 0, i
         for i, (_, rows, columns, _, _, stand_in) in enumerate(_TABLE):
@@ -166,6 +171,11 @@ cdef class Form:
             return self
         return Form(self.n_inputs, self.n_hidden, objective, self.decoder, self.output, self.tied, hidden_weight,
                     reconstruct_h0, self.n_code)
+
+    def with_linear_outputs(self):
+        """The same with linear outputs; its theta is laid out alike."""
+        return Form(self.n_inputs, self.n_hidden, self.objective, self.decoder, "linear", self.tied, self.hidden_weight,
+                    self.reconstruct_h0, self.n_code)
 
     def empty(self, dtype):
         """Memory for theta, aligned to a cache line."""

@@ -3,7 +3,7 @@
 from rae_fast._batch cimport Source
 from rae_fast._blas cimport real
 from rae_fast._buckets cimport Bucket
-from rae_fast._cell cimport Named, Plan, Split
+from rae_fast._cell cimport CHUNK, Named, Plan, Split
 from rae_fast._workspace cimport Workspace
 
 cdef struct Judge:             # of one thread; (real *) behind void *
@@ -13,6 +13,7 @@ cdef struct Judge:             # of one thread; (real *) behind void *
     void *pull
     void *scratch              # of sum_over_rows
     void *squares              # (d, ld)      where this part's sums go
+    double weight[CHUNK]       # of each row's square, where that is not 1
     Py_ssize_t row             # the next state's place among the few that are kept
 
 cdef inline double dot(Py_ssize_t ld, const real *x, const real *y) noexcept nogil:

@@ -3,7 +3,7 @@
 The mathematics: _factored.pyx. Here is what is done row by row of states, in parts of a batch that threads share.
 """
 
-from libc.math cimport sqrt
+from libc.math cimport log, sqrt
 from libc.string cimport memcpy, memset
 
 from rae_fast._cell cimport CHUNK, block_to_write, first_of
@@ -56,15 +56,16 @@ cdef int take_judge(Workspace space, const Split *s, size_t item, Judge *judge) 
     return 0
 
 
-cdef void remember(const Split *s, const Named *named, const Py_ssize_t *row, Py_ssize_t n, const real *w,
-                   Judge *j) noexcept nogil:
+cdef void remember(const Plan *p, const Py_ssize_t *row, Py_ssize_t n, const real *w, Judge *j) noexcept nogil:
     """Of n states in j.h what the update needs: few of them themselves, of many the sum of their squares."""
+    cdef const Split *s = p.split
+    cdef const Named *named = p.named
     cdef real *states = <real *>j.h
     cdef const real *images = <const real *>j.image
     cdef Py_ssize_t i, k, ld = s.ld_r, d = s.d
     cdef double root
     for i in range(n):
-        root = sqrt(<double>w[i])
+        root = sqrt(<double>w[i] * (j.weight[i] if p.spherical else 1.0))
         if named.rows > named.few:
             for k in range(d):
                 states[i * ld + k] *= <real>root
@@ -77,6 +78,36 @@ cdef void remember(const Split *s, const Named *named, const Py_ssize_t *row, Py
     if named.rows > named.few:
         sum_over_rows(NULL, s.U.own, d, d, n, <const real *>states, ld, <const real *>states, ld, 1, True,
                       <real *>j.scratch, <real *>j.squares, ld)
+
+
+cdef double spherical_row(const Plan *p, const Source *source, Py_ssize_t row, double own, const real *image, real *error,
+                          double w, const real *h, real *C, real *C_x, Judge *j, Py_ssize_t i) noexcept nogil:
+    """The loss of row i of a chunk, of spherical outputs; what squared errors count once counts j.weight[i].
+
+    Any loss of q = |o|^2 and of the named o_c alone has the same algebra, with 2 dL/dq in place of 2 and -dL/do_c in place
+    of 2 y. Here dL/dq = M / (q + S), M the sum of the targets y, and dL/do_c = -2 y o_c / (o_c^2 + S / I).
+    """
+    cdef const Named *named = p.named
+    cdef const real *values = <const real *>source.values
+    cdef const real *v
+    cdef Py_ssize_t at, k, slot, d = p.split.d
+    cdef double y, o, mass = 0, each = p.smoothing / p.I, q = own + p.smoothing, loss = 0
+    for at in range(first_of(source, row), first_of(source, row + 1)):
+        mass += 1 if values == NULL else <double>values[at]
+    j.weight[i] = mass / q
+    for k in range(d):
+        error[k] *= <real>j.weight[i]
+    for at in range(first_of(source, row), first_of(source, row + 1)):
+        y = 1 if values == NULL else <double>values[at]
+        slot = slot_of(&named.slots, source.column[at])
+        v = <const real *>named.near + slot * p.split.ld_r
+        o = dot(p.split.ld_r, image, v)
+        loss += y * (log(q) - log(o * o + each))
+        y *= o / (o * o + each)
+        axpy(d, -y, v, error)
+        axpy(p.H, w * y, h, C + slot * p.H)
+        C_x[slot] += <real>(w * y * p.split.bias)
+    return loss
 
 
 cdef double judge_chunk(const Plan *p, const Source *source, const Py_ssize_t *row, Py_ssize_t n, const real *w,
@@ -105,7 +136,12 @@ cdef double judge_chunk(const Plan *p, const Source *source, const Py_ssize_t *r
     multiply(NULL, n, d, d, <const real *>images, ld, &s.Q, <const real *>NULL, 0, errors, ld)
     for i in range(n):
         x, image = errors + i * ld, images + i * ld
-        own, cross, size = dot(ld, <const real *>image, <const real *>x), 0, 0
+        own = dot(ld, <const real *>image, <const real *>x)
+        if p.spherical:
+            loss += w[i] * spherical_row(p, source, row[i], max(own, 0.0), <const real *>image, x, w[i],
+                                         h + i * p.ld_h, C, C_x, j, i)
+            continue
+        cross, size = 0, 0
         for at in range(first_of(source, row[i]), first_of(source, row[i] + 1)):
             y = 1 if values == NULL else <double>values[at]
             slot = slot_of(&named.slots, source.column[at])
@@ -125,7 +161,7 @@ cdef double judge_chunk(const Plan *p, const Source *source, const Py_ssize_t *r
             memset(x, 0, p.H_full * sizeof(real))
         for k in range(H):
             x[k] += factor * pulls[i * ld + k]
-    remember(s, named, row, n, w, j)
+    remember(p, row, n, w, j)
     return loss
 
 

@@ -193,13 +193,13 @@ cdef class Objective:
                                   or (batch.source.column != NULL) != self.sparse):
             raise ValueError(f"a batch with {batch.n_features} features does not fit n_inputs={self.form.n_inputs}, "
                              "or is of another element type, or sparse where memory is for others")
-        if batch is not None and batch.source.missing != NULL and self.form.softmax:
+        if batch is not None and batch.source.missing != NULL and self.form.categorical:
             raise ValueError("numbers can be missing only where outputs are judged by squared errors")
         if sample_weight is not None and not is_array(sample_weight, self.single, 1, batch.n_sequences):
             raise ValueError("one weight per sequence is needed, of the batch's element type")
         if not (unit > 0 and frexp(unit, &exponent) == 0.5):
             raise ValueError(f"the unit of residuals must be a power of two; got {unit}")
-        if unit != 1 and (self.form.softmax or not self.has_unit):
+        if unit != 1 and (self.form.categorical or not self.has_unit):
             raise ValueError("only a loss of squared errors of outputs has a unit")
         self.batch, self.sample_weight, self.unit = batch, sample_weight, unit
         self.weights = NULL if sample_weight is None else data_of(sample_weight)

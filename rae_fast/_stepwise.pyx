@@ -137,7 +137,7 @@ cdef bint may_descend(const Task *task, const Source *source, Py_ssize_t rows, c
     cdef double most = sqrt(task.descent.limit / rows)
     if not (isfinite(loss) and encoder_within(task, source, rows, da, most)):
         return False
-    if p.softmax:
+    if p.softmax or p.spherical:
         return rows_within(rows, p.K, most, <const real *>task.buffers.g, p.ld_k)
     return residuals_within(task.bucket.n, <const real *>task.buffers.w,
                             (<const Weights *>task.decoder).hidden_weight, loss, most)

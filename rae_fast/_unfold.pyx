@@ -228,7 +228,7 @@ cdef bint may_descend(const Task *task, const Source *source, Py_ssize_t rows, c
             and (p.tanh_decoder
                  or rows_within(rows, p.H, most, <const real *>(<const Extra *>task.extra).y.rows, p.ld_h))):
         return False
-    if p.softmax:
+    if p.softmax or p.spherical:
         return rows_within(rows, p.K, most, g, p.ld_k)
     return (rows_within(rows, p.H, most, g, p.ld_k)
             and residuals_within(task.bucket.n, <const real *>task.buffers.w, 1, loss, most))

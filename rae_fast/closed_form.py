@@ -57,9 +57,13 @@ _KEPT_TRANSFORMS = 1 << 25
 # feature and each step (docs/performance.md, "The closed form").
 _SPARSE = 0.1
 _LOOKED_UP, _MULTIPLIED, _TRANSFORMED, _TRANSFORMED_STEP = 1.5, 0.3, 18.0, 30.0
-# Rows times lags of sparse sequences that are looked at, and features of these: what is left out starts at 0. (Lines of
-# 114 characters, 128 units: 32 % of held-out characters recalled with 2^19, 30 % with 2^18, in 22 and 5 s.)
-_MOST_LOOKED_UP, _MOST_FEATURES = 1 << 19, 1 << 13
+# Rows times lags of sparse sequences that are looked at: what is left out starts at 0. (Lines of 114 characters, 128
+# units: 32 % of held-out characters recalled with 2^19, 30 % with 2^18, in 22 and 5 s.)
+_MOST_LOOKED_UP = 1 << 19
+# Where all of their features would leave steps out, some that occur most are looked at, two a unit: lags are
+# worth more. (Lines of 21 words, 20,893 different ones, 128 units: with 8,192 of them and 8 lags 15 % of held-out words
+# recalled, in 60 s; with 256 and all lags 26 %, in 7 s, where eigenvectors need not be as exact.)
+_FEWEST_FEATURES, _FEATURES_A_UNIT, _ENOUGH_TOLERANCE = 256, 2, 1e-2
 # Errors of eigenvectors where not all are found, as a fraction of the largest eigenvalue.
 _TOLERANCE = 1e-4
 # Eigenvalues below this fraction of the largest are rounding: the rank ends there.
@@ -85,7 +89,7 @@ _SHARPNESS = 2.0 ** np.arange(7)
 
 def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.Generator, *,
                threads: int = 1, name: str = "", verbose: bool = False,
-               wanted: tuple[bool, bool] = (True, True)) -> tuple[Floats | None, Floats | None]:
+               wanted: tuple[bool, bool] = (True, True), exact: bool = True) -> tuple[Floats | None, Floats | None]:
     """The closed form for the batch, as the start of a training and as a model by itself: two thetas of its dtype,
     which differ by the scale e alone.
 
@@ -99,19 +103,23 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     threads : how many; their number changes no bit
     name, verbose : of the estimator, and whether to show progress
     wanted : which of the two; the other may be None
+    exact : whether eigenvectors are found as exactly as where all features are looked at
     """
-    if isinstance(batch, SparseBatch) and form.output == "linear" and batch.n_features > _MOST_FEATURES:
-        return _of_some_features(form, batch, weights, rng, threads, name, verbose, wanted)
+    kept = _kept_features(form, batch)
+    if kept is not None and isinstance(batch, SparseBatch) and form.output == "linear":
+        return _of_some_features(form, batch, kept, weights, rng, threads, name, verbose, wanted)
     H = form.n_hidden
     # Only the ratios of weights matter here.
     w = np.ones(batch.n_sequences) if weights is None else weights.astype(np.float64) / float(weights.max())
     lengths = batch.lengths()
     mu, exponent = _mean_and_unit(batch, np.repeat(w, lengths))
-    some, some_w, kept = _enough(batch, w)
+    some, some_w = _enough(batch, w, kept)
     n_lags, K = _lags(some, some.n_features), some.n_features
     n = min(H, n_lags * K, some.n_rows)
     prefixes = _Prefixes(some, mu if kept is None else mu[kept], np.ldexp(np.sqrt(some_w), -exponent), n_lags, threads)
-    values, U = _singular_vectors(prefixes, n, rng, Progress(f"{name}, closed form", 0, verbose, unit="product"))
+    tolerance = None if kept is None and exact else _ENOUGH_TOLERANCE
+    progress = Progress(f"{name}, closed form", 0, verbose, unit="product")
+    values, U = _singular_vectors(prefixes, n, rng, progress, tolerance)
     rank = int((values > _RANK_TOLERANCE * values.max(initial=0)).sum())
     # An eigenvector's sign means nothing: its largest element is positive.
     U = U[:rank] * np.sign(U[np.arange(rank), np.abs(U[:rank]).argmax(axis=1)])[:, None]
@@ -148,13 +156,14 @@ def initialise(form: Form, batch: Batch, weights: Floats | None, rng: np.random.
     return start, alone
 
 
-def _of_some_features(form: Form, batch: SparseBatch, weights: Floats | None, rng: np.random.Generator, threads: int,
-                      name: str, verbose: bool, wanted: tuple[bool, bool]) -> tuple[Floats | None, Floats | None]:
+def _of_some_features(form: Form, batch: SparseBatch, kept: NDArray[np.intp], weights: Floats | None,
+                      rng: np.random.Generator, threads: int, name: str, verbose: bool,
+                      wanted: tuple[bool, bool]) -> tuple[Floats | None, Floats | None]:
     """initialise by the features that occur most; of the others the mean is given back."""
-    kept = _most_frequent(batch)
     some_form = Form(len(kept), form.n_hidden, form.objective, form.decoder, form.output, form.tied, form.hidden_weight,
                      form.reconstruct_h0, form.n_code)
-    thetas = initialise(some_form, batch.with_features(kept), weights, rng, threads=threads, name=name, verbose=verbose)
+    thetas = initialise(some_form, batch.with_features(kept), weights, rng, threads=threads, name=name, verbose=verbose,
+                        exact=False)
     w = np.ones(batch.n_sequences) if weights is None else weights.astype(np.float64)
     rows_w = np.repeat(w, batch.lengths())
     mean = batch.matrix(np.float64).T @ (rows_w / rows_w.sum())
@@ -178,22 +187,20 @@ def _of_some_features(form: Form, batch: SparseBatch, weights: Floats | None, rn
     return start, alone
 
 
-def _most_frequent(batch: SparseBatch) -> NDArray[np.intp]:
-    """The features of which there are most non-zeros."""
+def _kept_features(form: Form, batch: Batch) -> NDArray[np.intp] | None:
+    """The features that are looked at, or None for all."""
+    n = max(_FEWEST_FEATURES, _FEATURES_A_UNIT * form.n_hidden)
+    if not isinstance(batch, SparseBatch) or batch.n_features * batch.longest <= _MOST_COLUMNS or n >= batch.n_features:
+        return None
     counts = np.bincount(batch.columns, minlength=batch.n_features)
-    return np.sort(np.argsort(-counts, kind="stable")[:_MOST_FEATURES])
+    return np.sort(np.argsort(-counts, kind="stable")[:n])
 
 
-def _enough(batch: Batch, w: Floats) -> tuple[Batch, Floats, NDArray[np.intp] | None]:
-    """The sequences whose directions are looked for, their weights, and which of the features they have, or None for
-    all: of sparse ones that are many, or have many features, some sequences, evenly spaced, and the features that occur
-    most.
-    """
-    kept = None
+def _enough(batch: Batch, w: Floats, kept: NDArray[np.intp] | None) -> tuple[Batch, Floats]:
+    """The sequences whose directions are looked for, of the features kept, and their weights: of sparse ones that are
+    many some, evenly spaced."""
     if isinstance(batch, SparseBatch):
-        if batch.n_features > _MOST_FEATURES:
-            kept = _most_frequent(batch)
-        n_lags = _lags(batch, len(kept) if kept is not None else batch.n_features)
+        n_lags = _lags(batch, batch.n_features if kept is None else len(kept))
         most = _MOST_LOOKED_UP // n_lags
         if batch.n_rows > most and n_lags * batch.n_features > _GRAM_COLUMNS:
             n = max(1, batch.n_sequences * most // batch.n_rows)
@@ -201,7 +208,7 @@ def _enough(batch: Batch, w: Floats) -> tuple[Batch, Floats, NDArray[np.intp] | 
             batch, w = batch.select(places), w[places]
         if kept is not None:
             batch = batch.with_features(kept)
-    return batch, w, kept
+    return batch, w
 
 
 def _lags(batch: Batch, n_features: int) -> int:
@@ -319,17 +326,18 @@ def _pad(p: dict[str, Floats], form: Form, rank: int, rng: np.random.Generator) 
 
 
 def _singular_vectors(prefixes: _Prefixes, n: int, rng: np.random.Generator,
-                      progress: Progress) -> tuple[Floats, Floats]:
+                      progress: Progress, tolerance: float | None = None) -> tuple[Floats, Floats]:
     """The n largest eigenvalues of Xi^T Xi, falling, and their vectors in rows (n, n_lags I)."""
+    tolerance = _TOLERANCE if tolerance is None else tolerance
     columns, rows, threads = prefixes.columns, prefixes.n_rows, prefixes.threads
     if rows * 4 <= columns and rows * columns <= _GRAM_COLUMNS**2:
         # A flat Xi: the eigenvectors of Xi Xi^T.
         xi = prefixes.written_out()
-        values, left = dense.largest(dense.product(xi, xi.T, threads), n, rng, _TOLERANCE, _DENSE_COLUMNS, threads)
+        values, left = dense.largest(dense.product(xi, xi.T, threads), n, rng, tolerance, _DENSE_COLUMNS, threads)
         return values, dense.product(left, xi, threads) / np.sqrt(np.maximum(values, np.finfo(float).tiny))[:, None]
     # (A window shorter than the longest sequence has some _MOST_COLUMNS columns, more than _GRAM_COLUMNS.)
     if columns <= _GRAM_COLUMNS:
-        return dense.largest(prefixes.gram(), n, rng, _TOLERANCE, _DENSE_COLUMNS, threads)
+        return dense.largest(prefixes.gram(), n, rng, tolerance, _DENSE_COLUMNS, threads)
     prefixes.choose()
     progress.total = dense.most_products(n, columns)
 
@@ -339,7 +347,7 @@ def _singular_vectors(prefixes: _Prefixes, n: int, rng: np.random.Generator,
         return product
 
     with progress:
-        return dense.krylov(multiply, columns, n, rng, _TOLERANCE, threads)
+        return dense.krylov(multiply, columns, n, rng, tolerance, threads)
 
 
 class _Prefixes:

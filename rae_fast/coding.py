@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
-from rae_fast import _codes, inputs
+from rae_fast import _codes, inputs, outputs
 from rae_fast._batch import Batch, SparseBatch, pack, ready, ready_codes
 from rae_fast._form import Form
 from rae_fast._kernels import threads
@@ -100,13 +99,13 @@ class Coding(Learner):
         codes : array-like of shape (N, C)
         n_steps : int, at least 1
         logits : bool, default=False
-            With softmax output, return the logits instead of probabilities.
+            With categorical output, return the outputs (logits) instead of probabilities.
 
         Returns
         -------
         ndarray of shape (N, n_steps, I)
             Step k is ``y_k V_hx + c_x`` with ``y_1 = code`` (with `n_code` ``code V_ch + c_1``),
-            ``y_{k+1} = y_k V_hh + c_h`` (its tanh with ``decoder="tanh"``); with softmax output the softmax of that.
+            ``y_{k+1} = y_k V_hh + c_h`` (its tanh with ``decoder="tanh"``); with categorical output its probabilities.
 
         Raises
         ------
@@ -141,7 +140,7 @@ class Coding(Learner):
         lengths : int, sequence of N ints, or None
             Steps to unroll. None is the length of the sequences seen in fit, if that was one.
         logits : bool, default=False
-            With softmax output, return the logits instead of probabilities.
+            With categorical output, return the outputs (logits) instead of probabilities.
         symbols : bool, optional
             Whether to return, of each step, the feature with the largest output: as token ids. By default of a model
             that was fitted on token ids, unless `logits` are asked for.
@@ -180,7 +179,7 @@ class Coding(Learner):
         ----------
         X : sequences
         logits : bool, default=False
-            With softmax output, return the logits instead of probabilities.
+            With categorical output, return the outputs (logits) instead of probabilities.
         symbols : bool, optional
             As in `inverse_transform`.
 
@@ -230,7 +229,7 @@ class Coding(Learner):
         Raises
         ------
         ValueError
-            For bad input, and of a model without softmax output.
+            For bad input, and of a model without categorical output.
 
         Examples
         --------
@@ -243,8 +242,8 @@ class Coding(Learner):
         ((3, 2), (2, 2))
         """
         learned = self._learned or self._fitted()
-        if learned.form.output != "softmax":
-            raise ValueError("top_k is for softmax outputs, which are probabilities; this model's are linear")
+        if not learned.form.categorical:
+            raise ValueError("top_k is for categorical outputs, which are probabilities; this model's are linear")
         codes = self._read_codes(codes, learned)
         k = min(5, learned.form.n_inputs) if k is None else inputs.as_length("k", k, 1)
         if k > learned.form.n_inputs:
@@ -253,10 +252,12 @@ class Coding(Learner):
         offsets = _offsets(codes, steps)
         found, probabilities = np.empty((offsets[-1], k), np.intp), np.empty((offsets[-1], k), learned.theta.dtype)
         for part, rows in self._in_pieces(learned, codes, offsets):
-            most = np.argpartition(-rows, k - 1, axis=1)[:, :k]
-            order = np.argsort(-np.take_along_axis(rows, most, axis=1), axis=1, kind="stable")
+            rank = outputs.ranked(rows, learned.form)
+            most = np.argpartition(-rank, k - 1, axis=1)[:, :k]
+            order = np.argsort(-np.take_along_axis(rank, most, axis=1), axis=1, kind="stable")
             found[part] = np.take_along_axis(most, order, axis=1)
-            probabilities[part] = np.take_along_axis(softmax(rows, axis=1), found[part], axis=1)
+            probabilities[part] = np.take_along_axis(outputs.probabilities(rows, learned.form), found[part],
+                                                      axis=1)
         as_list = not isinstance(steps, int)
         return pack(found, offsets, as_list), pack(probabilities, offsets, as_list)
 
@@ -335,7 +336,7 @@ class Coding(Learner):
     def _symbols(self, learned: Learned, codes: Floats, offsets: Integers) -> Integers:
         """The feature with the largest output of each row."""
         pieces = self._in_pieces(learned, codes, offsets)
-        return np.concatenate([rows.argmax(axis=1) for _, rows in pieces])
+        return np.concatenate([outputs.ranked(rows, learned.form).argmax(axis=1) for _, rows in pieces])
 
     def _codes(self, learned: Learned, batch: Batch) -> Floats:
         states = _codes.encode(learned.memory, batch, learned.form, True, threads(self.n_jobs))
@@ -396,5 +397,5 @@ def _as_symbols(learned: Learned, symbols: bool | None, logits: bool) -> bool:
 
 
 def _outputs(rows: Floats, form: Form, logits: bool) -> Floats:
-    """What the user gets of unrolled rows: probabilities where the output is softmax."""
-    return softmax(rows, axis=-1) if form.output == "softmax" and not logits else rows
+    """What the user gets of unrolled rows: probabilities where outputs are categorical."""
+    return outputs.probabilities(rows, form) if form.categorical and not logits else rows

@@ -45,8 +45,8 @@ def _chosen(settings: Settings, form: Form, batch: Batch) -> bool:
     reason = None
     if not isinstance(batch, SparseBatch):
         reason = "token ids or sparse rows as input; X is dense"
-    elif form.output != "linear":
-        reason = "output='linear': a softmax needs every output"
+    elif form.output == "softmax":
+        reason = "output='linear' or 'spherical': a softmax needs every output"
     elif form.tied:
         reason = "tied=False"
     elif SOLVERS[settings.solver].whole:

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
-from rae_fast import _blas, _objectives, closed_form, dense, inputs, parameters, sizes
+from rae_fast import _blas, _objectives, closed_form, dense, inputs, outputs, parameters, sizes
 from rae_fast._batch import Batch, SparseBatch
-from rae_fast._form import Form
+from rae_fast._form import SMOOTHING, Form
 from rae_fast._kernels import threads
 from rae_fast._messages import shown
 from rae_fast.coding import Coding
@@ -29,6 +28,8 @@ Floats = NDArray[Any]
 
 # Bytes of parameters up to which a fit keeps those of the closed form as well, which it must not end above.
 _MOST_GUARDED = 1 << 28
+# Softmax outputs up to which it is judged by these.
+_MOST_JUDGED = 1 << 30
 # Features, for each number of a state, from which errors of linear outputs are found without the outputs.
 _MANY_OUTPUTS = 8
 
@@ -73,9 +74,11 @@ class RAE(Coding, Streams, SequenceParameters):
         original program leaves this term out.
     decoder : {"tanh", "linear"}, default="tanh"
         How a code is reconstructed from the next one: through tanh (Pollack's RAAM) or linearly.
-    output : {"auto", "linear", "softmax"}, default="auto"
+    output : {"auto", "linear", "softmax", "spherical"}, default="auto"
         "linear" outputs are judged by squared error. "softmax" is for categorical steps: every row of the
         input is a distribution (token ids, one-hot rows, or probabilities that sum to 1), judged by cross-entropy.
+        "spherical" is for the same, with probabilities in proportion to the squares of outputs (de Brebisson and
+        Vincent, ICLR 2016), which `output_update` can learn at any number of ids.
         "auto" is softmax for token ids, else linear.
     tied : bool, default=False
         Whether the decoder is the transposed encoder, V = W^T.
@@ -122,10 +125,11 @@ class RAE(Coding, Streams, SequenceParameters):
         not name. "dense": as if the rows of X had been written out, so that they go on moving. "rows": they and their
         memory rest, as in ``torch.optim.SparseAdam``, and an update's cost does not grow with the number of ids.
     output_update : {"auto", "dense", "factored"}, default="auto"
-        How V_hx and c_x of linear outputs are updated by token ids and sparse rows. "factored": by exact gradient
-        descent in O(H^2) a step, at any number of features (Vincent et al., NIPS 2015), without computing the outputs.
-        "auto" is that where the solver is "sgd" and it is faster, for then it is the same update. While such a model
-        learns by `partial_fit`, looking at `theta_` or at outputs takes O(I H^2) once.
+        How V_hx and c_x of linear and spherical outputs are updated by token ids and sparse rows. "factored": by exact
+        gradient descent in O(H^2) a step, at any number of features (Vincent et al., NIPS 2015), without computing the
+        outputs. "auto" is that where the solver is "sgd" and it is faster, for then it is the same update. While such
+        a model learns by `partial_fit`, looking at `theta_` or at outputs takes O(I H^2) once; and a fit that goes on
+        from its checkpoint, where the factors are multiplied, goes on to rounding and not bit for bit.
     output_learning_rate : float, default=0.3
         With ``output_update="factored"`` beside another solver than "sgd": the learning rate of gradient descent on
         V_hx and c_x, with `relative_rates` in their units.
@@ -343,7 +347,7 @@ class RAE(Coding, Streams, SequenceParameters):
     def reconstruction_error(self, X: Any, *, per: str = "sequence", reduce: str = "sum") -> Floats | list[Floats]:
         """Squared error of `reconstruct`, summed over steps and features: an anomaly score.
 
-        With softmax output the cross-entropy of each step, in nats.
+        With categorical output the cross-entropy of each step, in nats.
 
         Parameters
         ----------
@@ -379,7 +383,7 @@ class RAE(Coding, Streams, SequenceParameters):
         if per not in ("sequence", "step", "feature", "element") or reduce not in ("sum", "mean"):
             raise ValueError("per must be 'sequence', 'step', 'feature' or 'element' and reduce 'sum' or 'mean'; got "
                              f"{shown(per)} and {shown(reduce)}")
-        of_steps = learned.form.output == "softmax"
+        of_steps = learned.form.categorical
         if of_steps and per in ("feature", "element"):
             raise ValueError(f"per={per!r} is for linear outputs: a cross-entropy is one of a whole step")
         batch = self._read(X, learned)
@@ -418,7 +422,7 @@ class RAE(Coding, Streams, SequenceParameters):
             The weights of the mean; only their ratios matter.
         metric : {"error", "symbols", "sequences"}, default="error"
             "symbols": of the steps, and "sequences": of the sequences, the part that is given back as it was, of models
-            with softmax output. A step is given back where its most probable symbol is.
+            with categorical output. A step is given back where its most probable symbol is.
 
         Returns
         -------
@@ -446,8 +450,9 @@ class RAE(Coding, Streams, SequenceParameters):
         w = np.ones(batch.n_sequences) if weights is None else weights / weights.max()
         if metric == "error":
             return -float(np.average(self._errors(learned, batch), weights=w))
-        if learned.form.output != "softmax":
-            raise ValueError(f"metric={metric!r} is for softmax outputs, which tell symbols; this model's are linear")
+        if not learned.form.categorical:
+            raise ValueError(f"metric={metric!r} is for categorical outputs, which tell symbols; this model's are "
+                             "linear")
         recalled = self._recalled(learned, batch)
         if metric == "symbols":
             return float(np.average(recalled, weights=np.repeat(w, batch.lengths())))
@@ -476,12 +481,14 @@ class RAE(Coding, Streams, SequenceParameters):
                         rng: np.random.Generator) -> tuple[Floats, Floats | None]:
         alone = None
         if settings.init == "linear":
-            # Who trains with the textbook's rates, or for something else, gets what that gives; and of a model of which
-            # memory has no room for another, too.
+            # Who trains with the textbook's rates, or for something else, gets what that gives; and where a second
+            # model would take too much memory, or to judge both takes as long as a pass.
             guarded = (settings.objective == "unfold" and settings.relative_rates
-                       and form.size * batch.dtype.itemsize <= _MOST_GUARDED)
+                       and form.size * batch.dtype.itemsize <= _MOST_GUARDED
+                       and (form.output == "linear" or batch.n_rows * form.n_inputs <= _MOST_JUDGED))
+            linear = form.with_linear_outputs() if form.output == "spherical" else form
             start, alone = closed_form.initialise(
-                form, batch, weights, rng, threads=settings.n_jobs, name=type(self).__name__,
+                linear, batch, weights, rng, threads=settings.n_jobs, name=type(self).__name__,
                 verbose=settings.verbose > 0, wanted=(settings.max_iter != 0, settings.max_iter == 0 or guarded))
             theta = alone if settings.max_iter == 0 else start
             if not guarded or alone is None or not parameters.all_finite(alone):
@@ -500,13 +507,13 @@ class RAE(Coding, Streams, SequenceParameters):
     def _read_first(self, X: Any, settings: Settings) -> Batch:
         dtype = None if settings.dtype == "auto" else np.dtype(settings.dtype)
         batch = inputs.as_batch(X, dtype, settings.n_features, type(self).__name__, settings.n_features is not None)
-        if settings.output == "softmax":
+        if settings.output in ("softmax", "spherical"):
             inputs.check_distributions(batch)
         return batch
 
     def _read_targets(self, X: Any, learned: Learned) -> Batch:
         batch = self._read(X, learned)
-        if learned.form.output == "softmax":
+        if learned.form.categorical:
             inputs.check_distributions(batch)
         return learned.read(batch)
 
@@ -517,7 +524,7 @@ class RAE(Coding, Streams, SequenceParameters):
     def _errors_of_rows(self, learned: Learned, batch: Batch) -> Floats:
         """The error of each row that the model reads."""
         form = learned.form
-        if (isinstance(batch, SparseBatch) and form.output == "linear"
+        if (isinstance(batch, SparseBatch) and form.output != "softmax"
                 and form.n_inputs > _MANY_OUTPUTS * (form.n_hidden + 1) and batch.n_rows > form.n_hidden):
             return self._errors_without_outputs(learned, batch)
         errors = [rows if rows.ndim == 1 else np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
@@ -540,20 +547,26 @@ class RAE(Coding, Streams, SequenceParameters):
             y = np.column_stack([states, np.ones(len(states))]).astype(np.float64)
             x = rows[part.start:part.stop]
             named, place = np.unique(x.indices, return_inverse=True)
-            few = type(x)((x.data, place, x.indptr), shape=(len(y), len(named)))
-            given = few @ np.column_stack([V[named], c[named]]).astype(np.float64)
-            own = np.einsum("ij,ij->i", dense.product(y, Q, threads_) - 2 * given, y)
-            errors[part] = own + np.asarray(x.multiply(x).sum(axis=1)).ravel()
+            few = np.column_stack([V[named], c[named]]).astype(np.float64)
+            row = np.repeat(np.arange(len(y)), np.diff(x.indptr))
+            outputs_there = np.einsum("ij,ij->i", few[place], y[row])
+            own = np.maximum(np.einsum("ij,ij->i", dense.product(y, Q, threads_), y), 0)
+            if learned.form.output == "spherical":
+                smoothing = SMOOTHING
+                each = np.log(own + smoothing)[row] - np.log(outputs_there**2 + smoothing / len(V))
+                errors[part] = np.bincount(row, each * x.data, len(y))
+            else:
+                errors[part] = own + np.bincount(row, (x.data - 2 * outputs_there) * x.data, len(y))
         return np.maximum(errors, 0)
 
     def _residuals(self, learned: Learned, batch: Batch) -> Iterator[Floats]:
-        """Outputs of the rows that the model reads less these rows, 0 where none is judged; or, of softmax outputs, the
-        cross-entropy of each row. Some rows after the others."""
+        """Outputs of the rows that the model reads less these rows, 0 where none is judged; or, of categorical ones,
+        the cross-entropy of each row. Some rows after the others."""
         whole = not isinstance(batch, SparseBatch)
         for part, rows in self._in_pieces(learned, self._codes(learned, batch), batch.offsets, whole=whole):
             given = batch.dense_rows(part)
-            if learned.form.output == "softmax":
-                yield -np.einsum("ij,ij->i", given, log_softmax(rows, axis=1), dtype=np.float64)
+            if learned.form.categorical:
+                yield -np.einsum("ij,ij->i", given, outputs.log_probabilities(rows, learned.form), dtype=np.float64)
                 continue
             rows -= given
             if batch.missing is not None:

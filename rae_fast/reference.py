@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast._form import Form
+from rae_fast._form import SMOOTHING, Form
 from rae_fast.parameters import code_maps, stacked
 from rae_fast.solvers import Solver
 
@@ -102,15 +102,22 @@ def residual(z: Floats, X: Floats, missing: Floats | None) -> Floats:
 
 
 def output_loss(z: Floats, X: Floats, form: Form, missing: Floats | None = None) -> Any:
-    """Loss of the outputs z (rows, I) against X: squared error, or cross-entropy of softmax(z)."""
+    """Loss of the outputs z (rows, I) against X: squared error, or cross-entropy of softmax(z) or of squares of z."""
     if form.output == "softmax":
         return (X * (log_sum_exp(z) - z)).sum()
+    if form.output == "spherical":
+        squares = z * z + SMOOTHING / z.shape[-1]
+        return (X * (np.log(squares.sum(-1, keepdims=True)) - np.log(squares))).sum()
     error = residual(z, X, missing)
     return (error * error).sum()
 
 
 def output_grad(z: Floats, X: Floats, form: Form, missing: Floats | None = None) -> Floats:
     """Its gradient with respect to z; rows of X sum to 1 where the output is softmax."""
+    if form.output == "spherical":
+        q, mass = (z * z).sum(-1, keepdims=True) + SMOOTHING, X.sum(-1, keepdims=True)
+        spherical: Floats = 2 * z * (mass / q - X / (z * z + SMOOTHING / z.shape[-1]))
+        return spherical
     grad: Floats = softmax(z) - X if form.output == "softmax" else 2 * residual(z, X, missing)
     return grad
 

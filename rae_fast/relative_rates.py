@@ -52,7 +52,7 @@ def _measured(theta: Floats, form: Form, code: float, deviation: float, size: Fl
     if form.output == "linear" and np.isfinite(deviation) and deviation > 0:
         unit *= form.n_inputs * deviation**2
         offset = np.maximum(1, size / deviation)
-    found = scales(theta, form, code, 1.0 if form.output == "softmax" else deviation, offset, n_steps)
+    found = scales(theta, form, code, 1.0 if form.categorical else deviation, offset, n_steps)
     return found, unit if np.finfo(float).tiny < unit < np.finfo(float).max else 1.0
 
 

@@ -44,7 +44,7 @@ def decided(settings: Settings, batch: Batch, weights: Floats | None, rng: np.ra
         if settings.n_code is not None and settings.output == "linear" and settings.init == "linear":
             length = _patch_length(settings.n_code, max(n_hidden, settings.n_code), batch, weights, rng,
                                    settings.n_jobs)
-    elif length > 1 and settings.output == "softmax":
+    elif length > 1 and settings.output != "linear":
         raise ValueError(f"patch_length={length} needs output='linear': a softmax is over the symbols of one row")
     return n_hidden, length
 

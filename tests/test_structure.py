@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not (PACKAGE / "_form.pyx").exists(), reason="th
 # Every module, such that each imports only from those before it: docs/design.md, "The house".
 ORDER = """
     _messages _blas _kernels _pulse _workspace _record solvers persistence _progress _estimator _config dense
-    _buckets _products _form _batch parameters reference
+    _buckets _products _form _batch outputs parameters reference
     _slots _cell _judge _factored _objective _sequence _stepwise _unfold _objectives _codes _training
     sparse_inputs inputs closed_form relative_rates hyperparameters patches sizes vocabulary learned factored
     model_file lbfgs training trial checkpoint _learner streams coding rae __init__

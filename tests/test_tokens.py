@@ -59,7 +59,8 @@ SIZES = {"small": (8, 24, [3]), "one": (40, 5, [1]), "ragged": (50, 8, [3, 1, 4,
 
 
 @pytest.mark.parametrize("name, size, output, dtype",
-                         pairwise(list(FORMS), list(SIZES), ["ids softmax", "ids linear", "rows linear"],
+                         pairwise(list(FORMS), list(SIZES),
+                                  ["ids softmax", "ids linear", "rows linear", "ids spherical"],
                                   ["float32", "float64"]))
 def test_loss_gradient_and_states_are_those_of_the_rows_written_out(name, size, output, dtype, isa, gemm, seed):
     kind, output = output.split()
@@ -245,7 +246,7 @@ def test_top_k():
             model.top_k(codes, lengths, k)
     with pytest.raises(ValueError, match="pass lengths"):
         model.top_k(codes)
-    with pytest.raises(ValueError, match="top_k is for softmax outputs"):
+    with pytest.raises(ValueError, match="top_k is for categorical outputs"):
         RAE(3, max_iter=0).fit(SPARSE).top_k(np.zeros((1, 3)), 2)
     with pytest.raises(ValueError, match="exclude each other"):
         model.reconstruct(IDS, logits=True, symbols=True)
@@ -476,7 +477,7 @@ def test_score_tells_what_is_recalled():
         assert model.score(X) == -model.reconstruction_error(X).mean()
     with pytest.raises(ValueError, match="metric must be"):
         model.score(IDS, metric="recall")
-    with pytest.raises(ValueError, match="is for softmax outputs"):
+    with pytest.raises(ValueError, match="is for categorical outputs"):
         RAE(3, max_iter=0).fit(SPARSE).score(SPARSE, metric="symbols")
 
 
@@ -488,7 +489,7 @@ def test_a_start_at_a_large_vocabulary(monkeypatch):
     X = [np.minimum(rng.zipf(1.3, n), V) - 1 for n in rng.integers(2, 9, 400)]
     model = RAE(8, n_features=V, max_iter=0, random_state=0).fit(X)
     kept = model.parameters_["W_xh"].any(axis=1)
-    assert kept.sum() == closed_form._MOST_FEATURES and kept[:20].all()
+    assert kept.sum() == closed_form._FEWEST_FEATURES and kept[:20].all()
     assert (model.parameters_["V_hx"].any(axis=0) == kept).all() and np.isfinite(model.theta_).all()
     share = np.maximum(np.bincount(np.concatenate(X), minlength=V) / sum(map(len, X)), 1e-6)
     assert model.reconstruction_error(X).sum() < -np.log(share[np.concatenate(X)]).sum()
@@ -499,7 +500,8 @@ def test_a_start_at_a_large_vocabulary(monkeypatch):
     rows = [np.eye(V)[x] for x in X]
     assert whole.score(X) == pytest.approx(RAE(8, max_iter=0, random_state=0).fit(rows).score(rows), rel=1e-6)
     monkeypatch.setattr(closed_form, "_MOST_LOOKED_UP", 4000)
-    monkeypatch.setattr(closed_form, "_MOST_FEATURES", 300)
+    monkeypatch.setattr(closed_form, "_FEWEST_FEATURES", 300)
+    monkeypatch.setattr(closed_form, "_MOST_COLUMNS", 2000)
     some = RAE(8, n_features=V, max_iter=0, random_state=0, output="linear").fit(X)
     assert 0.99 * whole.score(X) > some.score(X) > 1.2 * whole.score(X)
 
