@@ -59,7 +59,11 @@ OURS = {"output": "softmax", "batch_size": 256, "max_iter": 20}
 GRU_RATES = (1e-2, 3e-2, 1e-1)
 MLP_RATES = (1e-3, 3e-3, 1e-2)
 # Lines of text: level, units, sizes of codes, passes; held-out lines that are judged at most.
-LINES = (("characters", 256, (64, 256), 3), ("words", 128, (32, 128), 2))
+LINES = (("characters", 256, (64, 256), 3), ("words", 128, (32, 128), 28))
+# Of letters; of words an update may not grow with their number.
+LINE_RECIPES = {"characters": {"learning_rate": 1.0, "batch_size": 8},
+                "words": {"output": "spherical", "output_update": "factored", "input_update": "rows",
+                          "relative_rates": False, "learning_rate": 1e-3, "output_learning_rate": 2e-3}}
 TEXT_RATES = (1e-3, 3e-3)
 MOST_LINES = 500
 
@@ -391,15 +395,14 @@ def lines(seeds, files):
     learn, held_out = datasets.split([line for line in text if line], seed=2)
     held_out = held_out[:MOST_LINES]
     print(f"\nLines of text, {len(learn)} to learn from, {len(held_out)} held out: part of the symbols / of the whole "
-          "lines that come back\nfrom a code of C numbers of H units, with learning_rate=1; the GRU auto-encoder has "
-          "the same code, units and time, its best rate is shown")
+          "lines that come back\nfrom a code of C numbers of H units; the GRU auto-encoder has the same code, units "
+          "and time, its best rate is shown")
     print(f"  {'':12}{'V':>7}{'C':>5}{'H':>5}{'closed form':>17}{'RAE':>17}{'passes':>8}{'GRU':>27}{'seconds':>9}")
     for level, n_hidden, sizes, passes in LINES:
         vocabulary = Vocabulary(level).fit(learn)
         X, unseen = vocabulary.encode(learn), vocabulary.encode(held_out)
         for C in sizes:
-            recipe = {"n_code": C, "n_features": len(vocabulary), "dtype": "float32", "learning_rate": 1.0,
-                      "batch_size": 8}
+            recipe = {"n_code": C, "n_features": len(vocabulary), "dtype": "float32"} | LINE_RECIPES[level]
             start, _ = train(X, n_hidden, 0, **recipe, max_iter=0)
             model, seconds = train(X, n_hidden, 0, **recipe, max_iter=passes)
             cells = [f"{m.score(unseen, metric='symbols'):.3f} / {m.score(unseen, metric='sequences'):.3f}"

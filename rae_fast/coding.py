@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast import _codes, inputs, outputs
+from rae_fast import _codes, dense, inputs, outputs
 from rae_fast._batch import Batch, SparseBatch, pack, ready, ready_codes
 from rae_fast._form import Form
 from rae_fast._kernels import threads
@@ -317,9 +317,22 @@ class Coding(Learner):
             if not whole:
                 most = offsets[first] + max(1, _UNROLLED // unrolls.form.n_inputs)
                 last = max(first + 1, int(np.searchsorted(offsets, most, side="right")) - 1)
-            yield (slice(offsets[first], offsets[last]),
-                   self._unrolled(unrolls, codes[first:last], offsets[first:last + 1] - offsets[first]))
+            if not whole and last == first + 1 and offsets[last] > most:
+                yield from self._in_steps(unrolls, codes[first:last], offsets[first], offsets[last])
+            else:
+                yield (slice(offsets[first], offsets[last]),
+                       self._unrolled(unrolls, codes[first:last], offsets[first:last + 1] - offsets[first]))
             first = last
+
+    def _in_steps(self, learned: Learned, code: Floats, first: int, end: int) -> Iterator[tuple[slice, Floats]]:
+        """The same of one long sequence: its states, of which there are fewer numbers, as a whole."""
+        states = self._unrolled(self._states_of_outputs(learned), code, np.array([0, end - first]))
+        weights = learned.form.views(learned.theta)
+        at_once = max(1, _UNROLLED // learned.form.n_inputs)
+        for start in range(first, end, at_once):
+            part = slice(start, min(start + at_once, end))
+            rows = dense.product(states[part.start - first:part.stop - first], weights["V_hx"], threads(self.n_jobs))
+            yield part, rows + weights["c_x"]
 
     def _states_of_outputs(self, learned: Learned) -> Learned:
         """A model that unrolls into the states of which outputs are made, in place of these."""

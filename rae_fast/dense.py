@@ -31,8 +31,8 @@ _ROUNDING = 1e-12
 
 
 def product(a: Floats, b: Floats, threads: int = 1) -> Floats:
-    """a @ b for matrices (m, k) and (k, n)."""
-    out = np.empty((a.shape[0], b.shape[1]))
+    """a @ b for matrices (m, k) and (k, n) of one type."""
+    out = np.empty((a.shape[0], b.shape[1]), a.dtype)
     a = np.ascontiguousarray(a)
     if b.flags.f_contiguous and not b.flags.c_contiguous:
         product_(a, b, out, None, "transposed", threads, False)

@@ -517,3 +517,16 @@ def test_the_scale_of_a_start_is_that_of_what_was_looked_at(monkeypatch):
         model = RAE(16, n_features=60, max_iter=0, random_state=0).fit(X)
         states.append(np.sqrt(np.mean(model.transform(X) ** 2)))
     assert 0.7 < states[1] / states[0] < 1.4
+
+
+@pytest.mark.parametrize("output", ["softmax", "linear", "spherical"])
+def test_one_long_sequence_is_looked_at_in_pieces(output, monkeypatch):
+    from rae_fast import coding
+    X = [RNG.integers(0, 50, n) for n in (4, 300, 2)]
+    model = RAE(6, n_features=50, output=output, init="normal", init_scale=0.5, max_iter=0, random_state=0).fit(X)
+    found = []
+    for most in (1 << 22, 500):
+        monkeypatch.setattr(coding, "_UNROLLED", most)
+        found.append((model.reconstruction_error(X), np.concatenate(model.reconstruct(X, symbols=True))))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-11)
+    np.testing.assert_array_equal(found[1][1], found[0][1])
