@@ -58,12 +58,11 @@ N_ORDERS, N_PASSES = 4000, 250
 OURS = {"output": "softmax", "batch_size": 256, "max_iter": 20}
 GRU_RATES = (1e-2, 3e-2, 1e-1)
 MLP_RATES = (1e-3, 3e-3, 1e-2)
-# Lines of text: level, units, sizes of codes, passes; held-out lines that are judged at most.
-LINES = (("characters", 256, (64, 256), 3), ("words", 128, (32, 128), 28))
-# Of letters; of words an update may not grow with their number.
-LINE_RECIPES = {"characters": {"learning_rate": 1.0, "batch_size": 8},
-                "words": {"output": "spherical", "output_update": "factored", "input_update": "rows",
-                          "relative_rates": False, "learning_rate": 1e-3, "output_learning_rate": 2e-3}}
+# Lines of text: level, units, sizes of codes, passes, recipe; held-out lines that are judged at most.
+SPHERICAL = {"output": "spherical", "output_update": "factored", "input_update": "rows", "relative_rates": False,
+             "learning_rate": 1e-3, "output_learning_rate": 2e-3}
+LINES = (("words", 128, (32, 128), 6, SPHERICAL), ("words", 128, (32, 128), 1, {"learning_rate": 0.3}),
+         ("characters", 256, (64, 256), 3, {"learning_rate": 1.0, "batch_size": 8}))
 TEXT_RATES = (1e-3, 3e-3)
 MOST_LINES = 500
 
@@ -385,7 +384,7 @@ def codes(seeds, names=datasets.NAMES + datasets.MORE):
     print_verdicts(verdicts)
 
 
-def lines(seeds, files):
+def lines(seeds, files, levels):
     """Lines of text: recall of symbols and of whole lines that were not seen."""
     seeds = min(seeds, 1)
     if not files:
@@ -397,12 +396,14 @@ def lines(seeds, files):
     print(f"\nLines of text, {len(learn)} to learn from, {len(held_out)} held out: part of the symbols / of the whole "
           "lines that come back\nfrom a code of C numbers of H units; the GRU auto-encoder has the same code, units "
           "and time, its best rate is shown")
-    print(f"  {'':12}{'V':>7}{'C':>5}{'H':>5}{'closed form':>17}{'RAE':>17}{'passes':>8}{'GRU':>27}{'seconds':>9}")
-    for level, n_hidden, sizes, passes in LINES:
+    print(f"  {'':22}{'V':>7}{'C':>5}{'H':>5}{'closed form':>17}{'RAE':>17}{'passes':>8}{'GRU':>27}{'seconds':>9}")
+    for level, n_hidden, sizes, passes, options in LINES:
+        if level not in levels:
+            continue
         vocabulary = Vocabulary(level).fit(learn)
         X, unseen = vocabulary.encode(learn), vocabulary.encode(held_out)
         for C in sizes:
-            recipe = {"n_code": C, "n_features": len(vocabulary), "dtype": "float32"} | LINE_RECIPES[level]
+            recipe = {"n_code": C, "n_features": len(vocabulary), "dtype": "float32"} | options
             start, _ = train(X, n_hidden, 0, **recipe, max_iter=0)
             model, seconds = train(X, n_hidden, 0, **recipe, max_iter=passes)
             cells = [f"{m.score(unseen, metric='symbols'):.3f} / {m.score(unseen, metric='sequences'):.3f}"
@@ -415,7 +416,8 @@ def lines(seeds, files):
                     hits = [x == y for x, y in zip(gru.reconstruct(unseen), unseen)]
                     best = max(best, (np.concatenate(hits).mean(), np.mean([hit.all() for hit in hits]), rate))
                 cells[2] = "{:.3f} / {:.3f} (at {:g})".format(*best)
-            print(f"  {level:12}{len(vocabulary):>7}{C:>5}{n_hidden:>5}{cells[0]:>17}{cells[1]:>17}{passes:>8}"
+            name = f"{level}, {model._learned.form.output}"
+            print(f"  {name:22}{len(vocabulary):>7}{C:>5}{n_hidden:>5}{cells[0]:>17}{cells[1]:>17}{passes:>8}"
                   f"{cells[2]:>27}{seconds:>9.1f}", flush=True)
         for line, back in zip(held_out[:3], vocabulary.decode(model.reconstruct(unseen[:3]))):
             print(f"    {line}\n    {back}")
@@ -436,6 +438,7 @@ def main():
     parser.add_argument("--part", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--data", nargs="+", default=datasets.NAMES + datasets.MORE, help="of the part codes")
     parser.add_argument("--lines", nargs="+", metavar="FILE", help="of the part lines: a line each")
+    parser.add_argument("--levels", nargs="+", default=["words", "characters"], help="of the part lines")
     parser.add_argument("--plot", metavar="FILE", help="draw recall depth against time into FILE (needs matplotlib)")
     options = parser.parse_args()
     show_config()
@@ -445,7 +448,7 @@ def main():
         elif part == "codes":
             codes(options.seeds, options.data)
         elif part == "lines":
-            lines(options.seeds, options.lines)
+            lines(options.seeds, options.lines, options.levels)
         else:
             parts[part](options.seeds)
 

@@ -58,7 +58,7 @@ def least(rounds, *calls):
 def agree(model, other, X):
     loss, grad = model.loss_and_grad(X)
     theirs, gradient = other.loss_and_gradient(X)
-    assert abs(theirs - loss) < 1e-4 * abs(loss), (theirs, loss)
+    assert abs(theirs - loss) < 1e-3 * abs(loss), (theirs, loss)  # sums of 10^8 numbers of float32
     error = np.abs(gradient - grad["V_hx"]).max() / np.abs(grad["V_hx"]).max()
     assert error < 1e-3, error
 

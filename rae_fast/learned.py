@@ -70,7 +70,8 @@ class Learned:
     vocabulary: Vocabulary | None = None            # that came with the model's file
     output_update: str = "dense"                    # how output weights were updated last
     outputs: OutputFactor | None = None             # the factors that they are in, if they are
-    lent: ReferenceType[Floats] | None = None       # theta as a user got it, who may have kept it
+    lent: ReferenceType[Floats] | None = None       # a view of theta that a user got, and may have kept
+    given_away: bool = False                        # a user has got theta itself
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.form, self.theta, self.record, self.solver, self.validation_scores, self.feature_names,
@@ -86,13 +87,16 @@ class Learned:
     @theta.setter
     def theta(self, theta: Floats) -> None:
         self.lay_out(None)
-        self.memory = theta
+        self.memory, self.given_away = theta, True
 
     def lend(self) -> Floats:
         """theta for a user, who may keep it and write into it whenever nothing is learned."""
+        if self.outputs is None and not self.reads_ids:
+            self.given_away = True
+            return self.memory
         view = None if self.lent is None else self.lent()
         if view is None or not np.may_share_memory(view, self.memory):
-            # By way of a memoryview: all that is made of the view refers to it, and not to the memory behind it.
+            # By way of a buffer: all that is made of the view refers to it, and not to the memory behind it.
             view = np.asarray(self.memory.data)
             self.lent = ref(view)
         if self.outputs is not None:
@@ -100,8 +104,8 @@ class Learned:
         return view
 
     def settle(self) -> None:
-        """After an update: where somebody has kept theta, that is to be true."""
-        if self.outputs is not None and self.lent is not None and self.lent() is not None:
+        """After an update: where somebody may have kept theta, that is to be true."""
+        if self.outputs is not None and (self.given_away or self.lent is not None and self.lent() is not None):
             self.outputs.make_true(self.memory)
 
     def lay_out(self, outputs: OutputFactor | None) -> None:
@@ -127,7 +131,8 @@ class Learned:
         """The same model with another solver, which starts anew."""
         record = Record(self.record.n_steps, self.record.n_iter, 0, self.record.loss_curve)
         return Learned(self.form, self.theta, record, solver, self.validation_scores, self.feature_names, self.patches,
-                       self.reads_ids, self.vocabulary, self.output_update, None, self.lent)
+                       self.reads_ids, self.vocabulary, self.output_update, None, self.lent,
+                       self.given_away)
 
 
 def _again(form: Form, theta: Floats, *rest: Any) -> Learned:
