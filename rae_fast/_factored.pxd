@@ -14,6 +14,8 @@ cdef class OutputFactor:
     cdef readonly Py_ssize_t n_corrections, n_folds, n_dense_updates
     cdef readonly bint is_true             # whether theta holds the true weights
     cdef bint measured                     # whether Q is of theta
+    cdef object lock                       # held while there are updates, and by who looks
+    cdef bint busy
     cdef Split split
     cdef Workspace space, packs
     cdef const rae_isa *isa                # that packs are for
@@ -49,6 +51,8 @@ cdef class OutputFactor:
     cdef void start_afresh(self) noexcept nogil
     cdef int take_packs(self) except -1
     cdef int ready(self, const void *theta) except -1
+    cdef int begin(self, const void *theta) except -1
+    cdef int end(self) except -1
     cdef void times(self, Py_ssize_t n, const double *A, const double *B, double *out) noexcept nogil
     cdef void add_products(self, Py_ssize_t rows, const double *A, const double *B, double factor,
                            double *out) noexcept nogil

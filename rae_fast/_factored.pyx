@@ -1,24 +1,12 @@
-"""Linear outputs of sparse rows at a cost that does not grow with the number of features.
+"""Linear outputs of sparse rows at a cost that does not grow with the number of features: W~ = V U.
 
-Squared errors of outputs o = W~ h~ (h~ the state and a constant for the bias, d = H + 1 numbers) against targets with few
-non-zeros need no output: |o - y|^2 = h~' Q h~ - 2 h~' W~'y + |y|^2 with Q = W~'W~ (d, d), and the gradient that flows
-into h~ is 2 (Q h~ - W~'y). The update of plain gradient descent is kept as a product W~ = V U, for with A = sum w h~ h~'
-and C = sum w y h~' (a few rows)
-
-    W~ - rate 2 (W~ A - C)  =  (V + 2 rate C U_new^-1) U_new,     U_new = U (I - 2 rate A)
-
-touches only the rows of V that are named (Vincent, de Brebisson, Bouthillier, NIPS 2015; the notation, weights, bias and
-the form for many rows: docs/design.md, "Outputs in factors"). V lies where W~ does, in theta. Kept beside it, in float64:
-U, its inverse, and Q of V in place of W~.
-
-U shrinks wherever states go. Before V would have to hold numbers that its type cannot hold beside the others, a
-*correction* moves a direction u from U back to V: U <- (I + a u u') U, V <- V (I + b u u'), which changes no product. A row
-of V gets the corrections that it has missed when it is named next; when there are many, all rows are brought up to date
-and multiplied by U: *folding*, after which theta holds the true weights. An update by which U would become singular is
-made by folding with U_new itself, which needs no inverse.
-
-NumPy twin: the dense update.
+V lies where W~ = [V_hx', c_x / bias] does, in theta; U, its inverse and Q = V'V are float64 beside it. An update touches
+the rows of V that a batch names (Vincent, de Brebisson and Bouthillier, NIPS 2015). *Corrections* keep U regular; a row
+gets those that it has missed when it is named next, or all rows do when V is *folded* into the true weights. The
+mathematics: docs/design.md, "Outputs in factors". NumPy twin: the dense update.
 """
+
+import threading
 
 import numpy as np
 
@@ -343,7 +331,7 @@ cdef class OutputFactor:
             raise ValueError(f"bias must be a finite number above 0; got {bias}")
         cdef Split *s = &self.split
         cdef Py_ssize_t i
-        self.form, self.single = form, single
+        self.form, self.single, self.lock = form, single, threading.RLock()
         s.H, s.d, s.bias = form.n_hidden, form.n_hidden + 1, bias
         s.ld = row_distance(s.d, sizeof(double))
         s.ld_r = row_distance(s.d, sizeof(float) if single else sizeof(double))
@@ -381,11 +369,28 @@ cdef class OutputFactor:
         cdef void *parameters = data_of(theta)
         if is_single(theta, self.form, not self.is_true) != self.single:
             raise ValueError("theta is of another element type than its factors")
-        if not self.is_true:
-            self.take_packs()
-            with nogil:
+        with self.lock:  # of several threads that look one folds
+            if self.busy:
+                raise RuntimeError("the model is in the middle of an update; look at it when that is over")
+            if not self.is_true:
+                self.take_packs()
                 self.fold(parameters, self.U)
-        self.measured = False
+            self.measured = False
+
+    cdef int begin(self, const void *theta) except -1:
+        """Updates of theta, until end: threads that look at the weights wait."""
+        self.take_packs()
+        self.lock.acquire()
+        if self.busy:
+            self.lock.release()
+            raise RuntimeError("the model is in the middle of an update already")
+        self.busy = True
+        return self.ready(theta)
+
+    cdef int end(self) except -1:
+        self.busy = False
+        self.lock.release()
+        return 0
 
     @property
     def bias(self):
@@ -431,17 +436,12 @@ cdef class OutputFactor:
         return 0
 
     cdef int ready(self, const void *theta) except -1:
-        """For updates of theta."""
-        self.take_packs()
         if self.measured:
             return 0
-        if not self.is_true:
-            raise AssertionError("the weights of factors were looked at without being made true")
-        with nogil:
-            if self.single:
-                measure_rows(self, <const float *>theta)
-            else:
-                measure_rows(self, <const double *>theta)
+        if self.single:
+            measure_rows(self, <const float *>theta)
+        else:
+            measure_rows(self, <const double *>theta)
         self.measured = True
         return 0
 
@@ -606,7 +606,7 @@ cdef class OutputFactor:
         cdef Py_ssize_t i, k, d = s.d, ld = s.ld
         cdef double two = 2 * rate
         cdef double *B = self.T
-        cdef double largest = (<double>FLT_MAX / 16) ** 2 if self.single else DBL_MAX / 16  # of squares
+        cdef double largest = ((<double>FLT_MAX / 16) ** 2 if self.single else DBL_MAX / 16) / max(1.0, s.bias * s.bias)
         cdef bint by_states = named.rows <= named.few and keep == 1 and keep_bias == 1
         for i in range(d):
             for k in range(d):

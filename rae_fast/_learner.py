@@ -214,13 +214,16 @@ class Learner(Estimator, TrainingParameters):
         learned, _, updates, unit, _, outputs = kept
         objective = _objectives.borrow(updates.form, batch, weights, settings.max_memory, settings.n_jobs, unit,
                                        updates.by_rows, outputs)
-        if kept is self._kept:
-            made = updates.once(learned.memory, objective, learned.record)
-        else:
-            made = self._update_first(kept, objective)
+        try:
+            if kept is self._kept:
+                made = updates.once(learned.memory, objective, learned.record)
+            else:
+                made = self._update_first(kept, objective)
+        finally:
+            learned.settle()
         if not made:
             raise training.not_made(learned, settings, batch, weights)
-        learned.settle()
+        learned.output_update = "dense" if outputs is None else "factored"
         _objectives.give_back(objective)
         return self
 

@@ -37,7 +37,7 @@ def objective_of(Form form not None, Batch batch not None, sample_weight=None, P
         raise ValueError(f"objective must be one of {', '.join(map(repr, NAMES))}; got {form.objective!r}")
     cdef Objective objective = _classes[form.objective]()
     check_rows(form, batch, by_rows, outputs)
-    named = most_named(&batch.source, batch.n_sequences, most) if by_rows else 0
+    named = min(most_named(&batch.source, batch.n_sequences, most), form.n_inputs) if by_rows else 0
     objective.prepare(form, batch.single, batch.source.column != NULL, batch.longest, rows_of_batches(batch, most), most,
                       max_memory, n_jobs, named, by_rows, outputs)
     objective.take(batch, sample_weight, unit)
@@ -64,7 +64,9 @@ def borrow(Form form not None, Batch batch not None, sample_weight, max_memory, 
     """objective_of a whole batch for a single call, in the memory of the call before if that fits; see give_back."""
     global _spare
     cdef Objective objective = _spare
-    cdef Py_ssize_t named = most_named(&batch.source, batch.n_sequences, batch.n_sequences) if by_rows else 0
+    cdef Py_ssize_t named = 0
+    if by_rows:
+        named = min(most_named(&batch.source, batch.n_sequences, batch.n_sequences), form.n_inputs)
     _spare = None
     n_jobs = worthwhile(n_jobs, form, batch.n_rows)
     if objective is None or not objective.fits(form, batch.single, batch.source.column != NULL, batch.longest,

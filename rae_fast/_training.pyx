@@ -459,6 +459,8 @@ cdef class Updates:
         record.enter_waiting()
         count(n, objective.order)
         objective.pulse()[0] = new_pulse(0)
+        if objective.outputs is not None:
+            objective.outputs.begin(parameters)
         cdef uint64_t fp_state = rae_flush_subnormals()
         try:
             with nogil:
@@ -466,6 +468,8 @@ cdef class Updates:
                                  record.n_updates + 1, &loss)
         finally:
             rae_set_fp_state(fp_state)
+            if objective.outputs is not None:
+                objective.outputs.end()
         if made:
             record.enter_update(loss, n_steps)
         return made
@@ -483,8 +487,6 @@ cdef int check_fit(Updates updates, theta, Objective objective, Py_ssize_t most)
         raise ValueError("the objective has no batch")
     if objective.most < most:
         raise ValueError(f"the objective has memory for {objective.most} sequences at a time, not for {most}")
-    if objective.outputs is not None:
-        objective.outputs.ready(data_of(theta))
     return 0
 
 
@@ -594,6 +596,8 @@ cdef class Passes:
         objective.refresh()
         cdef Pulse *pulse = objective.pulse()
         pulse[0] = new_pulse(seconds)
+        if objective.outputs is not None:
+            objective.outputs.begin(parameters)
         cdef uint64_t fp_state = rae_flush_subnormals()
         try:
             with nogil:
@@ -627,6 +631,8 @@ cdef class Passes:
                             status = 2
         finally:
             rae_set_fp_state(fp_state)
+            if objective.outputs is not None:
+                objective.outputs.end()
             self.record.enter_passes(&losses[0], memory, ended, n_updates)
         self.status = ("running", "finished", "converged", "non-finite")[status]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from rae_fast._batch import Batch, SparseBatch
 from rae_fast._factored import OutputFactor
 from rae_fast._form import Form
@@ -12,6 +14,8 @@ from rae_fast.solvers import SOLVERS
 # From so many features on, for each number of [h, 1] and beside, factors are faster, at one step an update as at two
 # thousand (docs/performance.md, "Outputs in factors").
 _MANY, _BESIDE = 6, 300
+# Units that are sums of squares without further care.
+_NEAR = 2.0**20
 
 
 def by_rows(settings: Settings, form: Form, batch: Batch, outputs: OutputFactor | None) -> bool:
@@ -29,7 +33,14 @@ def outputs_of(learned: Learned, settings: Settings, form: Form, batch: Batch) -
     bias = 1.0
     if learned.solver.scale is not None:
         scale = learned.solver.scale.views()
-        bias = float(scale["c_x"] / scale["V_hx"])
+        with np.errstate(all="ignore"):
+            bias = float(scale["c_x"] / scale["V_hx"])
+    # What is far from 1 would be rounded beside the rest, as squares of residuals would in their own units.
+    if not (_NEAR > bias > 1 / _NEAR and _NEAR > learned.solver.residual_unit(form) > 1 / _NEAR):
+        if settings.output_update == "factored":
+            raise ValueError("output_update='factored' needs data near 1, whose squares are numbers of their type, and "
+                             "an init to match; scale X, or choose 'dense'")
+        return None
     single = learned.memory.dtype.itemsize == 4
     outputs = learned.outputs
     if outputs is None or outputs.bias != bias or outputs.single != single:

@@ -73,6 +73,7 @@ class ByUpdates:
         self.learned, self.settings, self.batch, self.weights = learned, settings, batch, weights
         outputs = factored.outputs_of(learned, settings, learned.form, batch)
         learned.lay_out(outputs)
+        learned.output_update = "dense" if outputs is None else "factored"
         updates = updates_of(learned, learned.form, settings, batch)
         self.objective = objective_of(learned.form, batch, weights, size, settings.max_memory, settings.n_jobs,
                                       learned.solver.residual_unit(learned.form), updates.by_rows, outputs)
@@ -90,8 +91,10 @@ class ByUpdates:
     def advance(self, most: int, after: Callable[[], bool]) -> None:
         record = self.learned.record
         before = record.n_iter
-        self.passes.run(self.learned.memory, most, _SECONDS_PER_CALL)
-        self.learned.settle()
+        try:
+            self.passes.run(self.learned.memory, most, _SECONDS_PER_CALL)
+        finally:
+            self.learned.settle()
         if self.passes.status == "non-finite":
             raise not_made(self.learned, self.settings, self.batch, self.weights)
         if record.n_iter > before:
@@ -126,7 +129,6 @@ def updates_of(learned: Learned, form: Form, settings: Settings, batch: Batch) -
     output_rate = None
     if learned.outputs is not None:
         output_rate = settings.learning_rate if settings.solver == "sgd" else settings.output_learning_rate
-    learned.output_update = "dense" if output_rate is None else "factored"
     return Updates(form, chosen, list(solver.state.values()), solver.scale, solver.unit,
                    learned.memory.dtype == np.float32, factored.by_rows(settings, form, batch, learned.outputs),
                    output_rate)

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -428,6 +430,103 @@ def test_errors_without_outputs_are_those_of_the_outputs():
         for mine, theirs in zip(model.reconstruction_error(data, per="step", reduce="mean"),
                                 model.reconstruction_error(written, per="step", reduce="mean")):
             np.testing.assert_allclose(mine, theirs, rtol=1e-10)
+
+
+def test_of_several_threads_that_look_one_folds():
+    model = model_of("factored", n_features=3000).partial_fit(IDS)
+    expected = copy.deepcopy(model).reconstruction_error(IDS)
+    for _ in range(10):
+        model.partial_fit(IDS)
+        outputs, before = model._learned.outputs, model._learned.outputs.n_folds
+        barrier, found = threading.Barrier(3), []
+
+        def look(barrier=barrier, found=found):
+            barrier.wait()
+            found.append(model.reconstruction_error(IDS))
+
+        threads = [threading.Thread(target=look) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert outputs.n_folds <= before + 1
+        np.testing.assert_array_equal(found[0], found[1])
+        np.testing.assert_array_equal(found[0], found[2])
+    assert not np.array_equal(found[0], expected)
+
+
+def test_threads_that_look_while_another_learns():
+    models = [model_of("factored", n_features=3000, learning_rate=1e-3) for _ in range(2)]
+    over = threading.Event()
+
+    def look():
+        while not over.wait(1e-4):
+            if hasattr(models[0], "theta_"):
+                models[0].parameters_["V_hx"].sum()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for model in models:
+            for _ in range(60):
+                model.partial_fit(IDS)
+    finally:
+        over.set()
+        thread.join()
+    np.testing.assert_allclose(models[0].theta_, models[1].theta_, rtol=0, atol=1e-12)
+
+
+def test_what_a_user_keeps_is_true_whatever_interrupts(monkeypatch):
+    model, dense = (model_of(how).partial_fit(IDS) for how in ("factored", "dense"))
+    mine = model.theta_.copy()
+    model.theta_ = mine
+    model.partial_fit(IDS)
+    dense.partial_fit(IDS)
+    np.testing.assert_allclose(mine, dense.theta_, rtol=0, atol=1e-12)
+    kept = model.theta_
+    monkeypatch.setattr(type(model), "_update_first", interrupted)
+    monkeypatch.setattr(model, "learning_rate", 0.04)
+    monkeypatch.setattr(dense, "learning_rate", 0.04)
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(IDS)
+    monkeypatch.undo()
+    dense.learning_rate = 0.04
+    dense.partial_fit(IDS)
+    np.testing.assert_allclose(kept, dense.theta_, rtol=0, atol=1e-12)
+
+
+def interrupted(model, kept, objective):
+    """Ctrl-C that is heard right after an update."""
+    kept.updates.once(kept.learned.memory, objective, kept.learned.record)
+    raise KeyboardInterrupt
+
+
+def test_memory_of_a_large_batch_is_that_of_its_features():
+    X = RNG.integers(0, 700, (3000, 20))
+    model = model_of("factored", n_features=700, dtype="float32").partial_fit(X[:2])
+    tracemalloc.start()
+    model.partial_fit(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3e7  # 3000 x 20 slots of 13 numbers of 8 bytes, held and moved for each part, would be more
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e-22])
+def test_data_far_from_1_are_left_to_the_dense_update(scale):
+    X = [(scipy.sparse.random_array((5, 400), density=0.02, rng=RNG, format="csr") * scale).astype(np.float32)
+         for _ in range(6)]
+    model = RAE(6, solver="sgd", max_iter=3, random_state=0)
+    assert model.fit(X).output_update_ == "dense" and np.isfinite(model.theta_).all()
+    with pytest.raises(ValueError, match="data near 1"):
+        model.set_params(output_update="factored").fit(X)
+
+
+def test_an_update_that_was_not_made_is_none():
+    model = model_of("dense").partial_fit(IDS)
+    model.set_params(output_update="factored", learning_rate=1e300)
+    with pytest.raises(FloatingPointError):
+        model.partial_fit(IDS)
+    assert model.output_update_ == "dense"
 
 
 def test_hostile_calls():
