@@ -149,7 +149,8 @@ class Learner(Estimator, TrainingParameters):
             learned, at_most, stop_at = self._tried(learned, at_most, batch, weights, settings, rng)
         stepper = training.stepper(learned, batch, weights, settings, 0.0 if held_out else settings.tol,
                                    rng.bit_generator)
-        fit = training.Fit(learned, settings, stepper, type(self).__name__, batch, weights,
+        name = type(self).__name__ + (", outputs in factors" if learned.output_update == "factored" else "")
+        fit = training.Fit(learned, settings, stepper, name, batch, weights,
                            lambda theta, part: self._errors_of(learned, theta, part), lambda: self._notify(settings),
                            held_out)
         fit.stop_at = stop_at

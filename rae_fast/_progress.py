@@ -62,7 +62,7 @@ class Progress:
         except ImportError:
             self.last_line = time.monotonic()
         else:
-            self.bar = tqdm(total=self.total, initial=self.count, unit=self.unit)
+            self.bar = tqdm(total=self.total, initial=self.count, unit=self.unit, desc=self.name)
 
     def _update(self, passes: int, text: str) -> None:
         if text:

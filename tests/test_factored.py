@@ -386,9 +386,10 @@ def test_files_and_checkpoints(tmp_path):
     np.testing.assert_allclose(stopped.fit(IDS, resume=True).theta_, whole.theta_, rtol=0, atol=1e-13)
 
 
-def test_which_update_is_chosen():
+def test_which_update_is_chosen_and_shown(capsys):
     assert model_of("auto").fit(IDS).output_update_ == "dense"
-    assert model_of("auto", n_features=5000).fit(IDS).output_update_ == "factored"
+    assert model_of("auto", n_features=5000, verbose=1).fit(IDS).output_update_ == "factored"
+    assert "outputs in factors" in "".join(capsys.readouterr())
     for other in ({"solver": "adam"}, {"output": "softmax"}, {"tied": True}, {"output_update": "dense"}):
         model = model_of("auto", n_features=5000, max_iter=1).set_params(**other)
         assert model.fit(IDS).output_update_ == "dense", other
