@@ -27,6 +27,7 @@ RNG = np.random.default_rng(0)
 SOFTMAX = ((5_000, 128, 32, 20), (5_000, 256, 32, 20), (5_000, 512, 32, 20), (20_000, 128, 32, 20),
            (50_000, 256, 32, 20))
 RATE = 1e-6
+MULTIPLES = (4, 6, 8, 12, 16, 24, 32, 64)
 # About a fifth of what diverges with these states.
 SQUARED_RATE = 1e-4
 # One-hot rows of a batch, and outputs of it, up to this many bytes.
@@ -131,6 +132,23 @@ def squared(options):
                       f"{corrections:>7.3f}{rows}", flush=True)
 
 
+def threshold():
+    """Where factors begin to be faster (rae_fast/factored.py): ids computing every output, over factors."""
+    print("\nids computing every output over factors, least times, float32, at multiples of H + 1 features")
+    print(f"{'H':>5}{'B':>4}{'T':>4}" + "".join(f"{m:>7}" for m in MULTIPLES))
+    for units in (8, 24, 64, 128):
+        for B, steps in ((1, 8), (1, 64), (16, 16)):
+            row = ""
+            for multiple in MULTIPLES:
+                X = RNG.integers(0, multiple * (units + 1), (B, steps))
+                models = [RAE(units, n_features=multiple * (units + 1), dtype="float32", output="linear", solver="sgd",
+                              init="normal", init_scale=0.01, relative_rates=False, learning_rate=1e-4, random_state=0,
+                              output_update=update).partial_fit(X) for update in ("dense", "factored")]
+                dense, factors = least(200, *(lambda model=model, X=X: model.partial_fit(X) for model in models))
+                row += f"{dense / factors:>7.2f}"
+            print(f"{units:>5}{B:>4}{steps:>4}{row}", flush=True)
+
+
 def softmax(options):
     found = rivals(("PyTorch", "torch_tokens"), ("JAX", "jax_tokens"))
     a, b = (np.random.default_rng(0).standard_normal(shape).astype(np.float32) for shape in ((640, 512), (512, 5000)))
@@ -165,12 +183,14 @@ def main(arguments=None):
     parser.add_argument("--updates", type=int, default=1000, help="of factors, for each row of the table")
     parser.add_argument("--dtype", nargs="+", choices=("float32", "float64"), default=["float32", "float64"])
     parser.add_argument("--most", type=int, default=max(VOCABULARIES), help="no larger vocabularies")
-    parser.add_argument("--only", choices=("squared", "softmax"))
+    parser.add_argument("--only", choices=("squared", "softmax", "threshold"), help="threshold: by itself alone")
     options = parser.parse_args(arguments)
     show_config()
-    if options.only != "softmax":
+    if options.only == "threshold":
+        threshold()
+    if options.only in (None, "squared"):
         squared(options)
-    if options.only != "squared":
+    if options.only in (None, "softmax"):
         softmax(options)
 
 

@@ -36,7 +36,6 @@ cdef class OutputFactor:
     cdef double *direction                 # (MOST_CORRECTIONS, ld)
     cdef double *strength                  # (MOST_CORRECTIONS)
     cdef Py_ssize_t n_pending
-    cdef Py_ssize_t since_inverse          # updates
     cdef bint by_folding                   # the update that is prepared is made so
     cdef Factor factor                     # of any matrix here, for one product
     cdef double *scratch                   # of sum_over_rows

@@ -25,7 +25,7 @@ from rae_fast._blas cimport real
 from rae_fast._cell cimport CHUNK, block, block_to_write, first_of, row_distance
 from rae_fast._form cimport C_X, V_HX, data_of, is_single
 from rae_fast._judge cimport dot
-from rae_fast._kernels cimport in_use, sum_scratch
+from rae_fast._kernels cimport axpy, in_use, sum_scratch
 from rae_fast._products cimport choose_own, multiply, set_factor, solve, sum_over_rows, take_factor
 from rae_fast._slots cimport slot_of
 
@@ -34,7 +34,6 @@ cnp.import_array()
 cdef enum:
     MOST_CORRECTIONS = 256     # waiting for rows; a row that has missed all of them costs as much as a product with U
     POWER_STEPS = 8            # towards the direction in which U is smallest
-    INVERT_EVERY = 64          # updates of the inverse between two computations of it
     FOLDED_ROWS = 256
     ROOMS = 4                  # matrices in theta's type: U, Q, and two for products
 
@@ -58,18 +57,12 @@ cdef inline double inner(Py_ssize_t ld, const double *x, const double *y) noexce
     return dot(ld, x, y)
 
 
-cdef inline void add(Py_ssize_t ld, double a, const double *x, double *y) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(ld):
-        y[i] += a * x[i]
-
-
 cdef void combine(const Split *s, const double *x, const double *matrix, double *out) noexcept nogil:
     """out = x' matrix"""
     cdef Py_ssize_t i
     memset(out, 0, s.ld * sizeof(double))
     for i in range(s.d):
-        add(s.ld, x[i], matrix + i * s.ld, out)
+        axpy(s.ld, x[i], <const double *>(matrix + i * s.ld), out)
 
 
 cdef void identity(const Split *s, double *matrix) noexcept nogil:
@@ -117,8 +110,9 @@ cdef void add_near_products(OutputFactor f, Py_ssize_t rows, const real *A, cons
 cdef void set_split(OutputFactor f, const real *of_type) noexcept nogil:
     """The factors of products with rows of states."""
     cdef Split *s = &f.split
-    set_factor(&s.U_T, s.d, s.d, near_matrix(f, 0, f.U, of_type), s.ld_r, True)
-    set_factor(&s.U, s.d, s.d, near_matrix(f, 0, f.U, of_type), s.ld_r, False)
+    cdef const real *U = near_matrix(f, 0, f.U, of_type)
+    set_factor(&s.U_T, s.d, s.d, U, s.ld_r, True)
+    set_factor(&s.U, s.d, s.d, U, s.ld_r, False)
     set_factor(&s.Q, s.d, s.d, near_matrix(f, 1, f.Q, of_type), s.ld_r, False)
 
 
@@ -406,7 +400,7 @@ cdef class OutputFactor:
         """V holds the weights themselves."""
         identity(&self.split, self.U)
         identity(&self.split, self.U_inv)
-        self.n_pending, self.since_inverse, self.is_true = 0, 0, True
+        self.n_pending, self.is_true = 0, True
 
     cdef int take_packs(self) except -1:
         """Memory for the factors of products, by the kernels that are in use."""
@@ -463,7 +457,8 @@ cdef class OutputFactor:
         """The corrections of a row that has had `epoch` of them."""
         cdef Py_ssize_t j, ld = self.split.ld
         for j in range(epoch, self.n_pending):
-            add(ld, self.strength[j] * inner(ld, row, self.direction + j * ld), self.direction + j * ld, row)
+            axpy(ld, self.strength[j] * inner(ld, row, self.direction + j * ld),
+                 <const double *>(self.direction + j * ld), row)
 
     cdef void correct(self, Named *named) noexcept nogil:
         """A correction of the direction in which U is smallest, and of the rows that are held."""
@@ -493,14 +488,14 @@ cdef class OutputFactor:
         # U <- U + alpha u (u'U), U_inv <- U_inv + beta (U_inv u) u'
         combine(s, u, self.U, y)
         for i in range(d):
-            add(ld, alpha * u[i], y, self.U + i * ld)
-            add(ld, beta * x[i], u, self.U_inv + i * ld)
+            axpy(ld, alpha * u[i], <const double *>y, self.U + i * ld)
+            axpy(ld, beta * x[i], <const double *>u, self.U_inv + i * ld)
         # Q <- (I + beta u u') Q (I + beta u u')
         combine(s, u, self.Q, y)
         both = beta * beta * inner(ld, u, y)
         for i in range(d):
-            add(ld, beta * u[i], y, self.Q + i * ld)
-            add(ld, beta * y[i] + both * u[i], u, self.Q + i * ld)
+            axpy(ld, beta * u[i], <const double *>y, self.Q + i * ld)
+            axpy(ld, beta * y[i] + both * u[i], <const double *>u, self.Q + i * ld)
         self.strength[self.n_pending] = beta
         self.n_pending += 1
         self.n_corrections += 1
@@ -529,7 +524,6 @@ cdef class OutputFactor:
         """The inverse of U, whose updates round: a step of Newton's method, X <- X (2 I - U X)."""
         cdef const Split *s = &self.split
         cdef Py_ssize_t i
-        self.since_inverse = 0
         self.times(s.d, self.U, self.U_inv, self.T)
         for i in range(s.d * s.ld):
             self.T[i] = -self.T[i]
@@ -611,8 +605,6 @@ cdef class OutputFactor:
         for i in range(d):
             for k in range(d):
                 self.U_new[i * ld + k] = (keep if k < s.H else keep_bias) * self.U[i * ld + k] - two * self.UA[i * ld + k]
-        if not isfinite(self.excess(self.U_new)):
-            return False
         memcpy(self.U_inv_new, self.U_inv, d * ld * sizeof(double))
         if by_states:
             by_states = (invert_by_states(self, named, two, <float *>named.state) if self.single
@@ -626,7 +618,7 @@ cdef class OutputFactor:
                     B[i * ld + k] = -two * self.A[i * ld + k]
                 B[i * ld + i] += keep if i < s.H else keep_bias
             self.by_folding = not solve(d, LEAST_PIVOT, B, ld, d, self.U_inv_new, ld, &self.factor)
-        # Written so that NaN folds too.
+        # Written so that NaN folds too, and is found there.
         if not (self.excess(self.U_inv_new) <= self.most_excess_at_once and self.excess(self.U_new) <= self.most_excess):
             self.by_folding = True
         if self.by_folding:
@@ -662,7 +654,6 @@ cdef class OutputFactor:
         else:
             self.U, self.U_new, self.U_inv, self.U_inv_new = self.U_new, self.U, self.U_inv_new, self.U_inv
             self.is_true = False
-            self.since_inverse += 1
             if self.excess(self.U_inv) > self.most_excess:
                 self.invert()  # a correction makes the inverse's error as much larger as it makes U
                 while self.excess(self.U_inv) > self.most_excess:
@@ -672,14 +663,12 @@ cdef class OutputFactor:
                     else:
                         self.correct(named)
                 self.set_moved(named, grad, layout, rate, self.U_inv)
-            elif self.since_inverse == INVERT_EVERY:
-                self.invert()
         if self.single:
             store_rows(self, named, <float *>theta)
         else:
             store_rows(self, named, <double *>theta)
         # Q <- (V + M)'(V + M) of the named rows, M what they have moved by: T = M'(V + M / 2), Q += T + T'
-        add(named.slots.n * ld, 0.5, named.moved, named.held)
+        axpy(named.slots.n * ld, 0.5, <const double *>named.moved, named.held)
         memset(self.T, 0, d * ld * sizeof(double))
         self.add_products(named.slots.n, named.moved, named.held, 1, self.T)
         for i in range(d):

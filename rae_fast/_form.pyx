@@ -43,8 +43,8 @@ cdef tuple _ORDER = tuple([row[0] for row in _TABLE])
 
 DECODERS, OUTPUTS = ("linear", "tanh"), ("linear", "softmax", "spherical")
 
-# Of spherical outputs each of I squares counts this / I more: what all of them together have where outputs are 0. With
-# 20,893 words, of 0.02, 0.2 and 2 the one that learns (docs/quality.md, "Words").
+# Of spherical outputs each of I squares counts this / I more: what all of them together have where outputs are 0
+# (docs/quality.md, "Words").
 SMOOTHING = smoothing()
 
 # The keys of RAE.parameters_ and of gradients, in the order in which initial values are drawn.

@@ -289,8 +289,9 @@ class Learner(Estimator, TrainingParameters):
         settings, patches = self._decided(settings, batch, weights, rng)
         batch = batch if patches is None else patches.read(batch)
         form = self._form(settings, batch)
-        # theta, its gradient, a step, and the solver's memory.
-        sizes.check_memory(form, batch.dtype, 3 + len(SOLVERS[settings.solver].state))
+        # theta, its gradient and a step, where these are as long, and the solver's memory.
+        whole = 1 if factored.chosen(settings, form, batch) else 3
+        sizes.check_memory(form, batch.dtype, whole + len(SOLVERS[settings.solver].state))
         learned, alone = self._started(form, batch, weights, settings, rng, patches)
         learned = replace(learned, record=Record(n_steps), feature_names=names, reads_ids=batch.is_ids)
         return learned, alone, batch

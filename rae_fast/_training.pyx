@@ -176,24 +176,13 @@ cdef inline Stretch piece(Updates updates, const Rows *rows, Py_ssize_t i) noexc
     return row
 
 
-cdef bint within(Updates updates, const Rows *rows, double limit, const real *grad) noexcept nogil:
-    """Whether no element of what is laid out as a gradient is beyond the limit."""
+cdef bint within(Updates updates, const Rows *rows, double limit, const real *x, bint as_theta) noexcept nogil:
+    """Whether no element of what has a gradient is beyond the limit in x, which is laid out as a gradient or as theta."""
     cdef Stretch stretch
     cdef Py_ssize_t i
     for i in range(pieces(updates, rows)):
         stretch = piece(updates, rows, i)
-        if first_beyond(stretch.n, limit, grad + stretch.grad) < <size_t>stretch.n:
-            return False
-    return True
-
-
-cdef bint all_within(Updates updates, const Rows *rows, double limit, const real *theta) noexcept nogil:
-    """The same of what the gradient is of."""
-    cdef Stretch stretch
-    cdef Py_ssize_t i
-    for i in range(pieces(updates, rows)):
-        stretch = piece(updates, rows, i)
-        if first_beyond(stretch.n, limit, theta + stretch.theta) < <size_t>stretch.n:
+        if first_beyond(stretch.n, limit, x + (stretch.theta if as_theta else stretch.grad)) < <size_t>stretch.n:
             return False
     return True
 
@@ -268,7 +257,7 @@ cdef bint apply(Updates updates, const Rows *rows, OutputFactor outputs, double 
     cdef double clip = 1, output_rate = 0
     cdef Py_ssize_t i
     how.rate, how.t, how.numbers = rate, t, <const double *>rule.numbers
-    if not within(updates, rows, rule.limit, grad):
+    if not within(updates, rows, rule.limit, grad, False):
         return False
     if outputs is not None:
         outputs.sum_up(rows.named)
@@ -278,7 +267,7 @@ cdef bint apply(Updates updates, const Rows *rows, OutputFactor outputs, double 
         for i in range(pieces(updates, rows)):
             stretch = piece(updates, rows, i)
             axpy(stretch.n, rule.weight_decay / unit / unit, theta + stretch.theta, grad + stretch.grad)
-        if not within(updates, rows, rule.limit, grad):
+        if not within(updates, rows, rule.limit, grad, False):
             return False
     if outputs is not None:
         output_rate = clip * rate * rate_of_outputs(updates, scale, V_HX)
@@ -288,7 +277,7 @@ cdef bint apply(Updates updates, const Rows *rows, OutputFactor outputs, double 
             return False
     if rule.scaled:
         in_units(updates, rows, scale, rule.unit / unit / unit, grad)
-        if not within(updates, rows, rule.limit_scaled, grad):
+        if not within(updates, rows, rule.limit_scaled, grad, False):
             return False
         memset(step, 0, rows.layout.size * sizeof(real))
     elif not rule.adds:
@@ -304,10 +293,10 @@ cdef bint apply(Updates updates, const Rows *rows, OutputFactor outputs, double 
         moving = step + stretch.grad if rule.scaled else theta + stretch.theta
         update_by(rule.solver, &how, stretch.n, grad + stretch.grad, first, second, moving)
     if rule.scaled:
-        if not within(updates, rows, rule.limit_step, step):
+        if not within(updates, rows, rule.limit_step, step, False):
             return False
         add_in_units(updates, rows, scale, step, theta)
-    elif not rule.adds and not all_within(updates, rows, FLT_MAX if updates.single else DBL_MAX, theta):
+    elif not rule.adds and not within(updates, rows, FLT_MAX if updates.single else DBL_MAX, theta, True):
         put_back(updates, rows, <const real *>step, theta)
         return False
     if rule.adds and rule.weight_decay != 0 and updates.by_rows:

@@ -28,7 +28,7 @@ def by_rows(settings: Settings, form: Form, batch: Batch, outputs: OutputFactor 
 
 def outputs_of(learned: Learned, settings: Settings, form: Form, batch: Batch) -> OutputFactor | None:
     """The factors in which the output weights are updated by such a batch, the present ones if they do; or None."""
-    if not _chosen(settings, form, batch):
+    if not chosen(settings, form, batch):
         return None
     bias = 1.0
     if learned.solver.scale is not None:
@@ -48,8 +48,8 @@ def outputs_of(learned: Learned, settings: Settings, form: Form, batch: Batch) -
     return outputs
 
 
-def _chosen(settings: Settings, form: Form, batch: Batch) -> bool:
-    """Whether they are to be; ValueError where a user wants them and they cannot be."""
+def chosen(settings: Settings, form: Form, batch: Batch) -> bool:
+    """Whether output weights are to be kept in factors; ValueError where a user wants them and they cannot be."""
     wanted = settings.output_update
     if wanted == "dense":
         return False

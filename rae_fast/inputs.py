@@ -7,7 +7,7 @@ this module (_batch.ready) and takes the same way through a call as what comes o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -267,20 +267,23 @@ def way_to_scale(batch: Batch) -> str:
 def sample(batch: Batch, weights: Floats | None) -> tuple[Batch, Floats]:
     """Sequences evenly spread over the batch, in float64: few enough to be judged quickly, at least one. And their
     weights, the mean of which is 1."""
-    mean_length = batch.n_rows / batch.n_sequences
     steps = min(_JUDGED_STEPS, _JUDGED_NUMBERS // batch.n_features)
-    n = int(min(batch.n_sequences, _JUDGED_SEQUENCES, max(1, steps // mean_length)))
-    places = np.linspace(0, batch.n_sequences - 1, n).astype(np.intp)
-    chosen = batch.select(places)
+    chosen, w = _spread(batch, weights, steps)
     if isinstance(chosen, SparseBatch) and chosen.longest > steps:  # rows written out take a number for each feature
         chosen = latest(chosen, max(1, steps))
-    w = np.ones(n) if weights is None else weights[places].astype(np.float64) / weights[places].max()
-    return Batch(chosen.data.astype(np.float64), chosen.offsets, True, chosen.missing), w / w.mean()
+    return Batch(chosen.data.astype(np.float64), chosen.offsets, True, chosen.missing), w
 
 
 def sample_sparse(batch: SparseBatch, weights: Floats | None) -> tuple[SparseBatch, Floats]:
     """The same without writing rows out, in the batch's type."""
-    n = int(min(batch.n_sequences, _JUDGED_SEQUENCES, max(1, _JUDGED_STEPS * batch.n_sequences // batch.n_rows)))
+    chosen, w = _spread(batch, weights, _JUDGED_STEPS)
+    assert isinstance(chosen, SparseBatch)
+    return chosen, w
+
+
+def _spread(batch: Batch, weights: Floats | None, steps: int) -> tuple[Batch, Floats]:
+    """Sequences of about so many steps in all, and their weights, the mean of which is 1."""
+    n = int(min(batch.n_sequences, _JUDGED_SEQUENCES, max(1, steps // (batch.n_rows / batch.n_sequences))))
     places = np.linspace(0, batch.n_sequences - 1, n).astype(np.intp)
     w = np.ones(n) if weights is None else weights[places].astype(np.float64) / weights[places].max()
     return batch.select(places), w / w.mean()
@@ -300,19 +303,28 @@ def check_distributions(batch: Batch) -> None:
         return
     limit = 8 * float(np.finfo(batch.dtype).eps) * max(8, batch.n_features)
     limit = max(limit, 1e-6 if batch.dtype == np.float64 else 1e-4)
+    for start, sums, least, ids in _row_sums(batch):
+        wrong = (np.abs(sums - 1) > limit) | (least < 0)
+        if wrong.any():
+            at = int(wrong.argmax())
+            n = int(np.searchsorted(batch.offsets, start + at, side="right")) - 1
+            raise ValueError(f"step {start + at - int(batch.offsets[n])} of sequence {n} is not a distribution (sum "
+                             f"{sums[at]:.6g}, least {least[at]:.6g}); with categorical outputs (softmax, spherical) "
+                             "every step must be non-negative and sum to 1"
+                             + ("; pass token ids as a list of sequences without padding, [x[:n] for x, n in zip(X, "
+                                "lengths)], or with n_features" if ids else ""))
+
+
+def _row_sums(batch: Batch) -> Iterator[tuple[int, Floats, Floats, bool]]:
+    """Of some rows after the others: the first, the sum and the least number of each, whether they look like ids."""
+    if isinstance(batch, SparseBatch):
+        rows = batch.matrix(np.float64)
+        yield 0, np.asarray(rows.sum(axis=1)).ravel(), rows.min(axis=1).toarray().ravel(), False
+        return
     at_once = max(1, _CHECK_AT_ONCE // batch.n_features)
     for start in range(0, batch.n_rows, at_once):
         part = batch.dense_rows(slice(start, min(start + at_once, batch.n_rows)))
-        wrong = (np.abs(part.sum(axis=1) - 1) > limit) | (part < 0).any(axis=1)
-        if wrong.any():
-            row = start + int(wrong.argmax())
-            n = int(np.searchsorted(batch.offsets, row, side="right")) - 1
-            ids = (part == np.floor(part)).all() and part.max() > 1
-            raise ValueError(f"step {row - int(batch.offsets[n])} of sequence {n} is not a distribution (sum "
-                             f"{part[row - start].sum():.6g}, least {part[row - start].min():.6g}); with "
-                             "output='softmax' every step must be non-negative and sum to 1"
-                             + ("; pass token ids as a list of sequences without padding, [x[:n] for x, n in zip(X, "
-                                "lengths)], or with n_features" if ids and not isinstance(batch, SparseBatch) else ""))
+        yield start, part.sum(axis=1), part.min(axis=1), bool((part == np.floor(part)).all() and part.max() > 1)
 
 
 def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Floats:

@@ -85,7 +85,7 @@ class RAE(Coding, Streams, SequenceParameters):
     init : {"linear", "orthogonal", "normal"}, default="linear"
         "linear": the closed form of the linear model (Pasa & Sperduti, NIPS 2014), found from the data: with
         ``max_iter=0`` a model by itself, and the start of a training. Steps so far back that they are beyond
-        65,536 numbers of a sequence are left out of it.
+        65,536 numbers of a sequence are left out of it; of token ids and sparse rows, features that are rare are.
         "orthogonal": W_hh is a random rotation and V_hh its inverse, W_xh and V_hx are normal draws times
         0.3, the rest is 0: a start for categorical sequences in few units.
         "normal": every parameter, biases and h0 included, starts as a standard normal draw times init_scale.
@@ -422,7 +422,7 @@ class RAE(Coding, Streams, SequenceParameters):
             The weights of the mean; only their ratios matter.
         metric : {"error", "symbols", "sequences"}, default="error"
             "symbols": of the steps, and "sequences": of the sequences, the part that is given back as it was, of models
-            with categorical output. A step is given back where its most probable symbol is.
+            with categorical output or token ids. A step is given back where the symbol of the largest output is.
 
         Returns
         -------
@@ -431,7 +431,7 @@ class RAE(Coding, Streams, SequenceParameters):
         Raises
         ------
         ValueError
-            For bad input, and other metrics than "error" of linear outputs.
+            For bad input, and other metrics than "error" of linear outputs of rows of numbers.
 
         Examples
         --------
@@ -450,9 +450,9 @@ class RAE(Coding, Streams, SequenceParameters):
         w = np.ones(batch.n_sequences) if weights is None else weights / weights.max()
         if metric == "error":
             return -float(np.average(self._errors(learned, batch), weights=w))
-        if not learned.form.categorical:
-            raise ValueError(f"metric={metric!r} is for categorical outputs, which tell symbols; this model's are "
-                             "linear")
+        if not (learned.form.categorical or learned.reads_ids):
+            raise ValueError(f"metric={metric!r} is for categorical outputs, which tell symbols, and for token ids; "
+                             "this model has linear outputs of rows of numbers")
         recalled = self._recalled(learned, batch)
         if metric == "symbols":
             return float(np.average(recalled, weights=np.repeat(w, batch.lengths())))
@@ -485,7 +485,7 @@ class RAE(Coding, Streams, SequenceParameters):
             # model would take too much memory, or to judge both takes as long as a pass.
             guarded = (settings.objective == "unfold" and settings.relative_rates
                        and form.size * batch.dtype.itemsize <= _MOST_GUARDED
-                       and (form.output == "linear" or batch.n_rows * form.n_inputs <= _MOST_JUDGED))
+                       and (form.output != "softmax" or batch.n_rows * form.n_inputs <= _MOST_JUDGED))
             linear = form.with_linear_outputs() if form.output == "spherical" else form
             start, alone = closed_form.initialise(
                 linear, batch, weights, rng, threads=settings.n_jobs, name=type(self).__name__,
@@ -552,8 +552,7 @@ class RAE(Coding, Streams, SequenceParameters):
             outputs_there = np.einsum("ij,ij->i", few[place], y[row])
             own = np.maximum(np.einsum("ij,ij->i", dense.product(y, Q, threads_), y), 0)
             if learned.form.output == "spherical":
-                smoothing = SMOOTHING
-                each = np.log(own + smoothing)[row] - np.log(outputs_there**2 + smoothing / len(V))
+                each = np.log(own + SMOOTHING)[row] - np.log(outputs_there**2 + SMOOTHING / len(V))
                 errors[part] = np.bincount(row, each * x.data, len(y))
             else:
                 errors[part] = own + np.bincount(row, (x.data - 2 * outputs_there) * x.data, len(y))

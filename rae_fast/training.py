@@ -115,7 +115,6 @@ def stepper(learned: Learned, batch: Batch, weights: Floats | None, settings: Se
             bits: np.random.BitGenerator) -> Stepper:
     """That of the settings' solver."""
     if SOLVERS[settings.solver].whole:
-        factored.outputs_of(learned, settings, learned.form, batch)  # refuses
         objective = objective_of(learned.form, batch, weights, 0, settings.max_memory, settings.n_jobs,
                                  learned.solver.residual_unit(learned.form))
         return LBFGS(learned, objective, settings, tol)

@@ -109,7 +109,7 @@ def problem(form, T, B, ragged, seed=0):
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.intp)
     theta = parameters.initialise(form, 0.7 / np.sqrt(H + I), rng, np.dtype(np.float32))
     data = rng.standard_normal((offsets[-1], I)).astype(np.float32)
-    if form.output == "softmax":
+    if form.categorical:
         data = reference.softmax(2 * data)
     weights = rng.uniform(0.1, 1, B).astype(np.float32)
     return theta, data, offsets, weights
@@ -130,13 +130,16 @@ def solved(form, T, B, ragged, seed=0, missing=False):
     return theta, data, offsets, weights, loss, grad
 
 
-# Every mathematical choice with every other one; the hidden term's options only where there is one, and a code's size
-# with two of them (with all: test_rae.py).
+# Every mathematical choice with every other one; the hidden term's options only where there is one, a code's size with
+# two of them (with all: test_rae.py), and spherical outputs, which differ in nothing but their loss, with each once.
 FORMS = [{"objective": objective, "decoder": decoder, "output": output, "tied": tied, **hidden}
          for objective in _objectives.NAMES for decoder in ("linear", "tanh")
          for output in ("linear", "softmax") for tied in (False, True)
          for hidden in ([{}, {"hidden_weight": 0.3, "reconstruct_h0": True}] if objective == "stepwise"
                         else [{}, {"n_code": 3}] if (decoder == "linear") == (output == "softmax") == tied else [{}])]
+FORMS += [{"objective": "unfold", "decoder": "tanh", "output": "spherical", "tied": False},
+          {"objective": "unfold", "decoder": "linear", "output": "spherical", "tied": True, "n_code": 3},
+          {"objective": "stepwise", "decoder": "linear", "output": "spherical", "tied": False}]
 
 
 def form_of(I, H, n_code=None, **options):

@@ -12,6 +12,7 @@ from problems import pairwise, scale_of, solver_of
 from test_tokens import FORMS, SIZES, ids_batch, sparse_batch, written_out
 
 from rae_fast import RAE, _factored, _objectives, _products, parameters, reference
+from rae_fast._batch import SparseBatch
 from rae_fast._factored import OutputFactor
 from rae_fast._form import Blocks, Form
 from rae_fast._record import Record
@@ -134,6 +135,30 @@ def factors_hold(pair):
     return np.abs(U @ U_inv - np.eye(len(U))).max(), np.abs(U.T @ Q @ U - W.T @ W).max() / np.abs(W.T @ W).max()
 
 
+@pytest.mark.parametrize("most", [16, 64, 512, 8192])
+def test_errors_are_those_of_rounding_times_the_square_of_the_limit(most):
+    rng = np.random.default_rng(0)
+    with limits(most, 1e6):
+        pair = Pair(Form(50, 8, "unfold", "tanh"), np.float64, 0.02)
+    for _ in range(1000):
+        pair.update(*some_batch(ids_batch, 50, rng.integers(1, 8, 8), np.float64, rng))
+    assert pair.outputs.n_corrections > 15
+    assert pair.difference() < 10 * np.finfo(float).eps * most**2
+
+
+def test_the_squares_kept_are_those_of_what_is_stored():
+    """Q follows V as float32 rounds it, or it would drift."""
+    pair = Pair(Form(30, 6, "unfold", "tanh"), np.float32, 1e-3)
+    for _ in range(40):
+        pair.update(*some_batch(ids_batch, 30, [3, 4], np.float32, RNG))
+    assert pair.outputs.n_corrections == pair.outputs.n_folds == 0
+    p = pair.form.views(pair.factored)  # V, for nothing was folded
+    V = np.column_stack([p["V_hx"].T, p["c_x"]]).astype(np.float64)
+    U, _, Q = pair.outputs.factors()
+    assert not np.allclose(U, np.eye(7), atol=1e-3)
+    np.testing.assert_allclose(Q, V.T @ V, rtol=0, atol=1e-13 * np.abs(Q).max())
+
+
 @pytest.mark.parametrize("n", [pytest.param(10_000, id="ten thousand"),
                                pytest.param(100_000, id="a hundred thousand", marks=pytest.mark.slow)])
 def test_drift_stays_bounded_where_the_uncontrolled_form_diverges(n):
@@ -207,6 +232,41 @@ def test_an_update_that_would_overflow_is_not_made(dtype):
     assert np.isfinite(before).all()
 
 
+def test_rows_that_would_overflow_alone_are_not_moved():
+    """Outputs of 0 send no gradient back: nothing but the rows themselves becomes too large."""
+    form = Form(30, 6, "unfold", "tanh")
+    theta = parameters.initialise(form, 0.3, np.random.default_rng(0), np.dtype(np.float32))
+    form.views(theta)["V_hx"][...] = form.views(theta)["c_x"][...] = 0
+    for lengths in ([2], [3, 4]):  # few states and many
+        ids = ids_batch(30, lengths, np.float32, RNG)
+        batch = type(ids)(ids.columns, ids.offsets, 30, np.float32, True, np.full(ids.n_rows, 1e35, np.float32))
+        outputs, before = OutputFactor(form, True), theta.copy()
+        for rate, made in ((1e-38, True), (3e3, False)):
+            updates = Updates(form, solver_of("sgd", 1e-38), [], None, 1.0, True, True, rate)
+            objective = _objectives.objective_of(form, batch, by_rows=True, outputs=outputs)
+            assert updates.once(theta, objective, Record(None)) == made
+        outputs.make_true(theta)
+        np.testing.assert_allclose(theta, before, rtol=0, atol=0.1)
+        theta[:] = before
+
+
+@pytest.mark.parametrize("lengths", [[2], [3, 4]])
+def test_weights_that_would_overflow_by_a_fold_alone_stay(lengths):
+    """Rows of targets without non-zeros name nothing: all weights move by W A."""
+    form = Form(30, 6, "unfold", "tanh")
+    theta = parameters.initialise(form, 0.3, np.random.default_rng(0), np.dtype(np.float32))
+    n = sum(lengths)
+    batch = SparseBatch(np.zeros(0, int), np.cumsum([0, *lengths]), 30, np.float32, True, np.zeros(0, np.float32),
+                        np.zeros(n + 1, int))
+    outputs, before = OutputFactor(form, True), theta.copy()
+    objective = _objectives.objective_of(form, batch, by_rows=True, outputs=outputs)
+    for rate, made in ((1e-3, True), (3e38, False)):
+        updates = Updates(form, solver_of("sgd", 1e-38), [], None, 1.0, True, True, rate)
+        assert updates.once(theta, objective, Record(None)) == made
+    outputs.make_true(theta)
+    np.testing.assert_allclose(theta, before, rtol=0, atol=0.1)
+
+
 @pytest.mark.parametrize("most", [1, 2, 5])
 def test_corrections_that_rows_have_missed_and_folds_in_their_place(most, monkeypatch):
     """Rows that are named now and then, with far more corrections than wait at a time."""
@@ -219,6 +279,15 @@ def test_corrections_that_rows_have_missed_and_folds_in_their_place(most, monkey
         assert pair.update(batch, weights) < 1e-9
     assert pair.outputs.n_folds > 0 and pair.outputs.n_corrections > 256
     assert pair.difference() < 1e-10
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_a_batch_of_several_parts(dtype, tolerance):
+    rng = np.random.default_rng(0)
+    pair = Pair(Form(500, 20, "unfold", "tanh"), dtype, 1e-3)
+    for _ in range(4):
+        assert pair.update(*some_batch(ids_batch, 500, rng.integers(20, 60, 64), dtype, rng)) < tolerance
+    assert pair.difference() < tolerance
 
 
 def test_threads_change_no_bit():
@@ -528,6 +597,16 @@ def test_an_update_that_was_not_made_is_none():
     with pytest.raises(FloatingPointError):
         model.partial_fit(IDS)
     assert model.output_update_ == "dense"
+
+
+def test_memory_that_is_asked_for(monkeypatch):
+    """In factors nothing but theta is as long as the vocabulary."""
+    from rae_fast import sizes
+    size = RAE(6, n_features=5000, output="linear", max_iter=0).fit(IDS).theta_.nbytes
+    monkeypatch.setattr(sizes.os, "sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 2 * size)
+    assert model_of("auto", n_features=5000).fit(IDS).output_update_ == "factored"
+    with pytest.raises(ValueError, match="this machine has"):
+        model_of("dense", n_features=5000).fit(IDS)
 
 
 def test_hostile_calls():

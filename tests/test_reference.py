@@ -19,7 +19,7 @@ def test_gradient_by_complex_step(sizes, ragged, options, seed):
     form = form_of(I, H, **options)
     theta, data, offsets, weights = (a.astype(float) if a.dtype.kind == "f" else a
                                      for a in problem(form, T, B, ragged, seed))
-    if form.output == "softmax":
+    if form.categorical:
         data /= data.sum(axis=1, keepdims=True)
     missing = gaps(data, seed) if form.output == "linear" and tuple(sizes) == (3, 5, 4, 3) else None
     _, grad = reference.loss_and_grad(theta, data, offsets, weights, form, missing)

@@ -115,7 +115,7 @@ def test_gradient_by_directional_complex_step(isa, gemm, ragged, options, seed):
         form = form_of(I, H, **options)
         theta, data, offsets, weights = problem(form, T, B, ragged, (1, seed))
         theta, data, weights = (a.astype(np.float64) for a in (theta, data, weights))
-        if form.output == "softmax":
+        if form.categorical:
             data /= data.sum(axis=1, keepdims=True)
         direction = np.random.default_rng([2, seed]).standard_normal(len(theta))
         exact = complex_step(form, T, B, ragged, seed)
@@ -127,7 +127,7 @@ def test_gradient_by_directional_complex_step(isa, gemm, ragged, options, seed):
 def complex_step(form, T, B, ragged, seed):
     theta, data, offsets, weights = (a.astype(np.float64) if a.dtype.kind == "f" else a
                                      for a in problem(form, T, B, ragged, (1, seed)))
-    if form.output == "softmax":
+    if form.categorical:
         data /= data.sum(axis=1, keepdims=True)
     direction = np.random.default_rng([2, seed]).standard_normal(len(theta))
     return reference.loss(theta + 1e-30j * direction, data, offsets, weights, form).imag / 1e-30

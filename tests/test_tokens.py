@@ -3,13 +3,15 @@
 import copy
 import pickle
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import scipy.sparse
 from problems import everything, pairwise
 
-from rae_fast import RAE, _cell, _codes, _objectives, inputs
+from rae_fast import RAE, _cell, _codes, _objectives, inputs, parameters, relative_rates
 from rae_fast._batch import Batch, SparseBatch
 from rae_fast._form import Form
 from rae_fast.inputs import as_batch
@@ -479,6 +481,9 @@ def test_score_tells_what_is_recalled():
         model.score(IDS, metric="recall")
     with pytest.raises(ValueError, match="is for categorical outputs"):
         RAE(3, max_iter=0).fit(SPARSE).score(SPARSE, metric="symbols")
+    linear = RAE(8, output="linear", max_iter=0, random_state=0).fit(IDS)
+    found = np.concatenate(linear.reconstruct(IDS)) == np.concatenate(IDS)
+    assert linear.score(IDS, metric="symbols") == pytest.approx(found.mean()) and found.mean() > 0.2
 
 
 def test_a_start_at_a_large_vocabulary(monkeypatch):
@@ -530,3 +535,52 @@ def test_one_long_sequence_is_looked_at_in_pieces(output, monkeypatch):
         found.append((model.reconstruction_error(X), np.concatenate(model.reconstruct(X, symbols=True))))
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-11)
     np.testing.assert_array_equal(found[1][1], found[0][1])
+
+
+def test_units_of_many_features_are_those_of_the_rows_written_out(monkeypatch):
+    """Without the rows: deviation, offsets, codes and lengths of the same sample."""
+    rng = np.random.default_rng(5)
+    for batch, output in ((sparse_batch(60, rng.integers(1, 7, 30), np.float64, rng), "linear"),
+                          (ids_batch(60, rng.integers(1, 7, 30), np.float64, rng), "spherical")):
+        form = Form(60, 7, "unfold", "tanh", output)
+        theta = parameters.initialise(form, 0.3, rng, np.dtype(np.float64))
+        weights = rng.random(30)
+        found = []
+        for many, numbers in ((1 << 13, 1 << 22), (10, 100)):
+            monkeypatch.setattr(relative_rates, "_MANY_FEATURES", many)
+            monkeypatch.setattr(relative_rates, "_MANY_NUMBERS", numbers)
+            scale, unit = relative_rates.units(theta, form, batch, weights)
+            found.append(np.r_[scale.memory, unit])
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+
+
+def test_a_model_too_large_for_a_second_one_has_no_guard(monkeypatch):
+    from rae_fast import rae
+    X = [RNG.integers(0, 30, 5) for _ in range(20)]
+    guarded = RAE(6, n_features=30, max_iter=3, learning_rate=50.0, random_state=0).fit(X)
+    monkeypatch.setattr(rae, "_MOST_GUARDED", 0)
+    free = RAE(6, n_features=30, max_iter=3, learning_rate=50.0, random_state=0).fit(X)
+    closed = RAE(6, n_features=30, max_iter=0, random_state=0).fit(X)
+    np.testing.assert_array_equal(guarded.theta_, closed.theta_)  # what such a rate makes is worse
+    assert free.score(X) < closed.score(X)
+    monkeypatch.undo()
+    monkeypatch.setattr(rae, "_MOST_JUDGED", 10)
+    again = RAE(6, n_features=30, max_iter=3, learning_rate=50.0, random_state=0).fit(X)
+    np.testing.assert_array_equal(again.theta_, free.theta_)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("relative_rates", [True, False])
+def test_a_million_ids_take_less_than_1500_megabytes(relative_rates):
+    code = f"""
+import resource, numpy as np
+from rae_fast import RAE
+rng = np.random.default_rng(0)
+X = list(np.minimum((10**6 ** rng.random((2000, 64))).astype(int), 10**6 - 1))
+model = RAE(128, n_features=10**6, dtype="float32", output="linear", solver="sgd", relative_rates={relative_rates},
+            learning_rate={0.3 if relative_rates else 1e-3}, batch_size=16, max_iter=3, random_state=0).fit(X)
+assert model.output_update_ == "factored" and np.isfinite(model.reconstruction_error(X[:500])).all()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if __import__("sys").platform == "darwin" else 1024))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1.5e9
