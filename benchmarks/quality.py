@@ -420,7 +420,8 @@ def lines(seeds, files, levels):
                     hits = [x == y for x, y in zip(gru.reconstruct(unseen), unseen)]
                     best = max(best, (np.concatenate(hits).mean(), np.mean([hit.all() for hit in hits]), rate))
                 cells[2] = "{:.3f} / {:.3f} (at {:g})".format(*best)
-            name = f"{level}, {model._learned.form.output}" + (", rows" if options.get("input_update") == "rows" else "")
+            rows = ", rows" if options.get("input_update") == "rows" else ""
+            name = f"{level}, {model._learned.form.output}{rows}"
             print(f"  {name:22}{len(vocabulary):>7}{C:>5}{n_hidden:>5}{cells[0]:>17}{cells[1]:>17}{passes:>8}"
                   f"{cells[2]:>27}{seconds:>9.1f}", flush=True)
         for line, back in zip(held_out[:3], vocabulary.decode(model.reconstruct(unseen[:3]))):
