@@ -7,6 +7,10 @@ cdef struct Source:                        # what kernels read of a batch, throu
     double largest                         # of the values of sparse rows: the largest absolute one
     const Py_ssize_t *offset               # (n_sequences + 1)
     const unsigned char *missing           # (n_rows, n_features) 1 where no output is judged, or NULL
+    const Py_ssize_t *children             # of trees over the rows: (n_rows - n_sequences, 2), or NULL
+    const Py_ssize_t *label                # classes, -1 for none: of each sequence, or of each node of its tree; or NULL
+    const double *label_weight             # theirs, or NULL
+    bint of_nodes                          # labels are of nodes
 
 cdef class Batch:
     cdef readonly Py_ssize_t n_sequences, n_rows, n_features
@@ -17,10 +21,12 @@ cdef class Batch:
     cdef bint equal                        # all lengths are
     cdef object array, bounds              # whose memory that is; bounds: None, where offset is memory of its own
     cdef readonly object missing
+    cdef readonly object children, labels, label_weights
     cdef Py_ssize_t *piece
     cdef Py_ssize_t few[2]
     cdef object rows                       # made when asked for
     cdef int take_lengths(self) except -1
+    cdef object handed_on(self, Batch chosen_ones, chosen)
 
 cdef class SparseBatch(Batch):
     cdef readonly object columns, values, starts  # values, starts: None where Source has NULL

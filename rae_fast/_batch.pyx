@@ -41,6 +41,7 @@ cdef class Batch:
     is_list : whether results are lists, one array a sequence
     missing : ndarray of bool of the shape of data, or None
         Where data holds a stand-in: it is read, but outputs there count in no loss.
+    children, labels, label_weights : arrays that `attach` has taken, or None
     """
 
     def __init__(self, data, offsets, bint is_list=False, missing=None):
@@ -92,9 +93,51 @@ cdef class Batch:
         """Those of data, a slice or an array of their numbers, whose shape the result has with one more dimension."""
         return self.data[rows]
 
+    def attach(self, children=None, labels=None, label_weights=None):
+        """Trees and labels that belong to the sequences; returns the batch.
+
+        children: (n_rows - N, 2) intp; a tree over n rows has the nodes 0 to n - 1, its rows, and n to 2 n - 2, whose two
+        children stand here in that order, each before its parent, and each but the root the child of one. labels: classes
+        from 0 on, or -1 for none, one for each sequence or one for each node; label_weights: a float64 for each label.
+        Checked by trees.py.
+        """
+        if children is not None:
+            children = np.ascontiguousarray(children, dtype=np.intp)
+            if (<object>children).shape != (self.n_rows - self.n_sequences, 2):
+                raise ValueError("two children are needed for each inner node")
+            self.source.children = <const Py_ssize_t *>cnp.PyArray_DATA(<cnp.ndarray>children)
+        if labels is not None:
+            labels = np.ascontiguousarray(labels, dtype=np.intp)
+            if (<object>labels).shape not in ((self.n_sequences,), (2 * self.n_rows - self.n_sequences,)):
+                raise ValueError("a label is needed for each sequence, or for each node")
+            self.source.label = <const Py_ssize_t *>cnp.PyArray_DATA(<cnp.ndarray>labels)
+            self.source.of_nodes = len(labels) != self.n_sequences
+        if label_weights is not None:
+            label_weights = np.ascontiguousarray(label_weights, dtype=np.float64)
+            if labels is None or (<object>label_weights).shape != (<object>labels).shape:
+                raise ValueError("a weight is needed for each label")
+            self.source.label_weight = <const double *>cnp.PyArray_DATA(<cnp.ndarray>label_weights)
+        self.children, self.labels, self.label_weights = children, labels, label_weights
+        return self
+
+    cdef object handed_on(self, Batch chosen_ones, chosen):
+        """The chosen sequences with their trees and labels."""
+        cdef object children = None, labels = None, label_weights = None, at
+        number = np.arange(self.n_sequences + 1)
+        if self.children is not None:
+            children = self.children[ranges(self.offsets - number, chosen)[0]]
+        if self.labels is not None:
+            at = ranges(2 * self.offsets - number, chosen)[0] if self.source.of_nodes else chosen
+            labels = self.labels[at]
+            label_weights = None if self.label_weights is None else self.label_weights[at]
+        return chosen_ones.attach(children, labels, label_weights)
+
     def memory(self):
         """The arrays that its numbers are in."""
-        return [self.data]
+        return [self.data] + self.attached()
+
+    def attached(self):
+        return [x for x in (self.children, self.labels, self.label_weights) if x is not None]
 
     @property
     def is_ids(self):
@@ -130,7 +173,8 @@ cdef class Batch:
     def select(self, chosen):
         """The chosen sequences, in that order, as a Batch of its own."""
         rows, offsets = ranges(self.offsets, chosen)
-        return Batch(self.data[rows], offsets, self.is_list, None if self.missing is None else self.missing[rows])
+        missing = None if self.missing is None else self.missing[rows]
+        return self.handed_on(Batch(self.data[rows], offsets, self.is_list, missing), chosen)
 
     def in_container(self, rows):
         """Results with one row per step, in the user's container: (N, T, F), or of (rows, F) a list of (T_n, F)."""
@@ -249,16 +293,17 @@ cdef class SparseBatch(Batch):
         return out.reshape(rows.shape + (self.n_features,))
 
     def memory(self):
-        return [self.columns] + [x for x in (self.values, self.starts) if x is not None]
+        return [self.columns] + [x for x in (self.values, self.starts) if x is not None] + self.attached()
 
     def select(self, chosen):
         rows, offsets = ranges(self.offsets, chosen)
         if self.starts is None:
             values = None if self.values is None else self.values[rows]
-            return SparseBatch(self.columns[rows], offsets, self.n_features, self.dtype, self.is_list, values)
+            return self.handed_on(SparseBatch(self.columns[rows], offsets, self.n_features, self.dtype, self.is_list,
+                                              values), chosen)
         at, starts = ranges(self.starts, rows)
-        return SparseBatch(self.columns[at], offsets, self.n_features, self.dtype, self.is_list,
-                           None if self.values is None else self.values[at], starts)
+        return self.handed_on(SparseBatch(self.columns[at], offsets, self.n_features, self.dtype, self.is_list,
+                                          None if self.values is None else self.values[at], starts), chosen)
 
     def cut(self, offsets):
         """The same rows as sequences between other bounds."""

@@ -23,21 +23,31 @@ cnp.import_array()
 # the transpose, the mark, and which block stands for it in a tied model. A row of W_xh belongs to an input and one of
 # V_hx to an output: marked "rows", they can be touched without the others.
 #
-#     theta = [ W (H+I, H) | b_h (H) | h0 (H) | V' (H+I, H) | c (H+I) | W_hc (H, C) | b_c (C) | V_ch (C, H) | c_1 (H) ]
-#     W = [W_hh; W_xh]    V = [V_hh, V_hx]    the last four only where the code has a size C of its own
+#     theta = [ W (H+R+I, H) | b_h (H) | h0 (H) | V' (H+R+I, H) | c (H+R+I)
+#               | W_hc (H, C) | b_c (C) | V_ch (C, H) | c_1 (H) | W_hy' (K, H) | b_y (K) ]
+#     W = [W_hh; W_rh; W_xh]    V = [V_hh, V_hr, V_hx]
+#
+# A sequence's cell reads a state and an input: R is 0. A tree's reads two codes, the left one by W_hh and the right one
+# by W_rh: R is H, h0 is absent, and W_xh, V_hx and c_x are there where leaves are embedded and given back by them. W_hc to
+# c_1 are there where the code has a size C of its own, W_hy and b_y where codes have labels of K classes.
 _TABLE = (
     ("W_hh", "H", "H", False, "dense", None),
-    ("W_xh", "I", "H", False, "rows", None),
+    ("W_rh", "R", "H", False, "dense", None),
+    ("W_xh", "E", "H", False, "rows", None),
     ("b_h", "1", "H", False, "dense", None),
-    ("h0", "1", "H", False, "dense", None),
+    ("h0", "1", "S", False, "dense", None),
     ("V_hh", "H", "H", True, "dense", "W_hh"),
-    ("V_hx", "I", "H", True, "rows", "W_xh"),
+    ("V_hr", "R", "H", True, "dense", "W_rh"),
+    ("V_hx", "O", "H", True, "rows", "W_xh"),
     ("c_h", "1", "H", False, "dense", None),
-    ("c_x", "I", "1", False, "rows", None),
+    ("c_r", "1", "R", False, "dense", None),
+    ("c_x", "O", "1", False, "rows", None),
     ("W_hc", "H", "C", False, "dense", None),
     ("b_c", "1", "C", False, "dense", None),
     ("V_ch", "C", "H", False, "dense", None),
     ("c_1", "1", "Hc", False, "dense", None),
+    ("W_hy", "K", "H", True, "dense", None),
+    ("b_y", "1", "K", False, "dense", None),
 )
 cdef tuple _ORDER = tuple([row[0] for row in _TABLE])
 
@@ -48,7 +58,8 @@ DECODERS, OUTPUTS = ("linear", "tanh"), ("linear", "softmax", "spherical")
 SMOOTHING = smoothing()
 
 # The keys of RAE.parameters_ and of gradients, in the order in which initial values are drawn.
-NAMES = ("W_xh", "W_hh", "b_h", "h0", "V_hh", "V_hx", "c_h", "c_x", "W_hc", "b_c", "V_ch", "c_1")
+NAMES = ("W_xh", "W_hh", "b_h", "h0", "V_hh", "V_hx", "c_h", "c_x", "W_hc", "b_c", "V_ch", "c_1", "W_rh", "V_hr", "c_r",
+         "W_hy", "b_y")
 cdef tuple _NAMED = tuple([(name, _ORDER.index(name)) for name in NAMES])
 cdef bint _turned[N_BLOCKS]
 cdef bint _vector[N_BLOCKS]
@@ -60,9 +71,9 @@ def _read_table():
     for i in range(N_BLOCKS):
         _vector[i], _turned[i] = "1" in _TABLE[i][1:3], _TABLE[i][3]
     # The enum of _form.pxd names them in this order; kernels take W, V' and c for one piece each.
-    assert _ORDER[W_HH] + _ORDER[W_XH] + _ORDER[V_HH] + _ORDER[V_HX] + _ORDER[C_H] + _ORDER[C_X] == (
-        "W_hhW_xhV_hhV_hxc_hc_x"), "the blocks' enum is not the table's order"
-    assert len(_TABLE) == N_BLOCKS and (W_XH, V_HX, C_X) == (W_HH + 1, V_HH + 1, C_H + 1)
+    assert [_ORDER[i] for i in (W_HH, W_RH, W_XH, V_HH, V_HR, V_HX, C_H, C_R, C_X, W_HC, W_HY)] == [
+        "W_hh", "W_rh", "W_xh", "V_hh", "V_hr", "V_hx", "c_h", "c_r", "c_x", "W_hc", "W_hy"], "not the table's order"
+    assert len(_TABLE) == N_BLOCKS and (W_XH, V_HX, C_X) == (W_HH + 2, V_HH + 2, C_H + 2)
 
 
 _read_table()
@@ -82,8 +93,83 @@ class Block(NamedTuple):
     mark: str                  # "dense" or "rows"
 
 
-cdef class Form:
-    """What a model computes: its sizes and the choices that its mathematics depends on. It cannot be changed.
+cdef class AnyForm:
+    """What a model of some kind computes; its theta is laid out by the table. It cannot be changed.
+
+    Attributes
+    ----------
+    n_inputs, n_hidden : int
+    objective, decoder, output : str
+    categorical : whether outputs are probabilities
+    FIXED : tuple of str
+        Those of the attributes that are the model's own and stay when it goes on learning; files keep them.
+    engine : str, the objective that minimises it, by its name in _objectives.pyx
+    """
+
+    cdef int lay_out(self, dict sizes, bint tied) except -1:
+        """Where the blocks lie: sizes by the letters of the table."""
+        cdef Py_ssize_t start = 0, i
+        for i, (_, rows, columns, _, _, stand_in) in enumerate(_TABLE):
+            self.layout.at[i].rows, self.layout.at[i].columns = sizes[rows], sizes[columns]
+            if sizes[rows] * sizes[columns] == 0:
+                self.layout.at[i].rows = self.layout.at[i].columns = self.layout.at[i].start = 0
+                self.layout.at[i].absent = True
+                continue
+            self.layout.at[i].absent = tied and stand_in is not None
+            if self.layout.at[i].absent:
+                self.layout.at[i].start = self.layout.at[_ORDER.index(stand_in)].start
+            else:
+                self.layout.at[i].start = start
+                start += sizes[rows] * sizes[columns]
+        self.layout.size = start
+        return 0
+
+    def _choices(self):
+        raise NotImplementedError
+
+    def __reduce__(self):
+        return type(self), self._choices()
+
+    def __eq__(self, other):
+        return self is other or (type(other) is type(self) and self._choices() == other._choices())
+
+    def __hash__(self):
+        return hash(self._choices())
+
+    def __repr__(self):
+        return f"{type(self).__name__}{self._choices()}"
+
+    @property
+    def size(self):
+        """Number of parameters."""
+        return self.layout.size
+
+    @property
+    def blocks(self):
+        """The table: a Block for each that has numbers of its own."""
+        cdef Py_ssize_t i
+        return [Block(_TABLE[i][0], self.layout.at[i].start, (self.layout.at[i].rows, self.layout.at[i].columns),
+                      _TABLE[i][3], _TABLE[i][4])
+                for i in range(N_BLOCKS) if not self.layout.at[i].absent]
+
+    def empty(self, dtype):
+        """Memory for theta, aligned to a cache line."""
+        dtype = np.dtype(dtype)
+        memory = np.empty(self.layout.size * dtype.itemsize + LINE, dtype=np.uint8)
+        start = -memory.ctypes.data % LINE
+        return memory[start:start + self.layout.size * dtype.itemsize].view(dtype)
+
+    def views(self, theta):
+        """The named parameters as views into theta, which writing to them changes: dict of str to ndarray.
+
+        Of a tied model V_hh and V_hx are transposed views of W.
+        """
+        is_single(theta, self)
+        return named_views(theta, &self.layout, None)
+
+
+cdef class Form(AnyForm):
+    """What a model of sequences computes: its sizes and the choices that its mathematics depends on.
 
     Attributes
     ----------
@@ -119,50 +205,20 @@ cdef class Form:
         self.hidden_weight, self.reconstruct_h0 = hidden_weight, reconstruct_h0
         self.tanh_decoder, self.softmax, self.spherical = decoder == "tanh", output == "softmax", output == "spherical"
         self.categorical = output != "linear"
-        sizes = {"1": 1, "I": n_inputs, "H": n_hidden, "C": self.C, "Hc": n_hidden if n_code else 0}
-        cdef Py_ssize_t start = 0, i
-        for i, (_, rows, columns, _, _, stand_in) in enumerate(_TABLE):
-            self.layout.at[i].rows, self.layout.at[i].columns = sizes[rows], sizes[columns]
-            if sizes[rows] * sizes[columns] == 0:
-                self.layout.at[i].rows = self.layout.at[i].columns = self.layout.at[i].start = 0
-                self.layout.at[i].absent = True
-                continue
-            self.layout.at[i].absent = tied and stand_in is not None
-            if self.layout.at[i].absent:
-                self.layout.at[i].start = self.layout.at[_ORDER.index(stand_in)].start
-            else:
-                self.layout.at[i].start = start
-                start += sizes[rows] * sizes[columns]
-        self.layout.size = start
+        self.lay_out({"1": 1, "H": n_hidden, "S": n_hidden, "R": 0, "E": n_inputs, "O": n_inputs, "C": self.C,
+                      "Hc": n_hidden if n_code else 0, "K": 0}, tied)
 
     def _choices(self):
         return (self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied,
                 self.hidden_weight, self.reconstruct_h0, self.n_code)
 
-    def __reduce__(self):
-        return Form, self._choices()
-
-    def __eq__(self, other):
-        return self is other or (type(other) is Form and self._choices() == (<Form>other)._choices())
-
-    def __hash__(self):
-        return hash(self._choices())
-
-    def __repr__(self):
-        return f"Form{self._choices()}"
-
     @property
-    def size(self):
-        """Number of parameters."""
-        return self.layout.size
+    def engine(self):
+        return self.objective
 
-    @property
-    def blocks(self):
-        """The table: a Block for each that has numbers of its own."""
-        cdef Py_ssize_t i
-        return [Block(_TABLE[i][0], self.layout.at[i].start, (self.layout.at[i].rows, self.layout.at[i].columns),
-                      _TABLE[i][3], _TABLE[i][4])
-                for i in range(N_BLOCKS) if not self.layout.at[i].absent]
+    def under(self, settings):
+        """The same model under the objective of these settings."""
+        return self.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
 
     def learned_by(self, str objective, double hidden_weight, bint reconstruct_h0):
         """The same model under that objective."""
@@ -176,21 +232,6 @@ cdef class Form:
         """The same with linear outputs; its theta is laid out alike."""
         return Form(self.n_inputs, self.n_hidden, self.objective, self.decoder, "linear", self.tied, self.hidden_weight,
                     self.reconstruct_h0, self.n_code)
-
-    def empty(self, dtype):
-        """Memory for theta, aligned to a cache line."""
-        dtype = np.dtype(dtype)
-        memory = np.empty(self.layout.size * dtype.itemsize + LINE, dtype=np.uint8)
-        start = -memory.ctypes.data % LINE
-        return memory[start:start + self.layout.size * dtype.itemsize].view(dtype)
-
-    def views(self, theta):
-        """The named parameters as views into theta, which writing to them changes: dict of str to ndarray.
-
-        Of a tied model V_hh and V_hx are transposed views of W.
-        """
-        is_single(theta, self)
-        return named_views(theta, &self.layout, None)
 
 
 cdef bint same_places(const Layout *a, const Layout *b) noexcept nogil:
@@ -242,7 +283,7 @@ cdef class Blocks:
     changes the memory.
     """
 
-    def __init__(self, Form form not None, dtype, by_row=None, memory=None):
+    def __init__(self, AnyForm form not None, dtype, by_row=None, memory=None):
         cdef Py_ssize_t i, start = 0
         dtype = np.dtype(dtype)
         if dtype != np.float32 and dtype != np.float64:
@@ -275,7 +316,7 @@ cdef class Blocks:
         return named_views(self.memory, &self.layout, self.by_row)
 
 
-cdef Blocks new_blocks(Form form, bint single):
+cdef Blocks new_blocks(AnyForm form, bint single):
     """Blocks of a number for every parameter, not set to anything yet."""
     cdef Blocks blocks = Blocks.__new__(Blocks)
     blocks.form, blocks.layout, blocks.single = form, form.layout, single
@@ -286,7 +327,7 @@ cdef Blocks new_blocks(Form form, bint single):
 
 # ---- arrays as compiled code takes them ----------------------------------------------------------
 
-cdef bint is_single(object theta, Form form, bint to_write=False) except -1:
+cdef bint is_single(object theta, AnyForm form, bint to_write=False) except -1:
     """Whether theta holds float32; ValueError unless it is a vector of the form's parameters.
 
     Users may write into theta_ and even replace it. Reading from a read-only one works: joblib hands models to its
@@ -304,7 +345,7 @@ cdef bint is_single(object theta, Form form, bint to_write=False) except -1:
                      f"{form.layout.size} elements; write into it with model.theta_[:] = values")
 
 
-def check_theta(theta, Form form not None, bint to_write=False):
+def check_theta(theta, AnyForm form not None, bint to_write=False):
     """theta, if it is a vector of the form's parameters that can be read, and written if that is asked for.
 
     Raises

@@ -266,7 +266,7 @@ class Learner(Estimator, TrainingParameters):
 
     def _updates_by(self, learned: Learned, settings: Settings, batch: Batch) -> _Kept:
         """Updates by batches of that kind."""
-        form = learned.form.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
+        form = learned.form.under(settings)
         learned.lay_out(factored.outputs_of(learned, settings, form, batch))
         return _Kept(learned, settings, training.updates_of(learned, form, settings, batch),
                      learned.solver.residual_unit(form), isinstance(batch, SparseBatch), learned.outputs)

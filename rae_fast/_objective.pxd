@@ -4,7 +4,7 @@ from rae_fast._batch cimport Batch
 from rae_fast._blas cimport real
 from rae_fast._cell cimport Named
 from rae_fast._factored cimport OutputFactor
-from rae_fast._form cimport Blocks, Form, Layout
+from rae_fast._form cimport Blocks, AnyForm, Layout
 from rae_fast._kernels cimport rae_isa, rae_team
 from rae_fast._pulse cimport Pulse
 from rae_fast._workspace cimport Workspace
@@ -25,7 +25,7 @@ cdef struct Part:             # one part of a batch
 ctypedef int (*PartGradient)(void *job, Py_ssize_t member, Part *part) noexcept nogil
 
 cdef class Objective:
-    cdef readonly Form form
+    cdef readonly AnyForm form
     cdef readonly Batch batch
     cdef readonly object sample_weight
     cdef readonly double unit  # of the residuals of outputs
@@ -53,10 +53,10 @@ cdef class Objective:
     cdef int gradient(self, const void *theta, Py_ssize_t *chosen, Py_ssize_t n, void *grad, Descent *descent,
                       double *loss) except -1 nogil
     cdef Pulse *pulse(self) noexcept nogil
-    cdef int prepare(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows,
+    cdef int prepare(self, AnyForm form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows,
                      Py_ssize_t most, max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=*, bint by_rows=*,
                      OutputFactor outputs=*) except -1
-    cdef bint fits(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
+    cdef bint fits(self, AnyForm form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
                    max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=*, bint by_rows=*,
                    OutputFactor outputs=*) except -1
     cdef int refresh(self) except -1

@@ -11,7 +11,7 @@ order, so the number of threads changes no bit.
 from libc.math cimport frexp
 
 from rae_fast._buckets cimport count, most_rows
-from rae_fast._form cimport data_of, is_array, is_single, new_blocks, same_places
+from rae_fast._form cimport AnyForm, data_of, is_array, is_single, new_blocks, same_places
 from rae_fast._kernels cimport axpy, end_team, in_use, together
 from rae_fast._pulse cimport new_pulse
 
@@ -148,7 +148,7 @@ cdef class Objective:
         """That of the calling thread."""
         return NULL
 
-    cdef int prepare(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows,
+    cdef int prepare(self, AnyForm form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows,
                      Py_ssize_t most, max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=0, bint by_rows=False,
                      OutputFactor outputs=None) except -1:
         """Memory and threads for up to `most` items with up to `most_rows` rows, the longest of them `longest`."""
@@ -161,7 +161,7 @@ cdef class Objective:
         self.isa = NULL  # fits nothing until a subclass has done the rest, and says so
         return 0
 
-    cdef bint fits(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
+    cdef bint fits(self, AnyForm form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
                    max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=0, bint by_rows=False,
                    OutputFactor outputs=None) except -1:
         """Whether it was prepared for just that."""

@@ -3,14 +3,15 @@
 from rae_fast._batch cimport Batch
 from rae_fast._cell cimport TEAM_WORK
 from rae_fast._factored cimport OutputFactor
-from rae_fast._form cimport Form
+from rae_fast._form cimport AnyForm
 from rae_fast._objective cimport Objective, rows_of_batches
 from rae_fast._slots cimport most_named
 from rae_fast._stepwise import Stepwise
+from rae_fast._tree import TreeObjective
 from rae_fast._unfold import Unfold
 
-cdef dict _classes = {"stepwise": Stepwise, "unfold": Unfold}
-NAMES = tuple(_classes)
+NAMES = ("stepwise", "unfold")
+cdef dict _classes = {"stepwise": Stepwise, "unfold": Unfold, "tree": TreeObjective}
 
 # Memory up to this size is kept: to set it up takes longer than the gradient of a small model.
 cdef enum:
@@ -19,7 +20,7 @@ cdef enum:
 cdef Objective _spare = None
 
 
-def objective_of(Form form not None, Batch batch not None, sample_weight=None, Py_ssize_t batch_size=0,
+def objective_of(AnyForm form not None, Batch batch not None, sample_weight=None, Py_ssize_t batch_size=0,
                  max_memory=2**30, Py_ssize_t n_jobs=1, double unit=1, bint by_rows=False, OutputFactor outputs=None):
     """The form's objective on a batch, for gradients of up to batch_size of its sequences at a time (0: of all).
 
@@ -33,9 +34,9 @@ def objective_of(Form form not None, Batch batch not None, sample_weight=None, P
         raise ValueError(f"batch_size is {batch_size}, of {batch.n_sequences} sequences")
     if n_jobs < 1 or max_memory < 0:
         raise ValueError(f"n_jobs must be at least 1 and max_memory at least 0; got {n_jobs} and {max_memory}")
-    if form.objective not in _classes:
+    if form.engine not in _classes:
         raise ValueError(f"objective must be one of {', '.join(map(repr, NAMES))}; got {form.objective!r}")
-    cdef Objective objective = _classes[form.objective]()
+    cdef Objective objective = _classes[form.engine]()
     check_rows(form, batch, by_rows, outputs)
     named = min(most_named(&batch.source, batch.n_sequences, most), form.n_inputs) if by_rows else 0
     objective.prepare(form, batch.single, batch.source.column != NULL, batch.longest, rows_of_batches(batch, most), most,
@@ -44,8 +45,8 @@ def objective_of(Form form not None, Batch batch not None, sample_weight=None, P
     return objective
 
 
-cdef int check_rows(Form form, Batch batch, bint by_rows, OutputFactor outputs) except -1:
-    if by_rows and (batch.source.column == NULL or form.tied):
+cdef int check_rows(AnyForm form, Batch batch, bint by_rows, OutputFactor outputs) except -1:
+    if by_rows and (batch.source.column == NULL or getattr(form, "tied", False)):
         raise ValueError("gradients by rows are for sparse rows, and models that are not tied")
     if outputs is not None and not (by_rows and outputs.single == batch.single and outputs.form.n_inputs == form.n_inputs
                                     and outputs.form.n_hidden == form.n_hidden and not form.softmax):
@@ -53,13 +54,13 @@ cdef int check_rows(Form form, Batch batch, bint by_rows, OutputFactor outputs) 
     return 0
 
 
-cdef Py_ssize_t worthwhile(Py_ssize_t n_jobs, Form form, Py_ssize_t rows) noexcept:
+cdef Py_ssize_t worthwhile(Py_ssize_t n_jobs, AnyForm form, Py_ssize_t rows) noexcept:
     """The threads for one gradient of so many rows: one if the others would cost more than they save."""
     cdef double K = form.n_hidden + form.n_inputs
     return n_jobs if n_jobs == 1 or 12.0 * rows * form.n_hidden * K >= TEAM_WORK else 1
 
 
-def borrow(Form form not None, Batch batch not None, sample_weight, max_memory, Py_ssize_t n_jobs, double unit=1,
+def borrow(AnyForm form not None, Batch batch not None, sample_weight, max_memory, Py_ssize_t n_jobs, double unit=1,
            bint by_rows=False, OutputFactor outputs=None):
     """objective_of a whole batch for a single call, in the memory of the call before if that fits; see give_back."""
     global _spare

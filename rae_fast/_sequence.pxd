@@ -4,7 +4,7 @@ from rae_fast._batch cimport Source
 from rae_fast._blas cimport real
 from rae_fast._buckets cimport Bucket, LengthAt
 from rae_fast._cell cimport Encoder, Plan
-from rae_fast._form cimport Form
+from rae_fast._form cimport AnyForm
 from rae_fast._judge cimport Judge
 from rae_fast._kernels cimport rae_team
 from rae_fast._objective cimport Descent, Objective

@@ -20,7 +20,7 @@ from rae_fast._buckets cimport active_at, count_rows, cut_into_spans, fill_bucke
 from rae_fast._cell cimport (FEW_SEQUENCES, LOOKED_UP_ROWS, Named, TEAM_MIN_HIDDEN, block, block_to_write, gather_inputs,
                              look_up, make_plan, packed_inputs, scatter, set_encoder, take_encoder)
 from rae_fast._factored cimport OutputFactor
-from rae_fast._form cimport B_H, C_H, C_X, H0, V_HH, V_HX, W_HH, W_XH
+from rae_fast._form cimport AnyForm, B_H, Form, C_H, C_X, H0, V_HH, V_HX, W_HH, W_XH
 from rae_fast._judge cimport Judge, take_judge, take_named
 from rae_fast._kernels cimport column_sums, copy_rows, in_use, rows_within, start_team, sum_scratch, team_members
 from rae_fast._objective cimport Part, cut_into_parts, gradient_of_parts, part_count
@@ -363,7 +363,7 @@ cdef class SequenceObjective(Objective):
         cdef bint large = self.plan.H * self.plan.H * <Py_ssize_t>self.item > LARGE_BYTES
         return PART_SEQUENCES_LARGE if large else PART_SEQUENCES
 
-    cdef int prepare(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows,
+    cdef int prepare(self, AnyForm form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows,
                      Py_ssize_t most, max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=0, bint by_rows=False,
                      OutputFactor outputs=None) except -1:
         cdef Workspace space = Workspace(0)
@@ -371,7 +371,7 @@ cdef class SequenceObjective(Objective):
         cdef size_t item = sizeof(float) if single else sizeof(double)
         Objective.prepare(self, form, single, sparse, longest, most_rows, most, max_memory, n_jobs, most_named, by_rows,
                           outputs)
-        self.plan = make_plan(form, item, True, sparse)
+        self.plan = make_plan(<Form?>form, item, True, sparse)
         self.layout = compact(&form.layout, self.most_named, self.by_rows, self.outputs is not None)
         self.plan.grad = &self.layout
         if self.by_rows:
@@ -416,7 +416,7 @@ cdef class SequenceObjective(Objective):
         self.isa = in_use
         return 0
 
-    cdef bint fits(self, Form form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
+    cdef bint fits(self, AnyForm form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
                    max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=0, bint by_rows=False,
                    OutputFactor outputs=None) except -1:
         return (Objective.fits(self, form, single, sparse, longest, most_rows, most, max_memory, n_jobs, most_named,
@@ -438,7 +438,7 @@ cdef class SequenceObjective(Objective):
         # A tied model's sums meet in one block, and so do two in h0 that is reconstructed: these need a gradient. So
         # does a code of its own, which stands between decoder and encoder.
         job.descent = NULL
-        if plan.own and not plan.tied and not self.by_rows and not self.form.reconstruct_h0 and plan.C == 0 and self.unit == 1:
+        if plan.own and not plan.tied and not self.by_rows and not (<Form>self.form).reconstruct_h0 and plan.C == 0 and self.unit == 1:
             job.descent = descent
         plan.per_unit = 1 / self.unit
         if self.single:

@@ -2,7 +2,7 @@
 
 from rae_fast._cell cimport Named
 from rae_fast._factored cimport OutputFactor
-from rae_fast._form cimport Blocks, Form, Layout, N_BLOCKS
+from rae_fast._form cimport Blocks, AnyForm, Layout, N_BLOCKS
 from rae_fast._objective cimport Objective
 from rae_fast._slots cimport Slots
 
@@ -40,7 +40,7 @@ cdef struct Rows:              # where a gradient lies, and which rows of W_xh i
     Named *named               # of outputs in factors
 
 cdef class Updates:
-    cdef readonly Form form
+    cdef readonly AnyForm form
     cdef readonly object solver
     cdef Blocks first, second, scale
     cdef bint single

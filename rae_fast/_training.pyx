@@ -14,7 +14,7 @@ from libc.string cimport memcpy, memset
 from rae_fast._blas cimport real
 from rae_fast._buckets cimport count
 from rae_fast._factored cimport OutputFactor
-from rae_fast._form cimport C_X, Layout, V_HX, W_XH, data_of, is_single, new_blocks, same_places
+from rae_fast._form cimport AnyForm, C_X, Layout, V_HX, W_XH, data_of, is_single, new_blocks, same_places
 from rae_fast._kernels cimport axpy, find_solver, first_beyond, rae_step, sum_squares, update_by
 from rae_fast._objective cimport Descent
 from rae_fast._pulse cimport Pulse, new_pulse, rae_flush_subnormals, rae_set_fp_state
@@ -322,7 +322,7 @@ cdef class Updates:
     output_rate : the rate of plain gradient descent by which output weights that are kept in factors are updated, or None
     """
 
-    def __cinit__(self, Form form not None, solver, list state not None, Blocks scale, double unit, bint single,
+    def __cinit__(self, AnyForm form not None, solver, list state not None, Blocks scale, double unit, bint single,
                   bint by_rows=False, output_rate=None):
         cdef Py_ssize_t i, n
         cdef Stretch *stretch = NULL

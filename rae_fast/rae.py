@@ -332,7 +332,7 @@ class RAE(Coding, Streams, SequenceParameters):
         batch, weights = self._read_targets(X, learned), None
         if sample_weight is not None:
             batch, weights = inputs.as_weighted(sample_weight, batch)
-        form = learned.form.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
+        form = learned.form.under(settings)
         unit = learned.solver.residual_unit(form)
         objective = _objectives.borrow(form, batch, weights, settings.max_memory, settings.n_jobs, unit)
         grad = objective.new_gradient()

@@ -353,3 +353,130 @@ def train(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None
         if tol > 0 and stalled >= n_iter_no_change:
             break
     return curve
+
+
+# ---- trees -----------------------------------------------------------------------------------------
+#
+# One item at a time, one node at a time. A tree over n leaves has the nodes 0 to n - 1, its leaves, and n to 2 n - 2,
+# whose two children are the rows of `children`; the last one is the root.
+
+
+def blocks_of(theta: Any, form: Any) -> dict[str, Any]:
+    """The named parameters as views into theta, of any element type."""
+    found = {}
+    for block in form.blocks:
+        view = theta[block.start:block.start + int(np.prod(block.shape))].reshape(block.shape)
+        vector = 1 in block.shape and block.name[0] in "bc"
+        found[block.name] = view.ravel() if vector else view.T if block.turned else view
+    return found
+
+
+def _joined(p: dict[str, Any], form: Any, left: Any, right: Any) -> Any:
+    """The code of a node with these children."""
+    h = np.tanh(left @ p["W_hh"] + right @ p["W_rh"] + p["b_h"])
+    return h / np.sqrt(np.sum(h * h)) if form.normalize_codes else h
+
+
+def _decoded(p: dict[str, Any], form: Any, h: Any, side: str, is_leaf: bool) -> Any:
+    """What a node's code gives back of a child, by the decoder."""
+    out = h @ p["V_hh"] + p["c_h"] if side == "left" else h @ p["V_hr"] + p["c_r"]
+    if form.decoder == "tanh" and not (is_leaf and form.output == "linear" and not form.embedding):
+        out = np.tanh(out)
+    if form.normalize_reconstruction and (not is_leaf or form.output == "code"):
+        out = out / np.sqrt(np.sum(out * out))
+    return out
+
+
+def greedy_tree(theta: Any, form: Any, leaves: Any) -> NDArray[np.intp]:
+    """The tree that joins the two neighbours with the smallest error of their codes, of equals the leftmost (Socher et
+    al., EMNLP 2011); leaves: the codes, (n, H)."""
+    p = blocks_of(theta, form)
+    nodes = [(i, code, 1) for i, code in enumerate(leaves)]
+    n, children = len(leaves), []
+    while len(nodes) > 1:
+        best = None
+        for i, ((a, left, below_l), (b, right, below_r)) in enumerate(zip(nodes, nodes[1:])):
+            h = _joined(p, form, left, right)
+            errors = [np.sum((_decoded(p, form, h, side, node < n) - code) ** 2)
+                      for side, node, code in (("left", a, left), ("right", b, right))]
+            if form.word_weights:
+                errors = [error * below / (below_l + below_r) for error, below in zip(errors, (below_l, below_r))]
+            if best is None or sum(errors) < best[0]:
+                best = (sum(errors), i, h)
+        _, i, h = best
+        (a, _, below_l), (b, _, below_r) = nodes[i:i + 2]
+        nodes[i:i + 2] = [(n + len(children), h, below_l + below_r)]
+        children.append((a, b))
+    return np.array(children, dtype=np.intp).reshape(-1, 2)
+
+
+def grown_tree(kind: str, n: int) -> NDArray[np.intp]:
+    """The tree over n leaves that is "left"- or "right"-branching, or "balanced"."""
+    nodes, children = list(range(n)), []
+    while len(nodes) > 1:
+        pairs = {"left": [0], "right": [len(nodes) - 2], "balanced": range(0, len(nodes) - 1, 2)}[kind]
+        new = list(nodes)
+        for i in reversed(pairs):
+            new[i:i + 2] = [n + len(children) + i // 2 if kind == "balanced" else n + len(children)]
+        children += [(nodes[i], nodes[i + 1]) for i in pairs]
+        nodes = new
+    return np.array(children, dtype=np.intp).reshape(-1, 2)
+
+
+def tree_codes(theta: Any, form: Any, rows: Any, children: Any = None) -> tuple[Any, NDArray[np.intp]]:
+    """Codes of all nodes of one item, (2 n - 1, H), and its tree, which the form may find. rows: (n, I)."""
+    p = blocks_of(theta, form)
+    codes = list(rows @ p["W_xh"] if form.embedding else rows + 0 * theta[:1])
+    if form.tree == "greedy":
+        children = greedy_tree(np.real(theta), form, np.real(np.array(codes)))
+    elif form.tree != "given":
+        children = grown_tree(form.tree, len(rows))
+    for left, right in children:
+        codes.append(_joined(p, form, codes[left], codes[right]))
+    return np.array(codes), children
+
+
+def tree_loss(theta: Any, form: Any, rows: Any, children: Any = None, labels: Any = None,
+              label_weights: Any = None) -> Any:
+    """The loss of one item: see _tree.pyx.
+
+    labels: a class, or one for each node, -1 for none; label_weights: as many weights, or None.
+    """
+    p, n = blocks_of(theta, form), len(rows)
+    codes, children = tree_codes(theta, form, rows, children)
+    targets = np.real(codes) if form.stop_targets else codes
+    below = [1] * n
+    reconstruction = supervised = 0.0
+    for node, pair in enumerate(children, start=n):
+        below.append(below[pair[0]] + below[pair[1]])
+        for side, child in zip(("left", "right"), pair):
+            decoded = _decoded(p, form, codes[node], side, child < n)
+            share = below[child] / below[node] if form.word_weights else 1.0
+            if child < n and "V_hx" in p:
+                out = decoded @ p["V_hx"] + p["c_x"]
+                error = (np.sum(rows[child] * (log_sum_exp(out) - out)) if form.output == "softmax"
+                         else np.sum((out - rows[child]) ** 2))
+            else:
+                error = np.sum((decoded - targets[child]) ** 2) * (1.0 if child < n else form.hidden_weight)
+            reconstruction = reconstruction + share * error
+    if form.reduction == "mean" and n > 1:
+        reconstruction = reconstruction / (n - 1)
+    if not form.n_classes or labels is None:
+        return (form.alpha if form.n_classes else 1.0) * reconstruction
+    of_nodes = np.broadcast_to(labels, (2 * n - 1,))
+    weights = np.broadcast_to(1.0 if label_weights is None else label_weights, (2 * n - 1,))
+    for node in np.flatnonzero(of_nodes >= 0):
+        own = form.root_weight if node == 2 * n - 2 else form.leaf_weight if node < n else form.inner_weight
+        out = codes[node] @ p["W_hy"] + p["b_y"]
+        probabilities = np.exp(out - log_sum_exp(out))
+        if form.label_loss == "squared":
+            loss = np.sum((probabilities - np.eye(form.n_classes)[of_nodes[node]]) ** 2) / 2
+        else:
+            loss = -np.log(probabilities[of_nodes[node]])
+        supervised = supervised + own * weights[node] * loss
+    return form.alpha * reconstruction + (1 - form.alpha) * supervised
+
+
+def log_sum_exp(x: Any) -> Any:
+    most = np.max(np.real(x))
+    return most + np.log(np.sum(np.exp(x - most)))
