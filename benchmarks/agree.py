@@ -30,7 +30,7 @@ FORMS = [{"objective": objective, "decoder": decoder, "output": output, "tied": 
 # bare.
 SIZES = [(1, 1, 1, 1), (3, 5, 4, 7), (8, 24, 8, 1), (7, 33, 9, 20), (2, 9, 40, 64), (600, 9, 90, 4), (5, 260, 6, 1)]
 EPSILON = 1e-2  # of the solvers whose single updates are compared
-SOLVERS = ("sgd", "momentum", "nesterov", "rmsprop", "adadelta", "adam", "rprop")
+SOLVERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "adam", "rprop")
 PLAIN = {"init": "normal", "solver": "sgd", "relative_rates": False, "learning_rate": 1e-3, "schedule": "constant",
          "random_state": 0}
 

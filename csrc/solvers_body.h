@@ -42,6 +42,18 @@ static void K(nesterov)(const rae_step *step, size_t n, const REAL *restrict gra
     }
 }
 
+/* numbers: epsilon */
+static void K(adagrad)(const rae_step *step, size_t n, const REAL *restrict grad, REAL *restrict square,
+                       REAL *restrict second, REAL *restrict theta)
+{
+    const REAL rate = (REAL)step->rate, epsilon = (REAL)step->numbers[0];
+    (void)second;
+    for (size_t i = 0; i < n; ++i) {
+        square[i] += grad[i] * grad[i];
+        theta[i] -= rate * grad[i] / (SQRT(square[i]) + epsilon);
+    }
+}
+
 /* numbers: rho, epsilon */
 static void K(rmsprop)(const rae_step *step, size_t n, const REAL *restrict grad, REAL *restrict square,
                        REAL *restrict second, REAL *restrict theta)
@@ -102,6 +114,7 @@ static const SOLVER K(solvers)[] = {
     {"sgd", K(sgd)},
     {"momentum", K(momentum)},
     {"nesterov", K(nesterov)},
+    {"adagrad", K(adagrad)},
     {"rmsprop", K(rmsprop)},
     {"adadelta", K(adadelta)},
     {"adam", K(adam)},

@@ -22,6 +22,7 @@ cdef class Batch:
     cdef object array, bounds              # whose memory that is; bounds: None, where offset is memory of its own
     cdef readonly object missing
     cdef readonly object children, labels, label_weights
+    cdef readonly Py_ssize_t n_classes
     cdef Py_ssize_t *piece
     cdef Py_ssize_t few[2]
     cdef object rows                       # made when asked for

@@ -93,7 +93,7 @@ cdef class Batch:
         """Those of data, a slice or an array of their numbers, whose shape the result has with one more dimension."""
         return self.data[rows]
 
-    def attach(self, children=None, labels=None, label_weights=None):
+    def attach(self, children=None, labels=None, label_weights=None, Py_ssize_t n_classes=0):
         """Trees and labels that belong to the sequences; returns the batch.
 
         children: (n_rows - N, 2) intp; a tree over n rows has the nodes 0 to n - 1, its rows, and n to 2 n - 2, whose two
@@ -117,7 +117,7 @@ cdef class Batch:
             if labels is None or (<object>label_weights).shape != (<object>labels).shape:
                 raise ValueError("a weight is needed for each label")
             self.source.label_weight = <const double *>cnp.PyArray_DATA(<cnp.ndarray>label_weights)
-        self.children, self.labels, self.label_weights = children, labels, label_weights
+        self.children, self.labels, self.label_weights, self.n_classes = children, labels, label_weights, n_classes
         return self
 
     cdef object handed_on(self, Batch chosen_ones, chosen):
@@ -130,7 +130,7 @@ cdef class Batch:
             at = ranges(2 * self.offsets - number, chosen)[0] if self.source.of_nodes else chosen
             labels = self.labels[at]
             label_weights = None if self.label_weights is None else self.label_weights[at]
-        return chosen_ones.attach(children, labels, label_weights)
+        return chosen_ones.attach(children, labels, label_weights, self.n_classes)
 
     def memory(self):
         """The arrays that its numbers are in."""

@@ -17,36 +17,40 @@ class Block(NamedTuple):
     turned: bool
     mark: str
 
-class Form:
-    FIXED: tuple[str, ...]
+class AnyForm:
     n_inputs: int
     n_hidden: int
-    n_code: int | None
-    code_size: int
     objective: str
     decoder: str
     output: str
-    tied: bool
-    hidden_weight: float
-    reconstruct_h0: bool
     categorical: bool
-    def __init__(self, n_inputs: int, n_hidden: int, objective: str = ..., decoder: str = ..., output: str = ...,
-                 tied: bool = ..., hidden_weight: float = ..., reconstruct_h0: bool = ...,
-                 n_code: int | None = ...) -> None: ...
     @property
     def size(self) -> int: ...
     @property
     def blocks(self) -> list[Block]: ...
-    def learned_by(self, objective: str, hidden_weight: float, reconstruct_h0: bool) -> Form: ...
-    def with_linear_outputs(self) -> Form: ...
     def empty(self, dtype: Any) -> Floats: ...
     def views(self, theta: Floats) -> dict[str, Floats]: ...
 
+class Form(AnyForm):
+    FIXED: tuple[str, ...]
+    engine: str
+    n_code: int | None
+    code_size: int
+    tied: bool
+    hidden_weight: float
+    reconstruct_h0: bool
+    def __init__(self, n_inputs: int, n_hidden: int, objective: str = ..., decoder: str = ..., output: str = ...,
+                 tied: bool = ..., hidden_weight: float = ..., reconstruct_h0: bool = ...,
+                 n_code: int | None = ...) -> None: ...
+    def under(self, settings: Any) -> Form: ...
+    def learned_by(self, objective: str, hidden_weight: float, reconstruct_h0: bool) -> Form: ...
+    def with_linear_outputs(self) -> Form: ...
+
 class Blocks:
-    form: Form
+    form: AnyForm
     memory: Floats
-    def __init__(self, form: Form, dtype: Any, by_row: Iterable[str] | None = ...,
+    def __init__(self, form: AnyForm, dtype: Any, by_row: Iterable[str] | None = ...,
                  memory: Floats | None = ...) -> None: ...
     def views(self) -> dict[str, Floats]: ...
 
-def check_theta(theta: Any, form: Form, to_write: bool = ...) -> Floats: ...
+def check_theta(theta: Any, form: AnyForm, to_write: bool = ...) -> Floats: ...

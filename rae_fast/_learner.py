@@ -72,8 +72,10 @@ class _Kept(NamedTuple):
 class Learner(Estimator, TrainingParameters):
     """Base of the estimators; see the module."""
 
-    # The name of the kind of model in files.
+    # The name of the kind of model in files, what its form is, and how long it learns by default.
     _kind: str
+    _form_type: Any = Form
+    _amounts: training.Amounts = training.AMOUNTS
     _learned: Learned | None = None
     # What is kept for the next call, and is no part of the model.
     _checked: Settings | None = None
@@ -134,10 +136,11 @@ class Learner(Estimator, TrainingParameters):
                       else checkpoint.held_out_in(saved, n))
             batch, weights, held_out = training.hold_out(batch, weights, chosen)
         is_tried = saved is None and training.is_tried(settings, batch.n_sequences)
-        settings = training.with_amounts(settings, batch.n_sequences)
+        settings = training.with_amounts(settings, batch.n_sequences, self._amounts)
         at_most = None
         if saved is None:
             learned, at_most, batch = self._start(batch, weights, settings, rng, n_steps, inputs.feature_names(X))
+            learned = self._completed(learned, X)
         else:
             learned = saved.learned
             inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
@@ -254,6 +257,7 @@ class Learner(Estimator, TrainingParameters):
             learned, _, batch = self._start(batch, weights, settings.but(max_iter=1),
                                             hyperparameters.generator(settings.random_state), batch.common_length,
                                             inputs.feature_names(X))
+            learned = self._completed(learned, X)
         else:
             check_theta(learned.memory, learned.form, True)
             self._check_fixed(settings, learned)
@@ -274,7 +278,7 @@ class Learner(Estimator, TrainingParameters):
     def _check_fixed(self, settings: Settings, learned: Learned) -> None:
         """ValueError if a hyper-parameter that cannot change once a model is fitted has changed."""
         declared = hyperparameters.declarations(self)
-        fixed = {name: getattr(learned.form, name) for name in Form.FIXED}
+        fixed = {name: getattr(learned.form, name) for name in self._form_type.FIXED}
         fixed |= {"patch_length": learned.patch_length, "n_features": learned.n_features,
                   "dtype": str(learned.memory.dtype)}
         for name, then in fixed.items():
@@ -296,7 +300,7 @@ class Learner(Estimator, TrainingParameters):
         learned = replace(learned, record=Record(n_steps), feature_names=names, reads_ids=batch.is_ids)
         return learned, alone, batch
 
-    def _started(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings, rng: np.random.Generator,
+    def _started(self, form: Any, batch: Batch, weights: Floats | None, settings: Settings, rng: np.random.Generator,
                  patches: Patches | None) -> tuple[Learned, Floats | None]:
         """The same for a batch that is already as the model reads it."""
         with np.errstate(all="ignore"):  # what overflows is found
@@ -322,7 +326,7 @@ class Learner(Estimator, TrainingParameters):
         """Reconstruction errors of a model with other parameters."""
         return self._errors(replace(learned, memory=theta, outputs=None, lent=None), part)
 
-    def _new_solver(self, settings: Settings, theta: Floats, form: Form, batch: Batch,
+    def _new_solver(self, settings: Settings, theta: Floats, form: Any, batch: Batch,
                     weights: Floats | None) -> SolverState:
         """A solver that has made no update yet."""
         scale, unit = None, 1.0
@@ -550,11 +554,15 @@ class Learner(Estimator, TrainingParameters):
         """What else could be learned than what was decided; a trial chooses."""
         return []
 
-    def _form(self, settings: Settings, batch: Batch) -> Form:
+    def _completed(self, learned: Learned, X: Any) -> Learned:
+        """What has just been made, with what else the data say of it."""
+        return learned
+
+    def _form(self, settings: Settings, batch: Batch) -> Any:
         """What a model of that data is."""
         raise NotImplementedError
 
-    def _initial_values(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings,
+    def _initial_values(self, form: Any, batch: Batch, weights: Floats | None, settings: Settings,
                         rng: np.random.Generator) -> tuple[Floats, Floats | None]:
         """Its parameters before any training, all finite, ValueError if they cannot be; and such as a fit must not end
         above in reconstruction error on its training data, if there are any."""

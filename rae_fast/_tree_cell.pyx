@@ -23,7 +23,7 @@ cdef TreePlan make_tree_plan(TreeForm form, Py_ssize_t itemsize, bint sparse) no
     cdef TreePlan plan
     cdef Py_ssize_t H = form.n_hidden
     plan.I, plan.H, plan.K = form.n_inputs, H, form.n_classes
-    plan.leaf, plan.builder, plan.sparse, plan.embedding = form.leaf, form.builder, sparse, form.embedding
+    plan.leaf, plan.builder, plan.sparse, plan.embedding = form.leaf, form.builder, sparse, form.embeds
     plan.O = form.n_inputs if form.leaf == AS_OUTPUT or form.leaf == AS_SYMBOL else 0
     plan.own = choose_own(H, H, itemsize)
     plan.H_full = (H + lanes(itemsize) - 1) & ~(lanes(itemsize) - 1) if plan.own else H

@@ -18,6 +18,6 @@ cdef enum:                 # how a leaf is given back
 cdef class TreeForm(AnyForm):
     cdef readonly Py_ssize_t n_classes
     cdef readonly str tree, label_loss, reduction
-    cdef readonly bint embedding, normalize_codes, normalize_reconstruction, word_weights, stop_targets
+    cdef readonly bint embeds, normalize_codes, normalize_reconstruction, word_weights, stop_targets
     cdef readonly double hidden_weight, alpha, leaf_weight, inner_weight, root_weight
     cdef int builder, leaf

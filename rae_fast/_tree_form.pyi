@@ -15,7 +15,7 @@ class TreeForm(AnyForm):
     tree: str
     label_loss: str
     reduction: str
-    embedding: bool
+    embeds: bool
     normalize_codes: bool
     normalize_reconstruction: bool
     word_weights: bool
@@ -25,7 +25,7 @@ class TreeForm(AnyForm):
     leaf_weight: float
     inner_weight: float
     root_weight: float
-    def __init__(self, n_inputs: int, n_hidden: int, n_classes: int = ..., embedding: bool = ..., decoder: str = ...,
+    def __init__(self, n_inputs: int, n_hidden: int, n_classes: int = ..., embeds: bool = ..., decoder: str = ...,
                  output: str = ..., normalize_codes: bool = ..., normalize_reconstruction: bool = ..., tree: str = ...,
                  alpha: float = ..., hidden_weight: float = ..., word_weights: bool = ..., reduction: str = ...,
                  stop_targets: bool = ..., label_loss: str = ..., leaf_weight: float = ..., inner_weight: float = ...,

@@ -13,7 +13,7 @@ cdef class TreeForm(AnyForm):
     Attributes
     ----------
     n_inputs, n_hidden : int; n_classes : int, 0 without labels
-    embedding : whether the code of a leaf is its row times W_xh, else the row itself
+    embeds : whether the code of a leaf is its row times W_xh, else the row itself
     decoder : "linear" or "tanh"
     output : how leaves are given back: "code", "linear" or "softmax"
     normalize_codes, normalize_reconstruction : whether codes of inner nodes, and decoded ones, have length 1
@@ -27,20 +27,20 @@ cdef class TreeForm(AnyForm):
         Those of the attributes that are the model's own and stay when it goes on learning; files keep them.
     """
 
-    FIXED = ("n_inputs", "n_hidden", "n_classes", "embedding", "decoder", "output", "normalize_codes",
-             "normalize_reconstruction")
+    FIXED = ("n_inputs", "n_hidden", "n_classes", "embeds", "decoder", "output", "normalize_codes",
+             "normalize_reconstruction", "tree")
     # What the loss depends on besides, in the order of the constructor.
-    OF_LOSS = ("tree", "alpha", "hidden_weight", "word_weights", "reduction", "stop_targets", "label_loss", "leaf_weight",
+    OF_LOSS = ("alpha", "hidden_weight", "word_weights", "reduction", "stop_targets", "label_loss", "leaf_weight",
                "inner_weight", "root_weight")
 
-    def __cinit__(self, Py_ssize_t n_inputs, Py_ssize_t n_hidden, Py_ssize_t n_classes=0, bint embedding=True,
+    def __cinit__(self, Py_ssize_t n_inputs, Py_ssize_t n_hidden, Py_ssize_t n_classes=0, bint embeds=True,
                   str decoder="tanh", str output="code", bint normalize_codes=False, bint normalize_reconstruction=False,
                   str tree="given", double alpha=1.0, double hidden_weight=1.0, bint word_weights=False,
                   str reduction="mean", bint stop_targets=False, str label_loss="cross_entropy", double leaf_weight=1.0,
                   double inner_weight=1.0, double root_weight=1.0):
         if n_inputs < 1 or n_hidden < 1 or n_classes < 0 or n_classes == 1:
             raise ValueError("n_inputs and n_hidden must be at least 1, and n_classes 0 or at least 2")
-        if not embedding and n_inputs != n_hidden:
+        if not embeds and n_inputs != n_hidden:
             raise ValueError(f"rows of {n_inputs} numbers are no codes of n_hidden={n_hidden}; let them be embedded")
         for what, value, known in (("decoder", decoder, ("linear", "tanh")), ("output", output, TREE_OUTPUTS),
                                    ("tree", tree, TREES), ("label_loss", label_loss, LABEL_LOSSES),
@@ -49,7 +49,7 @@ cdef class TreeForm(AnyForm):
                 raise ValueError(f"{what} can be one of {known}, not {value!r}")
         if not 0 <= alpha <= 1 or not min(hidden_weight, leaf_weight, inner_weight, root_weight) >= 0:
             raise ValueError("alpha lies between 0 and 1, and weights are at least 0")
-        self.n_inputs, self.n_hidden, self.n_classes, self.embedding = n_inputs, n_hidden, n_classes, embedding
+        self.n_inputs, self.n_hidden, self.n_classes, self.embeds = n_inputs, n_hidden, n_classes, embeds
         self.objective, self.decoder, self.output, self.tree = "stepwise", decoder, output, tree
         self.normalize_codes, self.normalize_reconstruction = normalize_codes, normalize_reconstruction
         self.alpha, self.hidden_weight, self.word_weights, self.reduction = alpha, hidden_weight, word_weights, reduction
@@ -58,9 +58,9 @@ cdef class TreeForm(AnyForm):
         self.tanh_decoder, self.softmax = decoder == "tanh", output == "softmax"
         self.categorical = self.softmax
         self.builder = TREES.index(tree)
-        self.leaf = AS_CODE if output == "code" else AS_SYMBOL if self.softmax else AS_OUTPUT if embedding else AS_VECTOR
+        self.leaf = AS_CODE if output == "code" else AS_SYMBOL if self.softmax else AS_OUTPUT if embeds else AS_VECTOR
         outputs = n_inputs if self.leaf in (AS_SYMBOL, AS_OUTPUT) else 0
-        self.lay_out({"1": 1, "H": n_hidden, "S": 0, "R": n_hidden, "E": n_inputs if embedding else 0, "O": outputs, "C": 0,
+        self.lay_out({"1": 1, "H": n_hidden, "S": 0, "R": n_hidden, "E": n_inputs if embeds else 0, "O": outputs, "C": 0,
                       "Hc": 0, "K": n_classes}, False)
 
     def _choices(self):

@@ -22,8 +22,10 @@ def by_rows(settings: Settings, form: Form, batch: Batch, outputs: OutputFactor 
     """Whether gradients have only those rows of W_xh that their sequences name: a solver's memory of others rests."""
     if outputs is not None:
         return True
-    remembers = bool(SOLVERS[settings.solver].state)
-    return settings.input_update == "rows" and remembers and isinstance(batch, SparseBatch) and not form.tied
+    solver = SOLVERS[settings.solver]
+    rests = solver.rests and settings.weight_decay == 0  # then both ways are the same
+    wanted = settings.input_update == "rows" and bool(solver.state) or rests
+    return wanted and isinstance(batch, SparseBatch) and not getattr(form, "tied", False)
 
 
 def outputs_of(learned: Learned, settings: Settings, form: Form, batch: Batch) -> OutputFactor | None:

@@ -22,6 +22,7 @@ from rae_fast import _objectives, persistence
 from rae_fast._form import DECODERS, OUTPUTS
 from rae_fast._kernels import threads
 from rae_fast._messages import shown
+from rae_fast._tree_form import LABEL_LOSSES, REDUCTIONS, TREE_OUTPUTS, TREES
 from rae_fast.solvers import MOMENTUM_SCHEDULES, SCHEDULES, SOLVERS
 
 Check = Callable[[str, Any], Any]
@@ -63,10 +64,16 @@ class Settings:
         def __getattr__(self, name: str) -> Any: ...
 
 
+# What models do that declare none of these.
+NOT_DECLARED = {"relative_rates": False, "output_update": "dense", "output_learning_rate": 1.0, "max_memory": 2**30,
+                "alpha": 1.0, "label_loss": "cross_entropy", "leaf_weight": 1.0, "inner_weight": 1.0, "root_weight": 1.0}
+
+
 def check(estimator: Any) -> Settings:
     """The hyper-parameters that an estimator has now, checked: Settings, or a ValueError."""
-    return Settings(**{name: declaration.check(name, getattr(estimator, name))
-                       for name, declaration in declarations(estimator).items()})
+    checked = {name: declaration.check(name, getattr(estimator, name))
+               for name, declaration in declarations(estimator).items()}
+    return Settings(**NOT_DECLARED | checked)
 
 
 # ---- checks --------------------------------------------------------------------------------------
@@ -120,6 +127,20 @@ def positive_fraction(name: str, value: Any) -> float:
     if (number := positive(name, value)) >= 1:
         raise ValueError(f"{name} must lie in (0, 1); got {shown(value)}")
     return number
+
+
+def fraction_or_one(name: str, value: Any) -> float:
+    if (number := real(name, value)) > 1:
+        raise ValueError(f"{name} must lie in [0, 1]; got {shown(value)}")
+    return number
+
+
+def class_weights(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, str) and value == "balanced":
+        return value
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must be None, 'balanced' or a dict of a weight for each class; got {shown(value)}")
+    return {label: real(f"{name}[{label!r}]", weight) for label, weight in value.items()}
 
 
 def boolean(name: str, value: Any) -> bool:
@@ -203,6 +224,47 @@ class SequenceParameters:
     tied: bool = declared(False, boolean)
     init: str = declared("linear", OneOf("linear", "normal", "orthogonal"))
     init_scale: float = declared(0.1, real)
+    relative_rates: bool = declared(True, boolean)
+    output_update: str = declared("auto", OneOf("auto", "dense", "factored"))
+    output_learning_rate: float = declared(0.3, positive)
+    max_memory: int = declared(2**30, integer(0), saved=False)
+
+
+@dataclass(eq=False, repr=False)
+class TreeParameters:
+    """What a model of trees is, and how it starts."""
+
+    n_hidden: int | None = declared(50, integer(1))
+    _: KW_ONLY
+    n_features: int | None = declared(None, optional(integer(1)), chosen=None)
+    dtype: str = declared("auto", OneOf("auto", "float32", "float64"), chosen="auto")
+    min_count: int = declared(2, integer(1))
+    tree: str = declared("auto", OneOf("auto", *TREES), chosen="auto")
+    embedding: str = declared("auto", OneOf("auto", "trained", "identity"))
+    output: str = declared("auto", OneOf("auto", *TREE_OUTPUTS), chosen="auto")
+    decoder: str = declared("tanh", OneOf(*DECODERS))
+    normalize_codes: bool = declared(False, boolean)
+    normalize_reconstruction: bool = declared(False, boolean)
+    hidden_weight: float = declared(1.0, real)
+    word_weights: bool = declared(False, boolean)
+    reduction: str = declared("mean", OneOf(*REDUCTIONS))
+    stop_targets: bool = declared(False, boolean)
+    init: str = declared("identity", OneOf("identity", "uniform"))
+    embedding_scale: float = declared(0.05, positive)
+    pooling: str = declared("root", OneOf("root", "mean", "root+mean"))
+
+
+@dataclass(eq=False, repr=False)
+class LabelParameters:
+    """How codes are labelled."""
+
+    _: KW_ONLY
+    alpha: float = declared(0.2, fraction_or_one)
+    label_loss: str = declared("cross_entropy", OneOf(*LABEL_LOSSES))
+    leaf_weight: float = declared(1.0, real)
+    inner_weight: float = declared(0.5, real)
+    root_weight: float = declared(0.5, real)
+    class_weight: Any = declared(None, class_weights)
 
 
 @dataclass(eq=False, repr=False)
@@ -212,7 +274,6 @@ class TrainingParameters:
     _: KW_ONLY
     solver: str = declared("adam", OneOf(*SOLVERS))
     learning_rate: float = declared(0.3, positive)
-    relative_rates: bool = declared(True, boolean)
     schedule: str = declared("cosine", OneOf(*SCHEDULES))
     momentum: float = declared(0.9, fraction)
     momentum_schedule: str = declared("constant", OneOf(*MOMENTUM_SCHEDULES))
@@ -223,8 +284,6 @@ class TrainingParameters:
     clip_norm: float | None = declared(None, optional(positive))
     weight_decay: float = declared(0.0, real)
     input_update: str = declared("dense", OneOf("dense", "rows"))
-    output_update: str = declared("auto", OneOf("auto", "dense", "factored"))
-    output_learning_rate: float = declared(0.3, positive)
     batch_size: int | str = declared("auto", auto_or_integer(1))
     max_iter: int | str = declared("auto", auto_or_integer(0))
     tol: float = declared(0.0, real)
@@ -238,6 +297,5 @@ class TrainingParameters:
     checkpoint: str | os.PathLike[str] | None = declared(None, path, saved=False)
     checkpoint_seconds: float = declared(60.0, real, saved=False)
     n_jobs: int | None = declared(1, n_threads, saved=False)
-    max_memory: int = declared(2**30, integer(0), saved=False)
     random_state: Any = declared(None, as_it_is)
     verbose: int = declared(0, verbosity, saved=False)

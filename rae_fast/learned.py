@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rae_fast._batch import Batch
 from rae_fast._factored import OutputFactor
-from rae_fast._form import Blocks, Form
+from rae_fast._form import AnyForm, Blocks
 from rae_fast._record import Record
 from rae_fast.patches import Patches
 from rae_fast.solvers import Solver
@@ -35,7 +35,7 @@ class SolverState:
     scale: Blocks | None = None    # of theta, with relative rates
     unit: float = 1.0              # of the loss
 
-    def residual_unit(self, form: Form) -> float:
+    def residual_unit(self, form: AnyForm) -> float:
         """The power of two in which compiled calls measure the errors of outputs: about the root of the loss's unit,
         within what theta's type holds when it is squared.
 
@@ -47,7 +47,7 @@ class SolverState:
         return 2.0 ** min(most, max(-most, math.frexp(self.unit)[1] // 2))
 
 
-def new_solver(solver: Solver, form: Form, dtype: np.dtype[Any], scale: Blocks | None, unit: float) -> SolverState:
+def new_solver(solver: Solver, form: AnyForm, dtype: np.dtype[Any], scale: Blocks | None, unit: float) -> SolverState:
     """That of a solver which has made no update yet."""
     state = {name: Blocks(form, dtype) for name in solver.kind.state}
     for name, attribute in solver.kind.starts_at:
@@ -59,7 +59,7 @@ def new_solver(solver: Solver, form: Form, dtype: np.dtype[Any], scale: Blocks |
 class Learned:
     """A fitted model: form and parameters, the record of its training, and the solver's memory."""
 
-    form: Form
+    form: Any         # Form or TreeForm
     memory: Floats    # theta; but while it learns the output weights may be in factors, which are of use to nobody else
     record: Record
     solver: SolverState
@@ -69,13 +69,14 @@ class Learned:
     reads_ids: bool = False                         # fit saw token ids: integers are
     vocabulary: Vocabulary | None = None            # that came with the model's file
     output_update: str = "dense"                    # how output weights were updated last
+    classes: NDArray[Any] | None = None             # of labels, in the order of their numbers
     outputs: OutputFactor | None = None             # the factors that they are in, if they are
     lent: ReferenceType[Floats] | None = None       # a view of theta that a user got, and may have kept
     given_away: bool = False                        # a user has got theta itself
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.form, self.theta, self.record, self.solver, self.validation_scores, self.feature_names,
-                        self.patches, self.reads_ids, self.vocabulary, self.output_update)
+                        self.patches, self.reads_ids, self.vocabulary, self.output_update, self.classes)
 
     @property
     def theta(self) -> Floats:
@@ -131,11 +132,11 @@ class Learned:
         """The same model with another solver, which starts anew."""
         record = Record(self.record.n_steps, self.record.n_iter, 0, self.record.loss_curve)
         return Learned(self.form, self.theta, record, solver, self.validation_scores, self.feature_names, self.patches,
-                       self.reads_ids, self.vocabulary, self.output_update, None, self.lent,
+                       self.reads_ids, self.vocabulary, self.output_update, self.classes, None, self.lent,
                        self.given_away)
 
 
-def _again(form: Form, theta: Floats, *rest: Any) -> Learned:
+def _again(form: Any, theta: Floats, *rest: Any) -> Learned:
     """A copy, or what was pickled: theta begins on a cache line again, unless it is another's memory."""
     if type(theta) is np.ndarray and theta.flags.owndata:
         aligned = form.empty(theta.dtype)

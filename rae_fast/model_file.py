@@ -28,15 +28,15 @@ from rae_fast.vocabulary import Vocabulary
 
 Model = TypeVar("Model")
 
-# 5: token ids. 6: how output weights are updated.
-_VERSION = "6"
+# 5: token ids. 6: how output weights are updated. 7: classes of labels.
+_VERSION = "7"
 # Losses in the file of a model, which may go on learning for ever; a checkpoint's are those of one fit, and whole.
 MOST_LOSSES = 100_000
 # Arrays that a checkpoint has besides the model's: these, and theta's blocks with that prefix.
 FIT_ARRAYS, FIT_THETA, FIT_BASELINE = ("fit.order", "fit.losses", "fit.held_out"), "fit.theta.", "fit.baseline."
 
 
-def named(prefix: str, form: Form, views: Arrays) -> Arrays:
+def named(prefix: str, form: Any, views: Arrays) -> Arrays:
     """The views by name, without those that another block stands for."""
     own = {block.name for block in form.blocks}
     return {prefix + name: view for name, view in views.items() if name in own}
@@ -72,7 +72,8 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
     counts = {"n_iter": record.n_iter, "n_updates": record.n_updates, "n_steps": record.n_steps,
               "solver": solver.name, "loss_unit": solver.unit, "feature_names": learned.feature_names,
               "patch_length": learned.patch_length, "reads_ids": learned.reads_ids,
-              "output_update": learned.output_update}
+              "output_update": learned.output_update,
+              "classes": None if learned.classes is None else [learned.classes.dtype.kind, learned.classes.tolist()]}
     return arrays, {"format": f"rae_fast.{kind}", "format_version": _VERSION, "params": json.dumps(params),
                     "form": json.dumps({name: getattr(form, name) for name in form.FIXED}),
                     "record": json.dumps(counts)}
@@ -124,10 +125,11 @@ def unpack(cls: type[Model], kind: str, path: FilePath, arrays: Arrays,
         if not isinstance(settings.random_state, int | None):
             raise ValueError(f"random_state is {settings.random_state!r}; files have None or an integer")
         hyperparameters.generator(settings.random_state)
-        for name in Form.FIXED:
-            if name in declared:
+        form_type = cls._form_type  # type: ignore[attr-defined]
+        for name in form_type.FIXED:
+            if name in declared and not isinstance(declared[name].chosen, str) and name != "embedding":
                 declared[name].check(name, sizes[name])
-        form = _form(sizes).learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
+        form = _form(form_type, sizes).under(settings)
         learned = _learned(cls.__name__, form, record, arrays)
     except (TypeError, KeyError, AttributeError, OverflowError) as error:
         raise bad(path, f"something is missing or of another kind ({type(error).__name__}: {error})") from None
@@ -136,20 +138,22 @@ def unpack(cls: type[Model], kind: str, path: FilePath, arrays: Arrays,
     return model, learned
 
 
-def _form(sizes: dict[str, Any]) -> Form:
+def _form(form_type: Any, sizes: dict[str, Any]) -> Any:
     I, H = sizes["n_inputs"], sizes["n_hidden"]
-    if set(sizes) != set(Form.FIXED) or type(I) is not int or type(H) is not int or min(I, H) < 1:
+    if set(sizes) != set(form_type.FIXED) or type(I) is not int or type(H) is not int or min(I, H) < 1:
         raise ValueError("its sizes are not counts")
     _blas.check_size(I + H, "n_hidden plus the number of features")
-    return Form(**sizes, objective="unfold")  # under which a form may be anything
+    of_objective = {"objective": "unfold"} if form_type is Form else {}  # under which a form may be anything
+    return form_type(**sizes, **of_objective)
 
 
-def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> Learned:
+def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> Learned:
     """What the file says was learned; `owner` is the estimator's name."""
     I, H = form.n_inputs, form.n_hidden
     dtype = arrays["W_hh"].dtype
     # Before anything of these sizes is made: the file must really hold as much.
-    if dtype not in (np.float32, np.float64) or arrays["W_hh"].shape != (H, H) or arrays["W_xh"].shape != (I, H):
+    inputs_are = "W_xh" not in {block.name for block in form.blocks} or arrays["W_xh"].shape == (I, H)
+    if dtype not in (np.float32, np.float64) or arrays["W_hh"].shape != (H, H) or not inputs_are:
         raise ValueError("W_hh and W_xh do not have the shapes that its sizes say")
     known = {"loss_curve", "validation_scores", "patch_fill", "vocabulary"}
 
@@ -200,7 +204,22 @@ def _learned(owner: str, form: Form, record: dict[str, Any], arrays: Arrays) -> 
     history = Record(record["n_steps"], counts["n_iter"], counts["n_updates"], arrays["loss_curve"].tolist())
     return Learned(form, theta, history, SolverState(record["solver"], state, scale, unit),
                    arrays["validation_scores"].tolist(), None if names is None else tuple(names), patches,
-                   record["reads_ids"], _vocabulary(arrays, n_features), record["output_update"])
+                   record["reads_ids"], _vocabulary(arrays, n_features), record["output_update"], _classes(record, form))
+
+
+def _classes(record: dict[str, Any], form: Any) -> Any:
+    """Those of labels, which rise."""
+    found, n = record["classes"], getattr(form, "n_classes", 0)
+    if found is None and n == 0:
+        return None
+    if not isinstance(found, list) or len(found) != 2 or found[0] not in "biufU" or not isinstance(found[1], list):
+        raise ValueError("its classes are of another kind")
+    classes = np.array(found[1])
+    if found[0] in "iuf":
+        classes = classes.astype({"i": np.int64, "u": np.uint64, "f": np.float64}[found[0]])
+    if classes.shape != (n,) or classes.dtype.kind != found[0] or (classes[1:] <= classes[:-1]).any():
+        raise ValueError(f"it has not {n} different classes that rise")
+    return classes
 
 
 def _vocabulary(arrays: Arrays, n_features: int) -> Vocabulary | None:

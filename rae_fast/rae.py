@@ -91,7 +91,23 @@ class RAE(Coding, Streams, SequenceParameters):
         "normal": every parameter, biases and h0 included, starts as a standard normal draw times init_scale.
     init_scale : float, default=0.1
         Standard deviation of the "normal" initial values.
-    solver : {"adam", "sgd", "momentum", "nesterov", "rmsprop", "adadelta", "rprop", "lbfgs"}, default="adam"
+    relative_rates : bool, default=True
+        Whether the solver measures each block of parameters in its typical size at the start, divided by the
+        mean length of the sequences, and the loss in the variance of the data. Training then does not depend on
+        the units of the data, and one rate suits all lengths. False gives the textbook's solvers.
+    output_update : {"auto", "dense", "factored"}, default="auto"
+        How V_hx and c_x of linear and spherical outputs are updated by token ids and sparse rows. "factored": by exact
+        gradient descent in O(H^2) a step, at any number of features (Vincent et al., NIPS 2015), without computing the
+        outputs. "auto" is that where the solver is "sgd" and it is faster, for then it is the same update. While such
+        a model learns by `partial_fit`, looking at `theta_` or at outputs takes O(I H^2) once; and a fit that goes on
+        from its checkpoint, where the factors are multiplied, goes on to rounding and not bit for bit.
+    output_learning_rate : float, default=0.3
+        With ``output_update="factored"`` beside another solver than "sgd": the learning rate of gradient descent on
+        V_hx and c_x, with `relative_rates` in their units.
+    max_memory : int, default=2**30
+        Bytes of hidden states that a gradient keeps of sequences computed together; of longer ones they are computed
+        a second time, span by span, which changes no bit and takes about one forward pass longer.
+    solver : {"adam", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "rprop", "lbfgs"}, default="adam"
         The formulas are in `rae_fast/solvers.py`. "rprop" is meant for the whole data as one batch. "lbfgs"
         always takes the whole data; it ignores learning rate, schedule, clipping, batches and shuffling, and
         each of its iterations counts as a pass.
@@ -99,10 +115,6 @@ class RAE(Coding, Streams, SequenceParameters):
         Step size. With `relative_rates` 0.1 to 1 works nearly everywhere, up to 3 for categorical sequences;
         without, 1e-3 is usual for "adam", and the original program used 1e-4. For "adadelta" 1 is usual; for
         "rprop" this is the first step.
-    relative_rates : bool, default=True
-        Whether the solver measures each block of parameters in its typical size at the start, divided by the
-        mean length of the sequences, and the loss in the variance of the data. Training then does not depend on
-        the units of the data, and one rate suits all lengths. False gives the textbook's solvers.
     schedule : {"cosine", "constant", "step", "inverse"}, default="cosine"
         How the learning rate falls over the max_iter passes of a `fit`.
     momentum : float, default=0.9
@@ -124,15 +136,6 @@ class RAE(Coding, Streams, SequenceParameters):
         Of token ids and sparse rows, how solvers that remember (all but "sgd") treat the rows of W_xh that a batch does
         not name. "dense": as if the rows of X had been written out, so that they go on moving. "rows": they and their
         memory rest, as in ``torch.optim.SparseAdam``, and an update's cost does not grow with the number of ids.
-    output_update : {"auto", "dense", "factored"}, default="auto"
-        How V_hx and c_x of linear and spherical outputs are updated by token ids and sparse rows. "factored": by exact
-        gradient descent in O(H^2) a step, at any number of features (Vincent et al., NIPS 2015), without computing the
-        outputs. "auto" is that where the solver is "sgd" and it is faster, for then it is the same update. While such
-        a model learns by `partial_fit`, looking at `theta_` or at outputs takes O(I H^2) once; and a fit that goes on
-        from its checkpoint, where the factors are multiplied, goes on to rounding and not bit for bit.
-    output_learning_rate : float, default=0.3
-        With ``output_update="factored"`` beside another solver than "sgd": the learning rate of gradient descent on
-        V_hx and c_x, with `relative_rates` in their units.
     batch_size : int or "auto", default="auto"
         Sequences per update, capped at their number. A short last batch has its own mean. "auto" is 32, or 8 where
         `max_iter` is found by a trial.
@@ -170,9 +173,6 @@ class RAE(Coding, Streams, SequenceParameters):
         Threads; -1 stands for every CPU that this process may use, None for 1. Their number changes no bit of any
         result. Batches of 16 sequences and more, or models of 192 units and more, are worth several; what is too
         small runs on one. BLAS's own threads are never touched.
-    max_memory : int, default=2**30
-        Bytes of hidden states that a gradient keeps of sequences computed together; of longer ones they are computed
-        a second time, span by span, which changes no bit and takes about one forward pass longer.
     random_state : int, Generator, RandomState, SeedSequence, BitGenerator or None, default=None
         Source of the initial values, of the held-out part and of the shuffling.
     verbose : int, default=0

@@ -297,6 +297,10 @@ def update(solver: Solver, rate: float, grad: Floats, state: list[Floats], scale
         v *= mu
         v -= rate * g
         theta += v if solver.name == "momentum" else mu * v - rate * g
+    elif solver.name == "adagrad":
+        s, = state
+        s += g * g
+        theta -= rate * g / (np.sqrt(s) + eps)
     elif solver.name == "rmsprop":
         s, = state
         s *= rho
@@ -380,7 +384,7 @@ def _joined(p: dict[str, Any], form: Any, left: Any, right: Any) -> Any:
 def _decoded(p: dict[str, Any], form: Any, h: Any, side: str, is_leaf: bool) -> Any:
     """What a node's code gives back of a child, by the decoder."""
     out = h @ p["V_hh"] + p["c_h"] if side == "left" else h @ p["V_hr"] + p["c_r"]
-    if form.decoder == "tanh" and not (is_leaf and form.output == "linear" and not form.embedding):
+    if form.decoder == "tanh" and not (is_leaf and form.output == "linear" and not form.embeds):
         out = np.tanh(out)
     if form.normalize_reconstruction and (not is_leaf or form.output == "code"):
         out = out / np.sqrt(np.sum(out * out))
@@ -426,7 +430,7 @@ def grown_tree(kind: str, n: int) -> NDArray[np.intp]:
 def tree_codes(theta: Any, form: Any, rows: Any, children: Any = None) -> tuple[Any, NDArray[np.intp]]:
     """Codes of all nodes of one item, (2 n - 1, H), and its tree, which the form may find. rows: (n, I)."""
     p = blocks_of(theta, form)
-    codes = list(rows @ p["W_xh"] if form.embedding else rows + 0 * theta[:1])
+    codes = list(rows @ p["W_xh"] if form.embeds else rows + 0 * theta[:1])
     if form.tree == "greedy":
         children = greedy_tree(np.real(theta), form, np.real(np.array(codes)))
     elif form.tree != "given":

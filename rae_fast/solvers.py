@@ -7,6 +7,7 @@ clip_norm as a whole, then weight_decay * theta added), update number t from 1, 
     sgd       theta -= e g
     momentum  v = mu v - e g;  theta += v                                         (Polyak 1964)
     nesterov  v = mu v - e g;  theta += mu v - e g                    (Sutskever et al., ICML 2013)
+    adagrad   s = s + g^2;  theta -= e g / (sqrt s + epsilon)             (Duchi, Hazan & Singer, JMLR 2011)
     rmsprop   s = rho s + (1 - rho) g^2;  theta -= e g / (sqrt s + epsilon)     (Hinton, lecture 6e)
     adadelta  s as above;  d = sqrt((m + epsilon) / (s + epsilon)) g;  m = rho m + (1 - rho) d^2;
               theta -= e d                                                    (Zeiler, arXiv 1212.5701)
@@ -42,6 +43,7 @@ class Kind(NamedTuple):
     at_least_0: tuple[str, ...] = ()  # those of them that hold nothing below 0
     squares: bool = False            # whether it squares gradients, which then must not overflow
     adds: bool = False               # its step is the rate times the gradient, whose sums theta can take at once
+    rests: bool = False              # where a gradient is 0, nothing moves, memory included
     whole: bool = False              # it needs all the data at once, and each of its iterations is a pass
     # State arrays that do not start as 0, with the attribute of Solver that they start as.
     starts_at: tuple[tuple[str, str], ...] = ()
@@ -51,6 +53,7 @@ SOLVERS = {
     "sgd": Kind(adds=True),
     "momentum": Kind(("velocity",), ("momentum", "rising")),
     "nesterov": Kind(("velocity",), ("momentum", "rising")),
+    "adagrad": Kind(("square",), ("epsilon",), ("square",), squares=True, rests=True),
     "rmsprop": Kind(("square",), ("rho", "epsilon"), ("square",), squares=True),
     "adadelta": Kind(("square", "moved"), ("rho", "epsilon"), ("square", "moved"), squares=True),
     "adam": Kind(("mean", "square"), ("beta_1", "beta_2", "epsilon"), ("square",), squares=True),

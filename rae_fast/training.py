@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rae_fast import factored
 from rae_fast._batch import Batch
-from rae_fast._form import Form
+from rae_fast._form import AnyForm
 from rae_fast._objectives import objective_of
 from rae_fast._progress import Progress
 from rae_fast._training import Passes, Updates
@@ -36,8 +36,19 @@ _PASSES_PER_CALL = 1 << 17
 # max_iter="auto": passes that make this many updates, within these limits, and batch_size="auto" (docs/quality.md,
 # "Defaults"). Small codes gain by more updates where a trial (trial.py) says when to stop: of no more sequences than
 # that, for beyond no overfitting was seen, and no fewer, which a fifth cannot judge (docs/quality.md, "Sizes").
-_ENOUGH_UPDATES, _FEWEST_PASSES, _MOST_PASSES, _BATCH = 25_000, 20, 500, 32
 _TRIED, _MOST_TRIED_PASSES, _TRIED_BATCH = (ENOUGH_SEQUENCES, 512), 1000, 8
+
+
+class Amounts(NamedTuple):
+    """What "auto" is made for: so many updates, within these limits of passes, and sequences a batch."""
+
+    updates: int
+    fewest: int
+    most: int
+    batch: int
+
+
+AMOUNTS = Amounts(25_000, 20, 500, 32)
 
 
 class Stepper(Protocol):
@@ -121,7 +132,7 @@ def stepper(learned: Learned, batch: Batch, weights: Floats | None, settings: Se
     return ByUpdates(learned, batch, weights, settings, tol, bits)
 
 
-def updates_of(learned: Learned, form: Form, settings: Settings, batch: Batch) -> Updates:
+def updates_of(learned: Learned, form: AnyForm, settings: Settings, batch: Batch) -> Updates:
     """How a model is updated by such a batch, under the objective of that form, by the settings' solver."""
     solver, chosen = learned.solver, Solver.of(settings)
     chosen.check_for(learned.memory.dtype)
@@ -341,14 +352,14 @@ def is_tried(settings: Settings, n_sequences: int) -> bool:
             and not SOLVERS[settings.solver].whole)
 
 
-def with_amounts(settings: Settings, n_sequences: int) -> Settings:
+def with_amounts(settings: Settings, n_sequences: int, amounts: Amounts = AMOUNTS) -> Settings:
     """The settings with "auto" made a batch size and a number of passes over so many sequences."""
     tried = is_tried(settings, n_sequences)
     if settings.batch_size == "auto":
-        settings = settings.but(batch_size=_TRIED_BATCH if tried else _BATCH)
+        settings = settings.but(batch_size=_TRIED_BATCH if tried else amounts.batch)
     if settings.max_iter != "auto":
         return settings
     per_pass = -(-n_sequences // settings.batch_size)
-    most = _MOST_TRIED_PASSES if tried else _MOST_PASSES
-    passes = most if SOLVERS[settings.solver].whole else -(-_ENOUGH_UPDATES // per_pass)
-    return settings.but(max_iter=min(most, max(_FEWEST_PASSES, passes)))
+    most = _MOST_TRIED_PASSES if tried else amounts.most
+    passes = most if SOLVERS[settings.solver].whole else -(-amounts.updates // per_pass)
+    return settings.but(max_iter=min(most, max(amounts.fewest, passes)))

@@ -86,19 +86,19 @@ FORMS = [
     dict(tree="greedy", n_classes=2, alpha=0.3, reduction="sum"),
     dict(tree="greedy", normalize_codes=True, normalize_reconstruction=True, word_weights=True),
     dict(tree="greedy", output="softmax"),
-    dict(embedding=False, output="linear"),
-    dict(embedding=False, output="linear", tree="greedy", decoder="tanh"),
-    dict(embedding=False, output="code", decoder="linear"),
+    dict(embeds=False, output="linear"),
+    dict(embeds=False, output="linear", tree="greedy", decoder="tanh"),
+    dict(embeds=False, output="code", decoder="linear"),
 ]
 
 
 @pytest.mark.parametrize("choices", FORMS, ids=lambda c: "-".join(map(str, c.values())) or "default")
 @pytest.mark.parametrize("ids", [True, False], ids=["ids", "rows"])
 def test_gradients_of_every_form_by_complex_step(choices, ids):
-    if ids and not choices.get("embedding", True):
+    if ids and not choices.get("embeds", True):
         pytest.skip("rows that are codes themselves are no ids")
     H = 4
-    form = TreeForm(H if not choices.get("embedding", True) else 6, H, **choices)
+    form = TreeForm(H if not choices.get("embeds", True) else 6, H, **choices)
     rng = np.random.default_rng(3)
     theta, batch, items = problem(rng, form, ids=ids, of_nodes=choices.get("tree") != "greedy")
     weights = rng.random(len(items))

@@ -120,6 +120,9 @@ static void F(naive_update)(const char *name, const rae_step *s, double g, doubl
     else if (!strcmp(name, "momentum") || !strcmp(name, "nesterov")) {
         *a = mu * *a - s->rate * g;
         *theta += *name == 'm' ? *a : mu * *a - s->rate * g;
+    } else if (!strcmp(name, "adagrad")) {
+        *a += g * g;
+        *theta -= s->rate * g / (sqrt(*a) + p[0]);
     } else if (!strcmp(name, "rmsprop")) {
         *a = p[0] * *a + (1 - p[0]) * g * g;
         *theta -= s->rate * g / (sqrt(*a) + p[1]);
@@ -150,7 +153,7 @@ static void F(check_solvers)(const TABLE *k, size_t n)
         REAL *g = F(random)(n), *a = F(random)(n), *b = F(random)(n), *theta = F(random)(n);
         for (size_t i = 0; i < n; ++i) { /* squares, and steps, are positive */
             b[i] = (REAL)(0.1 + fabs(b[i]));
-            if (!strcmp(k->solvers[s].name, "rmsprop") || !strcmp(k->solvers[s].name, "adadelta"))
+            if (!strcmp(k->solvers[s].name, "adagrad") || !strcmp(k->solvers[s].name, "rmsprop") || !strcmp(k->solvers[s].name, "adadelta"))
                 a[i] = (REAL)(0.1 + fabs(a[i]));
         }
         REAL *a0 = F(copy)(n, a), *b0 = F(copy)(n, b), *theta0 = F(copy)(n, theta);
