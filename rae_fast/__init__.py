@@ -1,7 +1,7 @@
 """Recursive auto-encoders on the CPU: exact back-propagation in compiled kernels.
 
-RAE is the model of sequences, TreeRAE and TreeRAEClassifier those of trees, Vocabulary turns text into the ids that it reads; reference is the same mathematics in readable NumPy;
-show_config tells what this process computes with.
+RAE is the model of sequences, TreeRAE and TreeRAEClassifier those of trees, Vocabulary turns text into the ids that it
+reads; reference is the same mathematics in readable NumPy; show_config tells what this process computes with.
 """
 
 import sys

@@ -24,6 +24,7 @@ class AnyForm:
     decoder: str
     output: str
     categorical: bool
+    def choices(self) -> tuple[Any, ...]: ...
     @property
     def size(self) -> int: ...
     @property

@@ -124,20 +124,21 @@ cdef class AnyForm:
         self.layout.size = start
         return 0
 
-    def _choices(self):
+    def choices(self):
+        """All that it was made of, in the order of the constructor."""
         raise NotImplementedError
 
     def __reduce__(self):
-        return type(self), self._choices()
+        return type(self), self.choices()
 
     def __eq__(self, other):
-        return self is other or (type(other) is type(self) and self._choices() == other._choices())
+        return self is other or (type(other) is type(self) and self.choices() == other.choices())
 
     def __hash__(self):
-        return hash(self._choices())
+        return hash(self.choices())
 
     def __repr__(self):
-        return f"{type(self).__name__}{self._choices()}"
+        return f"{type(self).__name__}{self.choices()}"
 
     @property
     def size(self):
@@ -208,7 +209,7 @@ cdef class Form(AnyForm):
         self.lay_out({"1": 1, "H": n_hidden, "S": n_hidden, "R": 0, "E": n_inputs, "O": n_inputs, "C": self.C,
                       "Hc": n_hidden if n_code else 0, "K": 0}, tied)
 
-    def _choices(self):
+    def choices(self):
         return (self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied,
                 self.hidden_weight, self.reconstruct_h0, self.n_code)
 

@@ -5,4 +5,4 @@ from rae_fast._pulse cimport Pulse
 from rae_fast._tree_cell cimport Nodes, TreePlan, TreeWeights
 
 cdef int build(const TreePlan *p, const TreeWeights *w, Pulse *pulse, const real *theta, Nodes *nodes) except -1 nogil
-cdef void keep_codes(const TreePlan *p, const real *theta, Nodes *nodes) noexcept nogil
+cdef void keep_codes(const TreePlan *p, Nodes *nodes, real *decoded, real *lengths) noexcept nogil

@@ -49,7 +49,8 @@ cdef int score(const TreePlan *p, const TreeWeights *w, Pulse *pulse, const real
     if p.unit_codes:
         for i in range(m):
             (<real *>nodes.pair_norm)[first[i]] = <real>to_unit_length(H, codes + i * p.ld_h)
-    decode(p, w, theta, m, <const real *>codes, left, right, nodes.forest.leaves, decoded, <real *>NULL)
+    decode(p, w, theta, m, <const real *>codes, left, right, nodes.forest.leaves, decoded,
+           <real *>nodes.lengths)
     for i in range(m):
         a, b = first[i], nodes.after[first[i]]
         share_l = share_r = 1
@@ -60,6 +61,8 @@ cdef int score(const TreePlan *p, const TreeWeights *w, Pulse *pulse, const real
                  + share_r * distance(H, decoded + i * p.ld_z + H, code_at(p, nodes, right[i], h)))
         nodes.score[a] = total
         memcpy(<real *>nodes.pairs + a * p.ld_h, codes + i * p.ld_h, p.ld_h * sizeof(real))
+        memcpy(<real *>nodes.pair_decoded + a * p.ld_z, decoded + i * p.ld_z, p.ld_z * sizeof(real))
+        memcpy(<real *>nodes.pair_lengths + 2 * a, <real *>nodes.lengths + 2 * i, 2 * sizeof(real))
     beat(pulse, 4.0 * m * H * H)
     return 0
 
@@ -187,14 +190,21 @@ cdef void copy_code(const TreePlan *p, Nodes *nodes, Py_ssize_t a, Py_ssize_t ma
     cdef size_t item = nodes.item
     memcpy(<char *>nodes.made + made * p.ld_h * item, <char *>nodes.pairs + a * p.ld_h * item, p.ld_h * item)
     memcpy(<char *>nodes.made_norm + made * item, <char *>nodes.pair_norm + a * item, item)
+    memcpy(<char *>nodes.made_decoded + made * p.ld_z * item, <char *>nodes.pair_decoded + a * p.ld_z * item, p.ld_z * item)
+    memcpy(<char *>nodes.made_lengths + 2 * made * item, <char *>nodes.pair_lengths + 2 * a * item, 2 * item)
 
 
-cdef void keep_codes(const TreePlan *p, const real *theta, Nodes *nodes) noexcept nogil:
-    """Codes of inner nodes from the order in which they were made to that of levels, where by_level has put them."""
+cdef void keep_codes(const TreePlan *p, Nodes *nodes, real *decoded, real *lengths) noexcept nogil:
+    """Codes of inner nodes from the order in which they were made to that of levels, where by_level has put them; and what
+    they give back to where `decode` would write it, if that is not NULL."""
     cdef Forest *forest = &nodes.forest
     cdef Py_ssize_t i, m, row, made
     for i in range(forest.n):
         for m in range(nodes_of(forest, i) + size_of(forest, i), nodes_of(forest, i + 1)):
             row, made = forest.row[m], nodes.order[m]
             memcpy(<real *>nodes.h + row * p.ld_h, <real *>nodes.made + made * p.ld_h, p.ld_h * sizeof(real))
-            (<real *>nodes.norm)[row - forest.leaves] = (<real *>nodes.made_norm)[made]
+            row -= forest.leaves
+            (<real *>nodes.norm)[row] = (<real *>nodes.made_norm)[made]
+            if decoded != NULL:
+                memcpy(decoded + row * p.ld_z, <real *>nodes.made_decoded + made * p.ld_z, p.ld_z * sizeof(real))
+                memcpy(lengths + 2 * row, <real *>nodes.made_lengths + 2 * made, 2 * sizeof(real))

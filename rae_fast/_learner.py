@@ -359,7 +359,8 @@ class Learner(Estimator, TrainingParameters):
         (4, 3)
         """
         learned = self._fitted()
-        return learned.form.views(learned.lend())
+        views: dict[str, Floats] = learned.form.views(learned.lend())
+        return views
 
     @property
     def n_features_in_(self) -> int:

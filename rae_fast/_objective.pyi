@@ -3,12 +3,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rae_fast._batch import Batch
-from rae_fast._form import Blocks, Form
+from rae_fast._form import AnyForm, Blocks
 
 Floats = NDArray[Any]
 
 class Objective:
-    form: Form
+    form: AnyForm
     batch: Batch | None
     sample_weight: Floats | None
     unit: float

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast._form import Blocks, Form
+from rae_fast._form import AnyForm, Blocks
 from rae_fast._objective import Objective
 from rae_fast._record import Record
 from rae_fast.solvers import Solver
@@ -11,10 +11,10 @@ from rae_fast.solvers import Solver
 Floats = NDArray[Any]
 
 class Updates:
-    form: Form
+    form: AnyForm
     solver: Solver
     by_rows: bool
-    def __init__(self, form: Form, solver: Solver, state: list[Blocks], scale: Blocks | None, unit: float,
+    def __init__(self, form: AnyForm, solver: Solver, state: list[Blocks], scale: Blocks | None, unit: float,
                  single: bool, by_rows: bool = ..., output_rate: float | None = ...) -> None: ...
     def once(self, theta: Floats, objective: Objective, record: Record) -> bool: ...
     def apply(self, theta: Floats, grad: Blocks, loss: float, n_steps: int | None, record: Record) -> bool: ...

@@ -33,7 +33,8 @@ from rae_fast._tree_form cimport AS_CODE, AS_OUTPUT, AS_SYMBOL, AS_VECTOR, GIVEN
 from rae_fast._workspace cimport Workspace
 
 cdef enum:
-    PART_TREES = 8
+    # A part's gradient has all embeddings, which takes long to clear and to add up.
+    PART_TREES = 48
     BUCKET_LEAVES = 4096       # at most, but of a single larger tree
     OUTPUT_ROWS = 64           # leaves that are given back by outputs at once
     # codes: where encode writes those of all nodes
@@ -81,7 +82,7 @@ cdef int codes_of_bucket(TreeTask *task, const real *theta, const Source *source
         grow(forest, p.builder)
     by_level(forest)
     if p.builder == GREEDY:
-        keep_codes(p, theta, nodes)
+        keep_codes(p, nodes, <real *>task.g, <real *>task.norm)
     for level in range(forest.levels):
         first, end = forest.level[level], forest.level[level + 1]
         for i in range(first, end):
@@ -399,8 +400,9 @@ cdef int bucket_gradient(TreeTask *task, const real *theta, const Source *source
     inner = <const real *>task.nodes.h + L * p.ld_h
     memset(dh, 0, (L + forest.inner) * p.ld_h * sizeof(real))
     # What is decoded, its loss and its gradient G before f.
-    decode(p, w, theta, forest.inner, inner, forest.left, forest.right, L, g, <real *>task.norm)
-    beat(&task.pulse, 4.0 * forest.inner * H * H)
+    if p.builder != GREEDY:  # of these it is known
+        decode(p, w, theta, forest.inner, inner, forest.left, forest.right, L, g, <real *>task.norm)
+        beat(&task.pulse, 4.0 * forest.inner * H * H)
     loss[0] += code_errors(task, <const real *>task.nodes.h)
     if p.O:
         output_errors(task, theta, source, accumulate, grad, loss)
@@ -510,6 +512,8 @@ cdef int take_task(Workspace space, const TreePlan *p, size_t item, Py_ssize_t t
     task.dh = space.take(2 * n * p.ld_h, item)
     task.g = space.take(n * p.ld_z, item)
     task.norm = space.take(2 * n, item)
+    if not gradient:
+        task.g = task.norm = NULL
     task.u = space.take(n * p.ld_z, item)
     task.w = space.take(trees, item)
     task.decoded = space.take(some * p.ld_h, item)

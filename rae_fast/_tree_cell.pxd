@@ -63,6 +63,10 @@ cdef struct Nodes:             # what a bucket's nodes hold
     void *sides                # (rows, ld_z)    what each node adds as left and as right child
     void *pairs                # (leaves, ld_h)  codes of neighbours joined, by the first leaf of the left one
     void *pair_norm            # (leaves)
+    void *pair_decoded         # (leaves, ld_z)  what they give back, and its lengths before these are made 1
+    void *pair_lengths         # (leaves, 2)
+    void *made_decoded         # (inner, ld_z)   the same of those that are made
+    void *made_lengths         # (inner, 2)
     double *score              # (leaves)        their errors
     Py_ssize_t *winner         # (4 leaves)      a tree of minima over the scores, of each sentence
     Py_ssize_t *after          # (leaves)        the first leaf of the right neighbour, -1 for none
@@ -74,6 +78,7 @@ cdef struct Nodes:             # what a bucket's nodes hold
     Py_ssize_t *asked          # (leaves)
     void *codes                # (SCORED_ROWS, ld_h)
     void *decoded              # (SCORED_ROWS, ld_z)
+    void *lengths              # (SCORED_ROWS, 2)
 
 cdef enum:
     SCORED_ROWS = 256          # pairs that are scored at once

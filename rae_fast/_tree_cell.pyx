@@ -100,6 +100,10 @@ cdef int take_nodes(Workspace space, const TreePlan *p, size_t item, Py_ssize_t 
     nodes.sides = space.take(2 * made * p.ld_z, item)
     nodes.pairs = space.take(made * p.ld_h, item)
     nodes.pair_norm = space.take(made, item)
+    nodes.pair_decoded = space.take(made * p.ld_z, item)
+    nodes.pair_lengths = space.take(2 * made, item)
+    nodes.made_decoded = space.take(made * p.ld_z, item)
+    nodes.made_lengths = space.take(2 * made, item)
     nodes.score = <double *>space.take(made, sizeof(double))
     nodes.winner = <Py_ssize_t *>space.take(4 * made, sizeof(Py_ssize_t))
     nodes.after = <Py_ssize_t *>space.take(made, sizeof(Py_ssize_t))
@@ -111,6 +115,7 @@ cdef int take_nodes(Workspace space, const TreePlan *p, size_t item, Py_ssize_t 
     nodes.asked = <Py_ssize_t *>space.take(2 * made, sizeof(Py_ssize_t))
     nodes.codes = space.take(min(made, SCORED_ROWS) * p.ld_h, item)
     nodes.decoded = space.take(min(made, SCORED_ROWS) * p.ld_z, item)
+    nodes.lengths = space.take(2 * min(made, SCORED_ROWS), item)
     return 0
 
 

@@ -63,7 +63,7 @@ cdef class TreeForm(AnyForm):
         self.lay_out({"1": 1, "H": n_hidden, "S": 0, "R": n_hidden, "E": n_inputs if embeds else 0, "O": outputs, "C": 0,
                       "Hc": 0, "K": n_classes}, False)
 
-    def _choices(self):
+    def choices(self):
         return tuple([getattr(self, name) for name in self.FIXED + self.OF_LOSS])
 
     @property

@@ -183,7 +183,7 @@ def _take(record: dict[str, Any], arrays: persistence.Arrays, fit: Fit) -> None:
 def _theta_in(arrays: persistence.Arrays, prefix: str, learned: Learned) -> Floats:
     """A vector of parameters from the arrays with that prefix."""
     form, dtype = learned.form, learned.theta.dtype
-    theta = form.empty(dtype)
+    theta: Floats = form.empty(dtype)
     for name, view in model_file.named(prefix, form, form.views(theta)).items():
         model_file.check_array(arrays[name], name, view.shape, dtype)
         view[...] = arrays[name]

@@ -25,8 +25,8 @@ class Labels:
 
     @staticmethod
     def flat(y: Any, lengths: NDArray[np.intp], orders: Any) -> tuple[NDArray[Any], bool]:
-        """All labels in one array of objects or of the user's type, None for those that are missing, and whether they are of
-        nodes."""
+        """All labels in one array of objects or of the user's type, None for those that are missing, and whether they
+        are of nodes."""
         n_nodes = 2 * lengths - 1
         if isinstance(y, (list, tuple)) and len(y) and isinstance(y[0], (list, tuple, np.ndarray)):
             if len(y) != len(lengths):
@@ -41,8 +41,8 @@ class Labels:
             return found, True
         array = np.asarray(y)
         if array.ndim != 1 or len(array) != len(lengths):
-            raise ValueError(f"y has shape {array.shape}; expected ({len(lengths)},), one label for each item, or a list with "
-                             "labels for all nodes of each")
+            raise ValueError(f"y has shape {array.shape}; expected ({len(lengths)},), one label for each item, or a "
+                             "list with labels for all nodes of each")
         return array, False
 
     @staticmethod
@@ -62,7 +62,8 @@ class Labels:
         at = np.searchsorted(known, found).clip(0, len(known) - 1)
         strange = known[at] != found
         if np.any(strange):
-            raise ValueError(f"y holds the class {shown(found[strange][0])}, which was not there when the model was fitted")
+            raise ValueError(f"y holds the class {shown(found[strange][:1].tolist()[0])}, which was not there when the "
+                             "model was fitted")
         numbers = np.full(len(there), -1, dtype=np.intp)
         numbers[there] = at
         return numbers, known
@@ -89,6 +90,7 @@ class Classifier(Estimator):
 
     @property
     def classes_(self) -> NDArray[Any]:
+        """The labels, which rise."""
         classes: NDArray[Any] = self._fitted().classes  # type: ignore[attr-defined]
         return classes
 
@@ -141,7 +143,7 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
         As of `TreeRAE`.
     embedding_scale : float, default=0.05
         As of `TreeRAE`.
-    pooling : {"root", "mean", "root+mean"}, default="root"
+    pooling : str, default="root"
         As of `TreeRAE`.
     alpha : float, default=0.2
         The part of reconstruction in the loss.
@@ -202,10 +204,26 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
     verbose : int, default=0
         As of `RAE`.
 
+    Attributes
+    ----------
+    theta_ : ndarray, all parameters as one vector; parameters_ : dict, its blocks by name, as views
+    n_features_in_ : int, different ids or numbers of a row
+    feature_names_in_ : ndarray of str, of the columns of frames
+    n_steps_ : int or None, the common number of leaves
+    n_iter_, n_updates_ : int, passes and updates made
+    loss_curve_ : list of float, the loss of each pass
+    validation_scores_ : list of float, with `early_stopping`
+    output_update_ : str, "dense"
+    solver_state_ : dict, what the solver remembers
+    rate_scale_ : None
+    vocabulary_ : Vocabulary, of models of text
+    classes_ : ndarray, the labels in the order of the columns of `predict_proba`
+
     Notes
     -----
-    y is one label for each item, or a list with labels for all nodes of each (leaves first, then inner nodes in the order of
-    `trees`, None for those without); of bracketed trees it may be left out, for these carry the labels of nodes.
+    y is one label for each item, or a list with labels for all nodes of each (leaves first, then inner nodes in the
+    order of `trees`, None for those without); of bracketed trees it may be left out, for these carry the labels of
+    nodes.
 
     Examples
     --------
@@ -262,6 +280,14 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
         ------
         ValueError
             For bad input.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAEClassifier
+        >>> model = TreeRAEClassifier(4, min_count=1, max_iter=99, learning_rate=0.02, random_state=0)
+        >>> model = model.fit(["fine", "dull", "fine fine", "dull dull"], ["good", "bad", "good", "bad"])
+        >>> model.decision_function(["dull"]).shape
+        (1,)
         """
         logits = self._logits(X, trees)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
@@ -282,6 +308,14 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
         ------
         ValueError
             For bad input.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAEClassifier
+        >>> model = TreeRAEClassifier(4, min_count=1, max_iter=99, learning_rate=0.02, random_state=0)
+        >>> model = model.fit(["fine", "dull", "fine fine", "dull dull"], ["good", "bad", "good", "bad"])
+        >>> model.predict_proba(["dull"]).shape
+        (1, 2)
         """
         return _softmax(self._logits(X, trees))
 
@@ -301,6 +335,14 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
         ------
         ValueError
             For bad input.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAEClassifier
+        >>> model = TreeRAEClassifier(4, min_count=1, max_iter=99, learning_rate=0.02, random_state=0)
+        >>> model = model.fit(["fine", "dull", "fine fine", "dull dull"], ["good", "bad", "good", "bad"])
+        >>> model.predict(["dull"]).tolist()
+        ['bad']
         """
         found: NDArray[Any] = self.classes_[self._logits(X, trees).argmax(axis=1)]
         return found
@@ -321,6 +363,14 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
         ------
         ValueError
             For bad input.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAEClassifier
+        >>> model = TreeRAEClassifier(4, min_count=1, max_iter=99, learning_rate=0.02, random_state=0)
+        >>> model = model.fit(["fine", "dull", "fine fine", "dull dull"], ["good", "bad", "good", "bad"])
+        >>> len(model.predict_nodes(["fine dull"])[0])
+        3
         """
         learned = self._fitted()
         batch = self._read(X, trees, learned)
@@ -346,6 +396,14 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
         ------
         ValueError
             For bad input.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAEClassifier
+        >>> model = TreeRAEClassifier(4, min_count=1, max_iter=99, learning_rate=0.02, random_state=0)
+        >>> model = model.fit(["fine", "dull", "fine fine", "dull dull"], ["good", "bad", "good", "bad"])
+        >>> model.score(["dull", "fine"], ["bad", "good"])
+        1.0
         """
         return float(np.average(self.predict(X, trees=trees) == np.asarray(y), weights=sample_weight))
 
@@ -363,7 +421,7 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
         """The whole loss of each item."""
         form, (codes, children) = learned.form, self._codes(learned, batch)
-        errors = form.alpha * self._of_trees(learned, batch, self._node_errors(learned, batch, codes, children))
+        errors: Floats = form.alpha * self._of_trees(learned, batch, self._node_errors(learned, batch, codes, children))
         if batch.labels is None:
             return errors
         bounds, lengths = node_bounds(batch), batch.lengths()

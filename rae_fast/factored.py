@@ -6,7 +6,7 @@ import numpy as np
 
 from rae_fast._batch import Batch, SparseBatch
 from rae_fast._factored import OutputFactor
-from rae_fast._form import Form
+from rae_fast._form import AnyForm, Form
 from rae_fast.hyperparameters import Settings
 from rae_fast.learned import Learned
 from rae_fast.solvers import SOLVERS
@@ -18,7 +18,7 @@ _MANY, _BESIDE = 6, 300
 _NEAR = 2.0**20
 
 
-def by_rows(settings: Settings, form: Form, batch: Batch, outputs: OutputFactor | None) -> bool:
+def by_rows(settings: Settings, form: AnyForm, batch: Batch, outputs: OutputFactor | None) -> bool:
     """Whether gradients have only those rows of W_xh that their sequences name: a solver's memory of others rests."""
     if outputs is not None:
         return True

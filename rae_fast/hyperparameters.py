@@ -66,7 +66,8 @@ class Settings:
 
 # What models do that declare none of these.
 NOT_DECLARED = {"relative_rates": False, "output_update": "dense", "output_learning_rate": 1.0, "max_memory": 2**30,
-                "alpha": 1.0, "label_loss": "cross_entropy", "leaf_weight": 1.0, "inner_weight": 1.0, "root_weight": 1.0}
+                "alpha": 1.0, "label_loss": "cross_entropy", "leaf_weight": 1.0, "inner_weight": 1.0,
+                "root_weight": 1.0}
 
 
 def check(estimator: Any) -> Settings:
@@ -141,6 +142,17 @@ def class_weights(name: str, value: Any) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{name} must be None, 'balanced' or a dict of a weight for each class; got {shown(value)}")
     return {label: real(f"{name}[{label!r}]", weight) for label, weight in value.items()}
+
+
+def joined(*choices: str) -> Check:
+    def check(name: str, value: Any) -> str:
+        parts = value.split("+") if isinstance(value, str) else []
+        if not parts or any(part not in choices for part in parts) or len(set(parts)) < len(parts):
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, or several joined by '+'; got "
+                             f"{shown(value)}")
+        return str(value)
+
+    return check
 
 
 def boolean(name: str, value: Any) -> bool:
@@ -251,7 +263,7 @@ class TreeParameters:
     stop_targets: bool = declared(False, boolean)
     init: str = declared("identity", OneOf("identity", "uniform"))
     embedding_scale: float = declared(0.05, positive)
-    pooling: str = declared("root", OneOf("root", "mean", "root+mean"))
+    pooling: str = declared("root", joined("root", "mean", "leaves", "inner"))
 
 
 @dataclass(eq=False, repr=False)

@@ -204,7 +204,8 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
     history = Record(record["n_steps"], counts["n_iter"], counts["n_updates"], arrays["loss_curve"].tolist())
     return Learned(form, theta, history, SolverState(record["solver"], state, scale, unit),
                    arrays["validation_scores"].tolist(), None if names is None else tuple(names), patches,
-                   record["reads_ids"], _vocabulary(arrays, n_features), record["output_update"], _classes(record, form))
+                   record["reads_ids"], _vocabulary(arrays, n_features), record["output_update"],
+                   _classes(record, form))
 
 
 def _classes(record: dict[str, Any], form: Any) -> Any:

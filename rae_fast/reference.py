@@ -396,9 +396,10 @@ def greedy_tree(theta: Any, form: Any, leaves: Any) -> NDArray[np.intp]:
     al., EMNLP 2011); leaves: the codes, (n, H)."""
     p = blocks_of(theta, form)
     nodes = [(i, code, 1) for i, code in enumerate(leaves)]
-    n, children = len(leaves), []
+    n = len(leaves)
+    children: list[tuple[int, int]] = []
     while len(nodes) > 1:
-        best = None
+        best: Any = None
         for i, ((a, left, below_l), (b, right, below_r)) in enumerate(zip(nodes, nodes[1:])):
             h = _joined(p, form, left, right)
             errors = [np.sum((_decoded(p, form, h, side, node < n) - code) ** 2)
@@ -416,9 +417,10 @@ def greedy_tree(theta: Any, form: Any, leaves: Any) -> NDArray[np.intp]:
 
 def grown_tree(kind: str, n: int) -> NDArray[np.intp]:
     """The tree over n leaves that is "left"- or "right"-branching, or "balanced"."""
-    nodes, children = list(range(n)), []
+    nodes = list(range(n))
+    children: list[tuple[int, int]] = []
     while len(nodes) > 1:
-        pairs = {"left": [0], "right": [len(nodes) - 2], "balanced": range(0, len(nodes) - 1, 2)}[kind]
+        pairs: Any = {"left": [0], "right": [len(nodes) - 2], "balanced": range(0, len(nodes) - 1, 2)}[kind]
         new = list(nodes)
         for i in reversed(pairs):
             new[i:i + 2] = [n + len(children) + i // 2 if kind == "balanced" else n + len(children)]
@@ -449,7 +451,7 @@ def tree_loss(theta: Any, form: Any, rows: Any, children: Any = None, labels: An
     p, n = blocks_of(theta, form), len(rows)
     codes, children = tree_codes(theta, form, rows, children)
     targets = np.real(codes) if form.stop_targets else codes
-    below = [1] * n
+    below: list[Any] = [1] * n
     reconstruction = supervised = 0.0
     for node, pair in enumerate(children, start=n):
         below.append(below[pair[0]] + below[pair[1]])
@@ -469,7 +471,7 @@ def tree_loss(theta: Any, form: Any, rows: Any, children: Any = None, labels: An
         return (form.alpha if form.n_classes else 1.0) * reconstruction
     of_nodes = np.broadcast_to(labels, (2 * n - 1,))
     weights = np.broadcast_to(1.0 if label_weights is None else label_weights, (2 * n - 1,))
-    for node in np.flatnonzero(of_nodes >= 0):
+    for node in np.flatnonzero(of_nodes >= 0).tolist():
         own = form.root_weight if node == 2 * n - 2 else form.leaf_weight if node < n else form.inner_weight
         out = codes[node] @ p["W_hy"] + p["b_y"]
         probabilities = np.exp(out - log_sum_exp(out))
@@ -479,8 +481,3 @@ def tree_loss(theta: Any, form: Any, rows: Any, children: Any = None, labels: An
             loss = -np.log(probabilities[of_nodes[node]])
         supervised = supervised + own * weights[node] * loss
     return form.alpha * reconstruction + (1 - form.alpha) * supervised
-
-
-def log_sum_exp(x: Any) -> Any:
-    most = np.max(np.real(x))
-    return most + np.log(np.sum(np.exp(x - most)))

@@ -47,7 +47,7 @@ class Streams(Learner):
         ((4,), (2, 4))
         """
         learned = self._learned or self._fitted()
-        h0 = learned.form.views(learned.memory)["h0"]
+        h0: Floats = learned.form.views(learned.memory)["h0"]
         if n is None:
             return h0.copy()
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:

@@ -1,7 +1,7 @@
 """class TreeRAE: the recursive auto-encoder of trees.
 
-Thin on purpose: how it learns and is kept is _learner.py's, what codes of trees are used for is tree_coding.py's; here are
-what it is and how it starts.
+Thin on purpose: how it learns and is kept is _learner.py's, what codes of trees are used for is tree_coding.py's; here
+are what it is and how it starts.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class TreeModel(TreeCoding):
         Parameters
         ----------
         X : list of str, or sequences
-            Lines of text, or bracketed trees, whose words get a vocabulary; or sequences of token ids or of rows of numbers,
-            as `RAE` takes them.
+            Lines of text, or bracketed trees, whose words get a vocabulary; or sequences of token ids or of rows of
+            numbers, as `RAE` takes them.
         y : labels, see Notes of the class; ignored by models without labels
         sample_weight : array-like of shape (N,), optional
             As in `RAE.fit`.
         trees : sequence of N trees, optional
-            For each item the children of its n - 1 inner nodes, an (n - 1, 2) array (see `rae_fast.trees`), or nested pairs
-            of numbers of leaves, or a `Tree`.
+            For each item the children of its n - 1 inner nodes, an (n - 1, 2) array (see `rae_fast.trees`), or nested
+            pairs of numbers of leaves, or a `Tree`.
         resume : bool or path, default=False
             As in `RAE.fit`.
 
@@ -55,6 +55,13 @@ class TreeModel(TreeCoding):
             For bad input or hyper-parameters; the model is unchanged.
         FloatingPointError
             When the loss or its gradient overflows; the model keeps the last finite parameters.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAE
+        >>> model = TreeRAE(4, max_iter=5, random_state=0).fit([[0, 1, 2], [2, 1]], trees=[((0, 1), 2), (0, 1)])
+        >>> len(model.loss_curve_)
+        5
         """
         return super().fit(Given(X, trees, y, True), None, sample_weight, resume=resume)
 
@@ -74,6 +81,15 @@ class TreeModel(TreeCoding):
         ------
         ValueError, FloatingPointError
             As in `fit`.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAE
+        >>> model = TreeRAE(4, random_state=0)
+        >>> for _ in range(3):
+        ...     _ = model.partial_fit([[0, 1, 2], [2, 1]])
+        >>> len(model.loss_curve_)
+        3
         """
         return super().partial_fit(Given(X, trees, y, True), None, sample_weight)
 
@@ -95,10 +111,19 @@ class TreeModel(TreeCoding):
         ------
         ValueError
             For bad input.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAE
+        >>> model = TreeRAE(4, max_iter=0, random_state=0).fit([[0, 1, 2], [2, 1]])
+        >>> loss, grad = model.loss_and_grad([[0, 1, 2], [2, 1]])
+        >>> grad["W_xh"].shape
+        (3, 4)
         """
         settings, learned = self._checked or self._settings(), self._fitted()
         batch, weights = inputs.as_weighted(sample_weight, self._read_targets(Given(X, trees, y, True), learned))
-        objective = _objectives.borrow(learned.form.under(settings), batch, weights, settings.max_memory, settings.n_jobs)
+        objective = _objectives.borrow(learned.form.under(settings), batch, weights, settings.max_memory,
+                                       settings.n_jobs)
         grad = objective.new_gradient()
         loss = objective.loss_and_grad(learned.theta, grad)
         _objectives.give_back(objective)
@@ -124,7 +149,8 @@ class TreeModel(TreeCoding):
     def _form(self, settings: Settings, batch: Batch) -> TreeForm:
         _blas.check_size(2 * settings.n_hidden + batch.n_features, "twice n_hidden plus the number of features")
         if settings.embedding == "identity" and isinstance(batch, SparseBatch):
-            raise ValueError("embedding='identity' takes rows of n_hidden numbers for codes; X holds ids or sparse rows")
+            raise ValueError("embedding='identity' takes rows of n_hidden numbers for codes; X holds ids or sparse "
+                             "rows")
         if settings.output == "softmax":
             inputs.check_distributions(batch)
         return TreeForm(batch.n_features, settings.n_hidden, batch.n_classes, settings.embedding != "identity",
@@ -153,7 +179,7 @@ class TreeModel(TreeCoding):
             if name in p:
                 p[name][...] = noise(name, 0.1 * r if own else r)
         if not parameters.all_finite(theta):
-            raise ValueError(f"embedding_scale={self.embedding_scale} overflows {theta.dtype}; make it smaller")
+            raise ValueError(f"embedding_scale={settings.embedding_scale} overflows {theta.dtype}; make it smaller")
         return theta, None
 
     def _completed(self, learned: Learned, X: Any) -> Learned:
@@ -205,8 +231,9 @@ class TreeRAE(TreeModel, TreeParameters):
         "identity": a node starts as the mean of its children, and gives back itself. "uniform": as in Socher's release.
     embedding_scale : float, default=0.05
         Embeddings start within plus and minus this.
-    pooling : {"root", "mean", "root+mean"}, default="root"
-        What `transform` gives.
+    pooling : str, default="root"
+        What `transform` gives: the code of the "root", or the "mean" of the codes of all nodes, of the "leaves", or of
+        the "inner" ones; or several of these, joined by "+".
     solver : {"adam", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "rprop", "lbfgs"}, default="adam"
         As of `RAE`; the trees of "lbfgs" are found anew at every look at the loss.
     learning_rate : float, default=0.003
@@ -258,6 +285,20 @@ class TreeRAE(TreeModel, TreeParameters):
     verbose : int, default=0
         Whether progress is shown.
 
+    Attributes
+    ----------
+    theta_ : ndarray, all parameters as one vector; parameters_ : dict, its blocks by name, as views
+    n_features_in_ : int, different ids or numbers of a row
+    feature_names_in_ : ndarray of str, of the columns of frames
+    n_steps_ : int or None, the common number of leaves
+    n_iter_, n_updates_ : int, passes and updates made
+    loss_curve_ : list of float, the loss of each pass
+    validation_scores_ : list of float, with `early_stopping`
+    output_update_ : str, "dense"
+    solver_state_ : dict, what the solver remembers
+    rate_scale_ : None
+    vocabulary_ : Vocabulary, of models of text
+
     Examples
     --------
     >>> from rae_fast import TreeRAE, trees
@@ -295,6 +336,13 @@ class TreeRAE(TreeModel, TreeParameters):
         ------
         ValueError
             For bad input.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAE
+        >>> model = TreeRAE(4, max_iter=0, random_state=0).fit([[0, 1, 2], [2, 1]])
+        >>> bool(model.score([[0, 1]]) == -model.reconstruction_error([[0, 1]]).mean())
+        True
         """
         learned = self._fitted()
         batch, weights = inputs.as_weighted(sample_weight, self._read(X, trees, learned))

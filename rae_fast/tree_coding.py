@@ -1,4 +1,5 @@
-"""What codes of trees are used for: codes and trees of items, leaves of codes, errors; shared by the estimators of trees."""
+"""What codes of trees are used for: codes and trees of items, leaves of codes, errors; shared by the estimators of
+trees."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rae_fast import _tree, dense, inputs
-from rae_fast._batch import Batch, SparseBatch
+from rae_fast._batch import Batch
 from rae_fast._learner import Learner
 from rae_fast._messages import shown
 from rae_fast._tree_form import TreeForm
@@ -108,7 +109,8 @@ class TreeCoding(Learner):
         return batch.attach(children)
 
     def _read(self, X: Any, trees: Any, learned: Learned) -> Batch:
-        return self._read_given(X if isinstance(X, Given) else Given(X, trees), self._checked or self._settings(), learned)
+        return self._read_given(X if isinstance(X, Given) else Given(X, trees), self._checked or self._settings(),
+                                learned)
 
     def _read_first(self, X: Any, settings: Settings) -> Batch:
         return self._read_given(X, settings, None)
@@ -125,7 +127,7 @@ class TreeCoding(Learner):
     # ---- codes and trees ---------------------------------------------------------------------------
 
     def transform(self, X: Any, *, trees: Any = None) -> Floats:
-        """Encode: the code of each item, by `pooling` that of the root, the mean over all nodes, or both.
+        """Encode: the code of each item, by `pooling` that of the root, or means over nodes.
 
         Parameters
         ----------
@@ -134,7 +136,7 @@ class TreeCoding(Learner):
 
         Returns
         -------
-        ndarray of shape (N, H), or with ``pooling="root+mean"`` (N, 2 H)
+        ndarray of shape (N, H), or with several parts of `pooling` as many times H
 
         Raises
         ------
@@ -156,11 +158,18 @@ class TreeCoding(Learner):
         return output
 
     def _pooled(self, codes: Floats, bounds: Integers, pooling: str) -> Floats:
-        parts = [codes[bounds[1:] - 1]] if "root" in pooling else []
-        if "mean" in pooling:
-            sums = np.add.reduceat(codes, bounds[:-1], dtype=np.float64)
-            parts.append((sums / np.diff(bounds)[:, None]).astype(codes.dtype))
-        return np.hstack(parts)
+        roots, sizes = codes[bounds[1:] - 1], np.diff(bounds)
+        found = {"root": roots}
+        if pooling != "root":
+            # Sums over leaves and over inner nodes; of a single leaf the second is that leaf, and so a mean of one.
+            middles = bounds[:-1] + (sizes + 1) // 2
+            places = np.stack([bounds[:-1], np.minimum(middles, len(codes) - 1)], axis=1).ravel()
+            sums = np.add.reduceat(codes, places, dtype=np.float64).reshape(len(sizes), 2, -1)
+            sums[sizes == 1, 0] = sums[sizes == 1, 1] = roots[sizes == 1]
+            counts = np.maximum(sizes // 2, 1)
+            found["leaves"], found["inner"] = sums[:, 0] / ((sizes + 1) // 2)[:, None], sums[:, 1] / counts[:, None]
+            found["mean"] = np.where(sizes == 1, sums[:, 0].T, (sums[:, 0] + sums[:, 1]).T / sizes).T
+        return np.hstack([found[part] for part in pooling.split("+")]).astype(codes.dtype)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """The names of the columns of `transform`.
@@ -179,7 +188,7 @@ class TreeCoding(Learner):
         >>> TreeRAE(2, min_count=1, max_iter=0).fit(["a b"]).get_feature_names_out().tolist()
         ['treerae0', 'treerae1']
         """
-        n = self._fitted().form.n_hidden * (2 if (self._checked or self._settings()).pooling == "root+mean" else 1)
+        n = self._fitted().form.n_hidden * len((self._checked or self._settings()).pooling.split("+"))
         return np.array([f"{type(self).__name__.lower()}{i}" for i in range(n)], dtype=object)
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None, *, trees: Any = None) -> Floats:
@@ -197,8 +206,15 @@ class TreeCoding(Learner):
         ------
         ValueError, FloatingPointError
             As of `fit`.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAE
+        >>> TreeRAE(4, max_iter=2, random_state=0).fit_transform([[0, 1, 2], [2, 1]]).shape
+        (2, 4)
         """
-        return self.fit(X, y, sample_weight, trees=trees).transform(X, trees=trees)
+        self.fit(X, y, sample_weight, trees=trees)  # type: ignore[call-arg]
+        return self.transform(X, trees=trees)
 
     def node_codes(self, X: Any, *, trees: Any = None) -> list[Floats]:
         """The codes of all nodes of each item.
@@ -216,6 +232,13 @@ class TreeCoding(Learner):
         ------
         ValueError
             For bad input.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAE
+        >>> model = TreeRAE(4, max_iter=0, random_state=0).fit([[0, 1, 2], [2, 1]])
+        >>> [codes.shape for codes in model.node_codes([[0, 1, 2], [2, 1]])]
+        [(5, 4), (3, 4)]
         """
         learned = self._fitted()
         batch = self._read(X, trees, learned)
@@ -275,12 +298,22 @@ class TreeCoding(Learner):
         if form.output == "linear" and not form.embeds:
             return decoded
         if form.output == "code":
-            if not form.embeds:
-                return decoded
-            # The symbol with the nearest code: minus the squared distance, but for what is the same for all.
-            E = p["W_xh"]
-            return 2 * dense.product(decoded, np.ascontiguousarray(E.T), 1) - np.einsum("ij,ij->i", E, E)
-        return dense.product(decoded, p["V_hx"], 1) + p["c_x"]
+            return self._rows_of(learned, decoded)
+        outputs: Floats = dense.product(decoded, p["V_hx"], 1) + p["c_x"]
+        return outputs
+
+    def _rows_of(self, learned: Learned, codes: Floats) -> Floats:
+        """The rows that leaves with these codes, which nothing has to give back, may have been: of ids minus the
+        distances of all embeddings."""
+        if not learned.form.embeds:
+            return codes
+        E: Floats = learned.form.views(learned.theta)["W_xh"]
+        found: Floats
+        if learned.reads_ids:
+            found = 2 * dense.product(codes, np.ascontiguousarray(E.T), 1) - np.einsum("ij,ij->i", E, E)
+            return found
+        found = np.linalg.lstsq(E.T, codes.T, rcond=None)[0].T
+        return found
 
     def inverse_transform(self, codes: Any, trees: Any) -> list[Any]:
         """Decode: the leaves that codes of roots give back through trees of these shapes.
@@ -309,13 +342,12 @@ class TreeCoding(Learner):
         ['a', 'fine', 'fine', 'film']
         """
         learned = self._fitted()
-        if (self._checked or self._settings()).pooling == "root+mean":
-            raise ValueError("codes of roots are needed; with pooling='root+mean' pass the first half of the columns")
         roots = inputs.as_matrix(codes, "codes", learned.form.n_hidden, learned.memory.dtype)
         given = list(trees)
         if len(given) != len(roots):
             raise ValueError(f"there are {len(given)} trees for {len(roots)} codes")
-        lengths = np.array([np.asarray(tree).shape[0] + 1 if np.ndim(tree) == 2 else 1 for tree in given], dtype=np.intp)
+        lengths = np.array([np.asarray(tree).shape[0] + 1 if np.ndim(tree) == 2 else 1 for tree in given],
+                           dtype=np.intp)
         children, _ = as_children(given, lengths)
         return self._unfolded(learned, roots, children, lengths)
 
@@ -341,7 +373,7 @@ class TreeCoding(Learner):
             codes[nodes] = out.reshape(-1, form.n_hidden)
         found = []
         for a, n in zip(bounds[:-1], lengths):
-            outputs = self._outputs(learned, codes[a:a + n])
+            outputs = self._outputs(learned, codes[a:a + n]) if n > 1 else self._rows_of(learned, codes[a:a + 1])
             found.append(outputs.argmax(axis=1) if learned.reads_ids else outputs)
         return found
 
@@ -361,6 +393,14 @@ class TreeCoding(Learner):
         ------
         ValueError
             For bad input.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAE
+        >>> X = [[0, 1, 2], [2, 1]]
+        >>> model = TreeRAE(8, tree="left", max_iter=200, learning_rate=0.02, random_state=0).fit(X)
+        >>> [ids.tolist() for ids in model.reconstruct(X)]
+        [[0, 1, 2], [2, 1]]
         """
         learned = self._fitted()
         batch = self._read(X, trees, learned)
@@ -385,6 +425,13 @@ class TreeCoding(Learner):
         ------
         ValueError
             For bad input.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAE
+        >>> model = TreeRAE(4, max_iter=0, random_state=0).fit([[0, 1, 2], [2, 1]])
+        >>> model.reconstruction_error([[0, 1, 2], [2, 1]]).shape
+        (2,)
         """
         if per not in ("tree", "node"):
             raise ValueError(f"per must be 'tree' or 'node'; got {shown(per)}")

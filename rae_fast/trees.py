@@ -1,12 +1,14 @@
 """Trees over sequences: read from text and from what users have, checked, and shown.
 
-A tree over n leaves has the nodes 0 to n - 1, its leaves from left to right, and n to 2 n - 2, the inner ones. Row m of its
-``children``, (n - 1, 2), are the left and the right child of node n + m; a child comes before its parent, the root is the
-last node.
+A tree over n leaves has the nodes 0 to n - 1, its leaves from left to right, and n to 2 n - 2, the inner ones. Row m of
+its
+``children``, (n - 1, 2), are the left and the right child of node n + m; a child comes before its parent, the root is
+the last node.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -45,8 +47,8 @@ def read_tree(text: str, binarize: str | None = None) -> Tree:
         ``(label child child)``, where a child is another such bracket or a word, and the label may be missing where a
         bracket follows. Only blanks, tabs and ends of lines separate words.
     binarize : {"left", "right", "balanced"} or None, default=None
-        How a node with more than two children becomes several; None: that is an error. A node with one child is taken for
-        this child, with the node's own label.
+        How a node with more than two children becomes several; None: that is an error. A node with one child is taken
+        for this child, with the node's own label.
 
     Returns
     -------
@@ -68,26 +70,12 @@ def read_tree(text: str, binarize: str | None = None) -> Tree:
         raise ValueError(f"a bracketed tree is a string; got {shown(text)}")
     if binarize is not None and binarize not in BINARIZE:
         raise ValueError(f"binarize must be one of {', '.join(map(repr, BINARIZE))} or None; got {shown(binarize)}")
-    words: list[str] = []
-    leaf_labels: list[str | None] = []
-    inner: list[tuple[int, int]] = []        # children, leaves by their number, inner nodes by minus their number, less 1
-    inner_labels: list[str | None] = []
+    grown = _Grown(binarize)
     open_at: list[int] = []
-    label: list[str | None] = []             # of the brackets that are open
-    below: list[list[int]] = []              # and what they hold
+    below: list[list[int]] = []
+    label: list[str | None] = []             # of the brackets that are open; `below` is what they hold
     done: list[int] = []
     after_bracket = False
-
-    def leaf(word: str, name: str | None) -> int:
-        words.append(word)
-        leaf_labels.append(name)
-        return len(words) - 1
-
-    def join(a: int, b: int) -> int:
-        inner.append((a, b))
-        inner_labels.append(None)
-        return -len(inner)
-
     for match in re.finditer(r"[()]|[^() \t\r\n]+", text):
         token, position = match.group(), match.start()
         if token == "(":
@@ -96,53 +84,76 @@ def read_tree(text: str, binarize: str | None = None) -> Tree:
             open_at.append(position)
             label.append(None)
             below.append([])
-            after_bracket = True
-            continue
-        if not below:
+        elif not below:
             raise ValueError(f"position {position}: {shown(token)} stands outside of all brackets")
-        if token != ")":
-            if after_bracket:
-                label[-1] = token
-            else:
-                below[-1].append(leaf(token, None))
-            after_bracket = False
-            continue
-        after_bracket = False
-        start, name, nodes = open_at.pop(), label.pop(), below.pop()
-        if not nodes:
-            if name is None:
-                raise ValueError(f"position {start}: a bracket holds nothing")
-            nodes, name = [leaf(name, None)], None  # (word)
-        if len(nodes) > 2 and binarize is None:
-            raise ValueError(f"position {start}: a node has {len(nodes)} children, but trees are binary; pass "
-                             "binarize='left', 'right' or 'balanced'")
-        while len(nodes) > 1:
-            if binarize == "balanced" and len(nodes) > 2:
-                nodes = [join(*nodes[i:i + 2]) if i + 1 < len(nodes) else nodes[i] for i in range(0, len(nodes), 2)]
-            elif binarize == "right":
-                nodes[-2:] = [join(*nodes[-2:])]
-            else:
-                nodes[:2] = [join(*nodes[:2])]
-        if name is not None:
-            (leaf_labels if nodes[0] >= 0 else inner_labels)[nodes[0] if nodes[0] >= 0 else -nodes[0] - 1] = name
-        (below[-1] if below else done).append(nodes[0])
+        elif token == ")":
+            node = grown.closed(label.pop(), below.pop(), open_at.pop())
+            (below[-1] if below else done).append(node)
+        elif after_bracket:
+            label[-1] = token
+        else:
+            below[-1].append(grown.leaf(token, None))
+        after_bracket = token == "("
     if open_at:
         raise ValueError(f"position {open_at[-1]}: a bracket is not closed")
     if not done:
         raise ValueError("the text holds no tree")
-    n = len(words)
-    children = np.array([[x if x >= 0 else n - x - 1 for x in pair] for pair in inner], dtype=np.intp).reshape(-1, 2)
-    return Tree(words, children, leaf_labels + inner_labels)
+    return grown.tree()
+
+
+class _Grown:
+    """A tree under way. Leaves are told by their numbers, inner nodes by -1 for the first, -2 for the second, ..."""
+
+    def __init__(self, binarize: str | None) -> None:
+        self.binarize = binarize
+        self.words: list[str] = []
+        self.labels: tuple[list[str | None], list[str | None]] = ([], [])  # of leaves and of inner nodes
+        self.inner: list[tuple[int, int]] = []
+
+    def leaf(self, word: str, name: str | None) -> int:
+        self.words.append(word)
+        self.labels[0].append(name)
+        return len(self.words) - 1
+
+    def join(self, a: int, b: int) -> int:
+        self.inner.append((a, b))
+        self.labels[1].append(None)
+        return -len(self.inner)
+
+    def closed(self, name: str | None, nodes: list[int], start: int) -> int:
+        """The node of a bracket with that label and these children, which began at that position."""
+        if not nodes:
+            if name is None:
+                raise ValueError(f"position {start}: a bracket holds nothing")
+            return self.leaf(name, None)  # (word)
+        if len(nodes) > 2 and self.binarize is None:
+            raise ValueError(f"position {start}: a node has {len(nodes)} children, but trees are binary; pass "
+                             "binarize='left', 'right' or 'balanced'")
+        if self.binarize == "left" or len(nodes) == 2:
+            nodes = [functools.reduce(self.join, nodes)]
+        elif self.binarize == "right":
+            nodes = [functools.reduce(lambda right, left: self.join(left, right), reversed(nodes))]
+        while len(nodes) > 1:
+            nodes = [self.join(*nodes[i:i + 2]) if i + 1 < len(nodes) else nodes[i] for i in range(0, len(nodes), 2)]
+        node = nodes[0]
+        if name is not None:
+            self.labels[node < 0][node if node >= 0 else -node - 1] = name
+        return node
+
+    def tree(self) -> Tree:
+        n = len(self.words)
+        children = [[x if x >= 0 else n - x - 1 for x in pair] for pair in self.inner]
+        return Tree(self.words, np.array(children, dtype=np.intp).reshape(-1, 2), self.labels[0] + self.labels[1])
 
 
 def as_children(trees: Any, lengths: NDArray[np.intp]) -> tuple[Children, list[NDArray[np.intp] | None]]:
-    """The children of all trees one after the other, checked, and for each the order in which its nodes were passed where
-    that is another than the one it has here.
+    """The children of all trees one after the other, checked, and for each the order in which its nodes were passed
+    where that is another than the one it has here.
 
     Parameters
     ----------
-    trees : a sequence with one for each item: an (n - 1, 2) array of children, nested pairs of numbers of leaves, or a Tree
-    lengths : (N,) leaves of each item
+    trees : a sequence with one for each item: an (n - 1, 2) array of children, nested pairs of numbers of leaves, or a
+    Tree lengths : (N,) leaves of each item
 
     Raises
     ------
@@ -185,8 +196,8 @@ def _as_array(tree: Any, n: int, i: int) -> Children:
     if n == 1 and array.size == 0:
         return np.empty((0, 2), dtype=np.intp)
     if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu":
-        raise ValueError(f"tree {i} is no array of two children for each inner node (or nested pairs of leaves, or a Tree); "
-                         f"got {shown(tree)}")
+        raise ValueError(f"tree {i} is no array of two children for each inner node (or nested pairs of leaves, or a "
+                         f"Tree); got {shown(tree)}")
     if len(array) != n - 1:
         raise ValueError(f"tree {i} has {len(array)} inner nodes, but sequence {i} has {n} steps and needs {n - 1}")
     return array.astype(np.intp)
@@ -196,6 +207,7 @@ def _of_pairs(tree: Any, n: int, i: int) -> list[tuple[int, int]]:
     """Children from nested pairs of leaves, in post-order; without recursion."""
     found: list[tuple[int, int]] = []
     values: list[int] = []
+    pairs = 0
     stack: list[tuple[Any, bool]] = [(tree, False)]
     while stack:
         node, ready = stack.pop()
@@ -204,6 +216,8 @@ def _of_pairs(tree: Any, n: int, i: int) -> list[tuple[int, int]]:
             found.append((a, b))
             values.append(n + len(found) - 1)
         elif isinstance(node, (tuple, list)) and len(node) == 2:
+            if (pairs := pairs + 1) >= n:
+                raise ValueError(f"tree {i} has more inner nodes than sequence {i}, of {n} steps, can have")
             stack += [(node, True), (node[1], False), (node[0], False)]
         elif isinstance(node, (int, np.integer)) and not isinstance(node, bool):
             if not 0 <= node < n:
@@ -211,8 +225,6 @@ def _of_pairs(tree: Any, n: int, i: int) -> list[tuple[int, int]]:
             values.append(int(node))
         else:
             raise ValueError(f"tree {i} has {shown(node)} where a leaf or a pair of nodes is needed")
-        if len(found) > n:
-            raise ValueError(f"tree {i} has more inner nodes than sequence {i}, of {n} steps, can have")
     return found
 
 
@@ -235,8 +247,8 @@ def _ordered(children: Children, n: int, i: int) -> tuple[Children, NDArray[np.i
             a, b = children[node - n]
             stack += [(node, True), (int(b), False), (int(a), False)]
     if len(order) != n - 1:
-        raise ValueError(f"tree {i} has a cycle, or several roots: from node {int(roots[0])}, which has no parent, only "
-                         f"{len(order)} of {n - 1} inner nodes are reached")
+        raise ValueError(f"tree {i} has a cycle, or several roots: from node {int(roots[0])}, which has no parent, "
+                         f"only {len(order)} of {n - 1} inner nodes are reached")
     if order == list(range(n, 2 * n - 1)):
         return children, None
     number = np.arange(2 * n - 1)

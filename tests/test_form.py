@@ -24,7 +24,8 @@ def test_blocks_fill_theta_without_a_gap(I, H, tied):
         end += block.shape[0] * block.shape[1]
     assert end == form.size == (1 if tied else 2) * (H + I) * H + 3 * H + I
     names = {block.name for block in blocks}
-    assert names == set(NAMES) - ({"V_hh", "V_hx"} if tied else set()) - set(CODE)
+    of_trees = {"W_rh", "V_hr", "c_r", "W_hy", "b_y"}
+    assert names == set(NAMES) - ({"V_hh", "V_hx"} if tied else set()) - set(CODE) - of_trees
     # A row of W_xh belongs to an input, and one of V_hx, and of c_x, to an output.
     rows = {block.name: block.shape for block in blocks if block.mark == "rows"}
     assert rows == {name: shape for name, shape in

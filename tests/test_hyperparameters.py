@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from rae_fast import RAE, hyperparameters
+from rae_fast import RAE, TreeRAE, TreeRAEClassifier, hyperparameters
 from rae_fast.hyperparameters import OneOf, SequenceParameters, TrainingParameters, declared
 
 X = np.random.default_rng(0).standard_normal((5, 4, 3))
-ESTIMATORS = [RAE]
+ESTIMATORS = [RAE, TreeRAE, TreeRAEClassifier]
 
 
 def documented(cls):
@@ -185,7 +185,7 @@ def test_messages_name_the_estimator():
 
 def test_settings_are_checked_values_of_every_declared_name():
     settings = hyperparameters.check(RAE(np.int8(3), tol=np.float32(0.5), n_jobs=None, callbacks=print))
-    assert set(vars(settings)) == set(hyperparameters.declarations(RAE))
+    assert set(vars(settings)) == set(hyperparameters.declarations(RAE)) | set(hyperparameters.NOT_DECLARED)
     assert (type(settings.n_hidden), type(settings.tol), settings.n_jobs) == (int, float, 1)
     assert settings.callbacks == (print,)
     other = settings.but(tol=1.0)

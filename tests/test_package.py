@@ -21,11 +21,16 @@ from rae_fast import (
     _kernels,
     _learner,
     _messages,
+    classifiers,
     coding,
     inputs,
+    plotting,
     rae,
     solvers,
     streams,
+    tree,
+    tree_coding,
+    trees,
     vocabulary,
 )
 
@@ -184,7 +189,8 @@ def test_every_compiled_module_that_python_uses_has_a_stub():
     assert {name for name in used if (PACKAGE / f"{name}.pyx").exists() or name in STUBS} <= set(STUBS)
 
 
-WITH_EXAMPLES = [rae, coding, vocabulary, streams, _learner, _estimator, _config, _messages, solvers, inputs]
+WITH_EXAMPLES = [rae, coding, vocabulary, streams, _learner, _estimator, _config, _messages, solvers, inputs,
+                 trees, tree, tree_coding, classifiers, plotting]
 
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES, ids=lambda m: m.__name__)
@@ -203,10 +209,11 @@ def public_members(cls):
     return {name: inspect.getattr_static(cls, name) for name in dir(cls) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("cls", [rae_fast.RAE])
+@pytest.mark.parametrize("cls", [rae_fast.RAE, rae_fast.TreeRAE, rae_fast.TreeRAEClassifier])
 def test_public_methods_say_what_they_take_return_and_raise(cls):
     """numpydoc's sections; of hyper-parameters and attributes the class's own docstring has them."""
-    attributes = inspect.cleandoc(cls.__doc__).split("\nAttributes\n----------\n")[1].split("\nNotes\n")[0]
+    attributes = inspect.cleandoc(cls.__doc__).split("\nAttributes\n----------\n")[1]
+    attributes = re.split(r"\n(?:Notes|Examples)\n-", attributes)[0]
     told = {name for line in re.findall(r"^(\w[\w, ]*) : ", attributes, re.MULTILINE) for name in line.split(", ")}
     members = public_members(cls)
     assert {name for name, member in members.items() if isinstance(member, property)} == told

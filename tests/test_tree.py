@@ -32,7 +32,8 @@ def problem(rng, form, lengths=LENGTHS, ids=True, of_nodes=True, dtype=np.float6
         columns = rng.integers(form.n_inputs, size=rows)
         batch = SparseBatch(columns, offsets, form.n_inputs, dtype, True)
     else:
-        data = rng.dirichlet(np.ones(form.n_inputs), rows) if form.categorical else rng.standard_normal((rows, form.n_inputs))
+        data = rng.dirichlet(np.ones(form.n_inputs), rows) if form.categorical else rng.standard_normal((rows,
+                                                                                                         form.n_inputs))
         batch = Batch(data.astype(dtype), offsets, True)
     trees = [random_tree(rng, n) for n in lengths]
     labels = weights = None
@@ -42,7 +43,7 @@ def problem(rng, form, lengths=LENGTHS, ids=True, of_nodes=True, dtype=np.float6
         weights = rng.random(n_labels)
     batch.attach(np.concatenate(trees) if form.tree == "given" else None, labels, weights)
     items = []
-    for i, n in enumerate(lengths):
+    for i in range(len(lengths)):
         at = slice(2 * offsets[i] - i, 2 * offsets[i + 1] - i - 1) if of_nodes else i
         items.append((batch.dense_rows(slice(offsets[i], offsets[i + 1])).astype(np.float64),
                       trees[i] if form.tree == "given" else None,
@@ -109,7 +110,7 @@ def test_gradients_of_every_form_by_complex_step(choices, ids):
 
 
 @pytest.mark.parametrize("choices", [FORMS[0], FORMS[3], FORMS[5], FORMS[8], FORMS[13]], ids=str)
-@pytest.mark.parametrize("H", [1, 3, 8, 17])
+@pytest.mark.parametrize("H", [1, 17])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_implementation_and_size(isa, gemm, dtype, H, choices):
     form = TreeForm(7, H, **choices)
@@ -126,13 +127,15 @@ def test_every_implementation_and_size(isa, gemm, dtype, H, choices):
 @pytest.mark.parametrize("choices", [FORMS[0], FORMS[8], FORMS[11], FORMS[12]], ids=str)
 def test_threads_change_no_bit(choices):
     form = TreeForm(9, 8, **choices)
-    theta, batch, _ = problem(np.random.default_rng(1), form, lengths=tuple(np.random.default_rng(2).integers(1, 40, 150)),
+    theta, batch, _ = problem(np.random.default_rng(1), form,
+                              lengths=tuple(np.random.default_rng(2).integers(1, 40, 150)),
                               of_nodes=choices.get("tree") != "greedy")
     one = compiled(theta, form, batch)
     for n_jobs in (2, 3):
         several = compiled(theta, form, batch, n_jobs=n_jobs)
         assert several[0] == one[0] and (several[1] == one[1]).all()
-        assert all((a == b).all() for a, b in zip(_tree.encode(theta, batch, form), _tree.encode(theta, batch, form, n_jobs)))
+        assert all((a == b).all() for a, b in zip(_tree.encode(theta, batch, form), _tree.encode(theta, batch, form,
+                                                                                                 n_jobs)))
 
 
 @pytest.mark.parametrize("choices", [dict(), dict(word_weights=True), dict(normalize_codes=True),
