@@ -229,8 +229,8 @@ def sentences(folder):
     found = model.trees(SENTENCES)
     back = model.vocabulary_.decode(model.reconstruct(SENTENCES))
     right = sum(a == b for line, again in zip(words, back) for a, b in zip(line, again))
-    print(f"  {model.n_iter_} passes in {time.perf_counter() - start:.1f} s; a node gives back its two children with an "
-          f"error of {model.reconstruction_error(SENTENCES).mean():.2f} on average (first pass "
+    print(f"  {model.n_iter_} passes in {time.perf_counter() - start:.1f} s; a node gives back its two children with "
+          f"an error of {model.reconstruction_error(SENTENCES).mean():.2f} on average (first pass "
           f"{model.loss_curve_[0]:.2f});\n  unrolled from the root, which is not what was trained, {right} of "
           f"{sum(map(len, words))} words come back. The first sentence:")
     print(textwrap.indent(trees.draw(found[0], words[0]), "    "))

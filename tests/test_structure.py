@@ -15,7 +15,8 @@ ORDER = """
     _slots _cell _judge _factored _objective _sequence _stepwise _unfold _tree_form _forest _tree_cell _greedy _tree
     _objectives _codes _training
     sparse_inputs inputs closed_form relative_rates hyperparameters patches sizes vocabulary trees learned factored
-    model_file lbfgs training trial checkpoint _learner streams coding rae tree_coding tree classifiers plotting __init__
+    model_file lbfgs training trial checkpoint _learner streams coding rae tree_coding tree classifiers plotting
+    __init__
 """.split()
 
 MOST_LINES = 700
