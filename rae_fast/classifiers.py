@@ -206,7 +206,8 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
 
     Attributes
     ----------
-    theta_ : ndarray, all parameters as one vector; parameters_ : dict, its blocks by name, as views
+    theta_ : ndarray, all parameters as one vector
+    parameters_ : dict of str to ndarray, its blocks by name, as views
     n_features_in_ : int, different ids or numbers of a row
     feature_names_in_ : ndarray of str, of the columns of frames
     n_steps_ : int or None, the common number of leaves

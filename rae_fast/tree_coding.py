@@ -182,6 +182,11 @@ class TreeCoding(Learner):
         -------
         ndarray of str
 
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+
         Examples
         --------
         >>> from rae_fast import TreeRAE
