@@ -155,6 +155,8 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
     inputs_are = "W_xh" not in {block.name for block in form.blocks} or arrays["W_xh"].shape == (I, H)
     if dtype not in (np.float32, np.float64) or arrays["W_hh"].shape != (H, H) or not inputs_are:
         raise ValueError("W_hh and W_xh do not have the shapes that its sizes say")
+    if (classes := getattr(form, "n_classes", 0)) and arrays["W_hy"].shape != (H, classes):
+        raise ValueError("W_hy does not have the shape that its sizes say")
     known = {"loss_curve", "validation_scores", "patch_fill", "vocabulary"}
 
     def take(prefix: str, views: Arrays) -> None:

@@ -82,7 +82,9 @@ class TreeCoding(Learner):
     def _read_text(self, given: Given, X: Any, settings: Settings, learned: Learned | None) -> tuple[Any, Any]:
         """Lines, or bracketed trees, as ids; and labels of nodes, where these carry any."""
         lines, labels = list(X), None
-        if settings.tree in ("auto", "given") and given.trees is None and lines[0].lstrip().startswith("("):
+        kind = settings.tree if learned is None else learned.form.tree
+        # Text may begin with a bracket: unless trees are asked for, every line must look like one.
+        if given.trees is None and (kind == "given" or kind == "auto" and all(map(_looks_like_a_tree, lines))):
             found = []
             for i, line in enumerate(lines):
                 try:
@@ -493,6 +495,10 @@ class TreeCoding(Learner):
 
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
         return self._of_trees(learned, batch, self._node_errors(learned, batch, *self._codes(learned, batch)))
+
+
+def _looks_like_a_tree(line: str) -> bool:
+    return line.lstrip().startswith("(") and line.rstrip().endswith(")")
 
 
 def _is_text(X: Any) -> bool:

@@ -192,6 +192,32 @@ def test_pooling(pooling, width):
         np.testing.assert_allclose(row, np.concatenate([parts[p] for p in pooling.split("+")]), rtol=1e-12, atol=1e-15)
 
 
+def test_text_may_begin_with_a_bracket():
+    lines = ["( an aside )", "a film ( of sorts )", "( really ) fine"] * 3
+    model = TreeRAE(4, min_count=1, max_iter=1).fit(lines)
+    assert model._learned.form.tree == "greedy" and "(" in model.vocabulary_.symbols_
+    assert model.transform(["( an aside )"]).shape == (1, 4)
+
+
+def test_some_items_without_a_label():
+    y = [None if i % 4 == 0 else label for i, label in enumerate(Y)]
+    model = TreeRAEClassifier(8, min_count=1, max_iter=150, learning_rate=0.02, random_state=0).fit(LINES, y)
+    assert model.classes_.tolist() == ["bad", "good"] and model.score(LINES, Y) > 0.9
+
+
+def test_a_file_that_claims_more_classes_than_it_has(tmp_path):
+    from rae_fast import persistence
+    path = tmp_path / "model.safetensors"
+    TreeRAEClassifier(**SMALL).fit(LINES, Y).save(path)
+    arrays, metadata = persistence.read(path)
+    for claimed, message in ((2**40, "W_hy does not have the shape"), (2**62, "something is missing|shape"), (0,
+                                                                                                              "W_hy|classes")):
+        persistence.write(path, arrays,
+                          metadata | {"form": metadata["form"].replace('"n_classes": 2', f'"n_classes": {claimed}')})
+        with pytest.raises(ValueError, match=message):
+            TreeRAEClassifier.load(path)
+
+
 def test_rows_of_numbers_and_sparse_rows():
     rng = np.random.default_rng(0)
     dense = [rng.standard_normal((n, 3)) for n in (1, 4, 6)]
@@ -210,7 +236,7 @@ REFUSED = [
     (lambda: TreeRAEClassifier().fit(LINES), "needs labels: pass y"),
     (lambda: TreeRAEClassifier().fit(LINES, ["a"] * len(LINES)), "y holds 1 class"),
     (lambda: TreeRAEClassifier().fit(LINES, Y[:3]), r"y has shape \(3,\)"),
-    (lambda: TreeRAEClassifier().fit(["(a b)", "(c d"]), "element 1 of X: position 0"),
+    (lambda: TreeRAEClassifier(tree="given").fit(["(a b)", "(c d"]), "element 1 of X: position 0"),
     (lambda: TreeRAEClassifier(class_weight={"x": 1}).fit(LINES, Y), "class_weight has the class 'x'"),
     (lambda: TreeRAEClassifier(alpha=2).fit(LINES, Y), r"alpha must lie in \[0, 1\]"),
     (lambda: TreeRAE(pooling="root+root").fit(LINES), "pooling must be one of"),
