@@ -6,7 +6,8 @@ the sums over them, are products over the whole bucket. The loss of an item, wit
 
     alpha / m sum over inner nodes of share |l^ - l|^2 + share |r^ - r|^2  +  (1 - alpha) sum over nodes of w loss(label)
 
-(reduction "sum": without 1 / m). Leaves are given back as the form says. Twin: reference.tree_loss.
+(reduction "sum": without 1 / m); objective "unfold" has in place of the first sum that over the leaves of errors of what
+the root gives back of them (_tree_unfold.pyx). Leaves are given back as the form says. Twin: reference.tree_loss.
 """
 
 import numpy as np
@@ -27,9 +28,10 @@ from rae_fast._objective cimport Descent, Objective, Part, cut_into_parts, gradi
 from rae_fast._products cimport choose_own, multiply, sum_over_rows
 from rae_fast._pulse cimport Pulse, beat, new_pulse, rae_flush_subnormals, rae_set_fp_state
 from rae_fast._slots cimport Slots, compact, name_rows, slot_of, take_slots
-from rae_fast._tree_cell cimport (Nodes, TreePlan, TreeWeights, decode, decoded_to_unit, leaf_codes, make_tree_plan, set_tree_weights,
+from rae_fast._tree_cell cimport (Nodes, TreePlan, TreeWeights, back_through, decode, leaf_codes, make_tree_plan, set_tree_weights,
                                   take_nodes, take_tree_weights, to_unit_length)
 from rae_fast._tree_form cimport AS_CODE, AS_OUTPUT, AS_SYMBOL, AS_VECTOR, GIVEN, GREEDY, TreeForm
+from rae_fast._tree_unfold cimport Unfolded, fold_back, take_unfolded, unfold
 from rae_fast._workspace cimport Workspace
 
 cdef enum:
@@ -49,6 +51,7 @@ cdef struct TreeTask:          # one thread's part of a call; (real *) behind vo
     void *g                    # (inner, ld_z)   what is decoded, then its gradient before f
     void *norm                 # (inner, 2)      lengths of what is decoded, before these are made 1
     void *u                    # (inner, ld_z)   what flows into children
+    Unfolded unfolded
     void *w                    # (trees)         weights of items
     void *decoded              # (OUTPUT_ROWS, ld_h)
     void *outputs              # (OUTPUT_ROWS, ld_o)
@@ -109,6 +112,8 @@ cdef inline double share(const TreePlan *p, const Forest *forest, Py_ssize_t i, 
     cdef double found = p.alpha
     if p.mean:
         found /= size_of(forest, forest.tree[child]) - 1
+    if p.unfold:
+        return found
     if p.word_weights:
         found *= forest.words[child] / <double>forest.words[forest.leaves + i]
     return found if child < forest.leaves else found * p.hidden_weight
@@ -129,7 +134,7 @@ cdef double code_errors(TreeTask *task, const real *h) noexcept nogil:
     for i in range(forest.inner):
         for side in range(2):
             child = forest.right[i] if side else forest.left[i]
-            if child < forest.leaves and (p.leaf == AS_OUTPUT or p.leaf == AS_SYMBOL):
+            if p.unfold if child >= forest.leaves else p.leaf == AS_OUTPUT or p.leaf == AS_SYMBOL:
                 continue
             s = share(p, forest, i, child) * w[forest.tree[child]]
             g = <real *>task.g + i * p.ld_z + side * p.H
@@ -145,26 +150,6 @@ cdef double code_errors(TreeTask *task, const real *h) noexcept nogil:
             for j in range(p.H):
                 d[j] = 0 if p.stop_targets else <real>(-2 * s) * d[j]
     return loss
-
-
-cdef void back_through(const TreePlan *p, bint is_leaf, double factor, real norm, const real *error, real *g) noexcept nogil:
-    """From the gradient `factor error` of something decoded, which g holds, to that before f and unit length, into g."""
-    cdef Py_ssize_t j
-    cdef double along = 0, t
-    cdef bint squashed = p.tanh_decoder and not (is_leaf and p.leaf == AS_VECTOR)
-    if decoded_to_unit(p, is_leaf):
-        for j in range(p.H):
-            along += <double>error[j] * g[j]
-        for j in range(p.H):
-            t = <double>g[j] * norm
-            g[j] = <real>(0 if norm == 0 else factor * (error[j] - g[j] * along) / norm * (1 - t * t if squashed else 1.0))
-        return
-    if squashed:
-        for j in range(p.H):
-            g[j] = <real>factor * error[j] * (1 - g[j] * g[j])
-    else:
-        for j in range(p.H):
-            g[j] = <real>factor * error[j]
 
 
 cdef int output_errors(TreeTask *task, const real *theta, const Source *source, bint accumulate, real *grad,
@@ -392,6 +377,7 @@ cdef int bucket_gradient(TreeTask *task, const real *theta, const Source *source
     cdef const Forest *forest = &task.nodes.forest
     cdef Py_ssize_t H = p.H, L = forest.leaves
     cdef real *g = <real *>task.g
+    cdef real *u = <real *>task.u
     cdef real *dh = <real *>task.dh
     cdef real *scratch = <real *>task.scratch
     cdef const real *z = <const real *>task.nodes.z
@@ -400,7 +386,9 @@ cdef int bucket_gradient(TreeTask *task, const real *theta, const Source *source
     inner = <const real *>task.nodes.h + L * p.ld_h
     memset(dh, 0, (L + forest.inner) * p.ld_h * sizeof(real))
     # What is decoded, its loss and its gradient G before f.
-    if p.builder != GREEDY:  # of these it is known
+    if p.unfold:
+        unfold(p, w, &task.pulse, theta, &task.nodes, &task.unfolded, u, g, <real *>task.norm)
+    elif p.builder != GREEDY:  # of these it is known
         decode(p, w, theta, forest.inner, inner, forest.left, forest.right, L, g, <real *>task.norm)
         beat(&task.pulse, 4.0 * forest.inner * H * H)
     loss[0] += code_errors(task, <const real *>task.nodes.h)
@@ -409,13 +397,17 @@ cdef int bucket_gradient(TreeTask *task, const real *theta, const Source *source
     if p.K and source.label != NULL:
         loss[0] += label_errors(task, theta, source, accumulate, grad)
     # dH += G V'                   (inner,H) = (inner,2H)(2H,H)
-    multiply(NULL, forest.inner, H, 2 * H, <const real *>g, p.ld_z, &w.V_T, <const real *>dh + L * p.ld_h, p.ld_h,
-             dh + L * p.ld_h, p.ld_h)
-    back_through_levels(task, dh)
+    if p.unfold:
+        fold_back(p, w, &task.pulse, &task.nodes, &task.unfolded, <const real *>task.norm, g, u, dh)
+        g, inner = u, <const real *>task.unfolded.y
+    else:
+        multiply(NULL, forest.inner, H, 2 * H, <const real *>g, p.ld_z, &w.V_T, <const real *>dh + L * p.ld_h, p.ld_h,
+                 dh + L * p.ld_h, p.ld_h)
     # dV' = G' H, dW = Z' dA       (2H,H) = (2H,inner)(inner,H)
     sum_over_rows(NULL, p.own, 2 * H, H, forest.inner, <const real *>g, p.ld_z, inner, p.ld_h, 1, accumulate, scratch,
                   block_to_write(grad, p.grad, V_HH), H)
     column_sums(forest.inner, 2 * H, <const real *>g, p.ld_z, 1, accumulate, block_to_write(grad, p.grad, C_H))
+    back_through_levels(task, dh)
     sum_over_rows(NULL, p.own, 2 * H, H, forest.inner, z, p.ld_z, <const real *>dh + L * p.ld_h, p.ld_h, 1, accumulate,
                   scratch, block_to_write(grad, p.grad, W_HH), H)
     column_sums(forest.inner, H, <const real *>dh + L * p.ld_h, p.ld_h, 1, accumulate, block_to_write(grad, p.grad, B_H))
@@ -515,6 +507,7 @@ cdef int take_task(Workspace space, const TreePlan *p, size_t item, Py_ssize_t t
     if not gradient:
         task.g = task.norm = NULL
     task.u = space.take(n * p.ld_z, item)
+    take_unfolded(space, p, item, n, &task.unfolded)
     task.w = space.take(trees, item)
     task.decoded = space.take(some * p.ld_h, item)
     task.outputs = space.take(some * p.ld_o, item)

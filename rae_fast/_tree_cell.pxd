@@ -29,6 +29,7 @@ cdef struct TreePlan:
     bint mean
     bint stop_targets
     bint squared_labels
+    bint unfold
     int builder
     int leaf
     double alpha, hidden_weight, leaf_weight, inner_weight, root_weight
@@ -90,6 +91,7 @@ cdef int take_nodes(Workspace space, const TreePlan *p, size_t item, Py_ssize_t 
                     Nodes *nodes) except -1
 cdef void leaf_codes(const TreePlan *p, const TreeWeights *w, const real *theta, const Source *source,
                      Nodes *nodes) noexcept nogil
+cdef void back_through(const TreePlan *p, bint is_leaf, double factor, real norm, const real *error, real *g) noexcept nogil
 cdef double to_unit_length(Py_ssize_t n, real *x) noexcept nogil
 cdef void decode(const TreePlan *p, const TreeWeights *w, const real *theta, Py_ssize_t rows, const real *h,
                  const Py_ssize_t *left, const Py_ssize_t *right, Py_ssize_t leaves, real *out,

@@ -33,6 +33,7 @@ cdef TreePlan make_tree_plan(TreeForm form, Py_ssize_t itemsize, bint sparse) no
     plan.unit_reconstruction, plan.word_weights = form.normalize_reconstruction, form.word_weights
     plan.mean, plan.stop_targets = form.reduction == "mean", form.stop_targets
     plan.squared_labels = form.label_loss == "squared"
+    plan.unfold = form.objective == "unfold"
     plan.alpha = form.alpha if form.n_classes else 1.0
     plan.hidden_weight = form.hidden_weight
     plan.leaf_weight, plan.inner_weight, plan.root_weight = form.leaf_weight, form.inner_weight, form.root_weight
@@ -198,3 +199,23 @@ cdef void decode(const TreePlan *p, const TreeWeights *w, const real *theta, Py_
                     length = to_unit_length(H, out + r * p.ld_z + side * H)
                     if norm != NULL:
                         norm[2 * r + side] = <real>length
+
+
+cdef void back_through(const TreePlan *p, bint is_leaf, double factor, real norm, const real *error, real *g) noexcept nogil:
+    """From the gradient `factor error` of something decoded, which g holds, to that before f and unit length, into g."""
+    cdef Py_ssize_t j
+    cdef double along = 0, t
+    cdef bint squashed = p.tanh_decoder and not (is_leaf and p.leaf == AS_VECTOR)
+    if decoded_to_unit(p, is_leaf):
+        for j in range(p.H):
+            along += <double>error[j] * g[j]
+        for j in range(p.H):
+            t = <double>g[j] * norm
+            g[j] = <real>(0 if norm == 0 else factor * (error[j] - g[j] * along) / norm * (1 - t * t if squashed else 1.0))
+        return
+    if squashed:
+        for j in range(p.H):
+            g[j] = <real>factor * error[j] * (1 - g[j] * g[j])
+    else:
+        for j in range(p.H):
+            g[j] = <real>factor * error[j]

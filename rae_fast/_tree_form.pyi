@@ -2,6 +2,7 @@ from typing import Any
 
 from rae_fast._form import AnyForm
 
+TREE_OBJECTIVES: tuple[str, ...]
 TREES: tuple[str, ...]
 TREE_OUTPUTS: tuple[str, ...]
 LABEL_LOSSES: tuple[str, ...]
@@ -27,6 +28,7 @@ class TreeForm(AnyForm):
     root_weight: float
     def __init__(self, n_inputs: int, n_hidden: int, n_classes: int = ..., embeds: bool = ..., decoder: str = ...,
                  output: str = ..., normalize_codes: bool = ..., normalize_reconstruction: bool = ..., tree: str = ...,
+                 objective: str = ...,
                  alpha: float = ..., hidden_weight: float = ..., word_weights: bool = ..., reduction: str = ...,
                  stop_targets: bool = ..., label_loss: str = ..., leaf_weight: float = ..., inner_weight: float = ...,
                  root_weight: float = ...) -> None: ...

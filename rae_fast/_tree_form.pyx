@@ -3,6 +3,7 @@
 The mathematics: docs/design.md, "Trees". The table of the blocks: _form.pyx.
 """
 
+TREE_OBJECTIVES = ("stepwise", "unfold")
 TREES = ("given", "greedy", "left", "right", "balanced")
 TREE_OUTPUTS, LABEL_LOSSES, REDUCTIONS = ("code", "linear", "softmax"), ("cross_entropy", "squared"), ("mean", "sum")
 
@@ -18,6 +19,7 @@ cdef class TreeForm(AnyForm):
     output : how leaves are given back: "code", "linear" or "softmax"
     normalize_codes, normalize_reconstruction : whether codes of inner nodes, and decoded ones, have length 1
     tree : one of TREES
+    objective : "stepwise", every node gives back its children; or "unfold", the root all leaves
     alpha : the part of reconstruction in the loss; the rest is that of labels
     hidden_weight : of inner nodes as children; word_weights : whether children count by the words below them
     reduction : "mean" or "sum" of an item's inner nodes
@@ -30,12 +32,12 @@ cdef class TreeForm(AnyForm):
     FIXED = ("n_inputs", "n_hidden", "n_classes", "embeds", "decoder", "output", "normalize_codes",
              "normalize_reconstruction", "tree")
     # What the loss depends on besides, in the order of the constructor.
-    OF_LOSS = ("alpha", "hidden_weight", "word_weights", "reduction", "stop_targets", "label_loss", "leaf_weight",
+    OF_LOSS = ("objective", "alpha", "hidden_weight", "word_weights", "reduction", "stop_targets", "label_loss", "leaf_weight",
                "inner_weight", "root_weight")
 
     def __cinit__(self, Py_ssize_t n_inputs, Py_ssize_t n_hidden, Py_ssize_t n_classes=0, bint embeds=True,
                   str decoder="tanh", str output="code", bint normalize_codes=False, bint normalize_reconstruction=False,
-                  str tree="given", double alpha=1.0, double hidden_weight=1.0, bint word_weights=False,
+                  str tree="given", str objective="stepwise", double alpha=1.0, double hidden_weight=1.0, bint word_weights=False,
                   str reduction="mean", bint stop_targets=False, str label_loss="cross_entropy", double leaf_weight=1.0,
                   double inner_weight=1.0, double root_weight=1.0):
         if n_inputs < 1 or n_hidden < 1 or n_classes < 0 or n_classes == 1:
@@ -44,13 +46,13 @@ cdef class TreeForm(AnyForm):
             raise ValueError(f"rows of {n_inputs} numbers are no codes of n_hidden={n_hidden}; let them be embedded")
         for what, value, known in (("decoder", decoder, ("linear", "tanh")), ("output", output, TREE_OUTPUTS),
                                    ("tree", tree, TREES), ("label_loss", label_loss, LABEL_LOSSES),
-                                   ("reduction", reduction, REDUCTIONS)):
+                                   ("reduction", reduction, REDUCTIONS), ("objective", objective, TREE_OBJECTIVES)):
             if value not in known:
                 raise ValueError(f"{what} can be one of {known}, not {value!r}")
         if not 0 <= alpha <= 1 or not min(hidden_weight, leaf_weight, inner_weight, root_weight) >= 0:
             raise ValueError("alpha lies between 0 and 1, and weights are at least 0")
         self.n_inputs, self.n_hidden, self.n_classes, self.embeds = n_inputs, n_hidden, n_classes, embeds
-        self.objective, self.decoder, self.output, self.tree = "stepwise", decoder, output, tree
+        self.objective, self.decoder, self.output, self.tree = objective, decoder, output, tree
         self.normalize_codes, self.normalize_reconstruction = normalize_codes, normalize_reconstruction
         self.alpha, self.hidden_weight, self.word_weights, self.reduction = alpha, hidden_weight, word_weights, reduction
         self.stop_targets, self.label_loss = stop_targets, label_loss

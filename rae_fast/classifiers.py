@@ -125,6 +125,8 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
         As of `TreeRAE`.
     output : {"auto", "code", "linear", "softmax"}, default="auto"
         As of `TreeRAE`, but "auto" is "code" for ids: labels keep the embeddings from shrinking.
+    objective : {"stepwise", "unfold"}, default="stepwise"
+        As of `TreeRAE`.
     decoder : {"tanh", "linear"}, default="tanh"
         As of `TreeRAE`.
     normalize_codes : bool, default=False
@@ -422,7 +424,7 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
         """The whole loss of each item."""
         form, (codes, children) = learned.form, self._codes(learned, batch)
-        errors: Floats = form.alpha * self._of_trees(learned, batch, self._node_errors(learned, batch, codes, children))
+        errors: Floats = form.alpha * self._tree_errors(learned, batch, codes, children)
         if batch.labels is None:
             return errors
         bounds, lengths = node_bounds(batch), batch.lengths()

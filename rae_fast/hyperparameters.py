@@ -22,7 +22,7 @@ from rae_fast import _objectives, persistence
 from rae_fast._form import DECODERS, OUTPUTS
 from rae_fast._kernels import threads
 from rae_fast._messages import shown
-from rae_fast._tree_form import LABEL_LOSSES, REDUCTIONS, TREE_OUTPUTS, TREES
+from rae_fast._tree_form import LABEL_LOSSES, REDUCTIONS, TREE_OBJECTIVES, TREE_OUTPUTS, TREES
 from rae_fast.solvers import MOMENTUM_SCHEDULES, SCHEDULES, SOLVERS
 
 Check = Callable[[str, Any], Any]
@@ -254,6 +254,7 @@ class TreeParameters:
     tree: str = declared("auto", OneOf("auto", *TREES), chosen="auto")
     embedding: str = declared("auto", OneOf("auto", "trained", "identity"))
     output: str = declared("auto", OneOf("auto", *TREE_OUTPUTS), chosen="auto")
+    objective: str = declared("stepwise", OneOf(*TREE_OBJECTIVES))
     decoder: str = declared("tanh", OneOf(*DECODERS))
     normalize_codes: bool = declared(False, boolean)
     normalize_reconstruction: bool = declared(False, boolean)

@@ -453,11 +453,16 @@ def tree_loss(theta: Any, form: Any, rows: Any, children: Any = None, labels: An
     targets = np.real(codes) if form.stop_targets else codes
     below: list[Any] = [1] * n
     reconstruction = supervised = 0.0
-    for node, pair in enumerate(children, start=n):
+    unfolded = {2 * n - 2: codes[-1]}
+    for pair in children:
         below.append(below[pair[0]] + below[pair[1]])
-        for side, child in zip(("left", "right"), pair):
-            decoded = _decoded(p, form, codes[node], side, child < n)
-            share = below[child] / below[node] if form.word_weights else 1.0
+    for node in range(2 * n - 2, n - 1, -1):
+        for side, child in zip(("left", "right"), children[node - n].tolist()):
+            h = unfolded[node] if form.objective == "unfold" else codes[node]
+            decoded = unfolded[child] = _decoded(p, form, h, side, child < n)
+            if form.objective == "unfold" and child >= n:
+                continue
+            share = below[child] / below[node] if form.word_weights and form.objective == "stepwise" else 1.0
             if child < n and "V_hx" in p:
                 out = decoded @ p["V_hx"] + p["c_x"]
                 error = (np.sum(rows[child] * (log_sum_exp(out) - out)) if form.output == "softmax"

@@ -213,6 +213,9 @@ class TreeRAE(TreeModel, TreeParameters):
         How a leaf is given back, and judged: "softmax", by cross-entropy of all ids; "linear", by squared error of its
         numbers; "code", by squared error of its code, as inner nodes are, which without labels makes trained embeddings
         shrink to nothing. "auto" is "softmax" for ids, else "linear".
+    objective : {"stepwise", "unfold"}, default="stepwise"
+        What is minimised: the error with which every inner node gives back its two children, or that of all leaves once
+        the root is decoded down to them (Socher et al., NIPS 2011), which is what `reconstruct` shows.
     decoder : {"tanh", "linear"}, default="tanh"
         How children are decoded; leaves that are codes themselves are decoded linearly.
     normalize_codes : bool, default=False

@@ -358,8 +358,8 @@ class TreeCoding(Learner):
         children, _ = as_children(given, lengths)
         return self._unfolded(learned, roots, children, lengths)
 
-    def _unfolded(self, learned: Learned, roots: Floats, children: Integers, lengths: Integers) -> list[Any]:
-        """Leaves of roots, level by level from above, all items at once."""
+    def _decoded_from_roots(self, learned: Learned, roots: Floats, children: Integers, lengths: Integers) -> Floats:
+        """What the codes of roots give back of all nodes, level by level from above, all items at once: (nodes, H)."""
         form = learned.form
         bounds = np.concatenate([[0], np.cumsum(2 * lengths - 1)])
         first = np.concatenate([[0], np.cumsum(lengths - 1)])[:-1]
@@ -378,6 +378,12 @@ class TreeCoding(Learner):
             local = below.ravel()
             nodes = bounds[:-1][items] + local
             codes[nodes] = out.reshape(-1, form.n_hidden)
+        return codes
+
+    def _unfolded(self, learned: Learned, roots: Floats, children: Integers, lengths: Integers) -> list[Any]:
+        """Leaves of roots."""
+        codes = self._decoded_from_roots(learned, roots, children, lengths)
+        bounds = np.concatenate([[0], np.cumsum(2 * lengths - 1)])
         found = []
         for a, n in zip(bounds[:-1], lengths):
             outputs = self._outputs(learned, codes[a:a + n]) if n > 1 else self._rows_of(learned, codes[a:a + 1])
@@ -422,7 +428,9 @@ class TreeCoding(Learner):
         X : sequences, or text
         trees : the trees over them, where these are given
         per : {"tree", "node"}, default="tree"
-            "tree": the mean over inner nodes, or with ``reduction="sum"`` the sum; "node": the error of each.
+            "node": the error of each inner node; "tree": the mean of these, or with ``reduction="sum"`` the sum; but
+            with
+            ``objective="unfold"`` that of all leaves when the root is decoded, over the number of inner nodes or not.
 
         Returns
         -------
@@ -444,16 +452,37 @@ class TreeCoding(Learner):
             raise ValueError(f"per must be 'tree' or 'node'; got {shown(per)}")
         learned = self._fitted()
         batch = self._read(X, trees, learned)
-        errors = self._node_errors(learned, batch, *self._codes(learned, batch))
+        codes, children = self._codes(learned, batch)
         if per == "tree":
-            return self._of_trees(learned, batch, errors)
+            return self._tree_errors(learned, batch, codes, children)
+        errors = self._node_errors(learned, batch, codes, children)
         bounds = batch.offsets - np.arange(batch.n_sequences + 1)
         return [errors[a:b].copy() for a, b in zip(bounds[:-1], bounds[1:])]
 
-    def _of_trees(self, learned: Learned, batch: Batch, errors: Floats) -> Floats:
-        sizes = batch.lengths() - 1
-        sums = np.bincount(np.repeat(np.arange(len(sizes)), sizes), errors, len(sizes))
-        return sums / np.maximum(sizes, 1) if learned.form.reduction == "mean" else sums
+    def _tree_errors(self, learned: Learned, batch: Batch, codes: Floats, children: Integers) -> Floats:
+        """The reconstruction error of each item, as it is in the loss."""
+        lengths = batch.lengths()
+        if learned.form.objective == "unfold":
+            sums = self._leaf_errors(learned, batch, codes, children)
+        else:
+            errors = self._node_errors(learned, batch, codes, children)
+            sums = np.bincount(np.repeat(np.arange(len(lengths)), lengths - 1), errors, len(lengths))
+        return sums / np.maximum(lengths - 1, 1) if learned.form.reduction == "mean" else sums
+
+    def _leaf_errors(self, learned: Learned, batch: Batch, codes: Floats, children: Integers) -> Floats:
+        """Of each item, the error of its leaves once its root is decoded down to them; of a single leaf 0."""
+        form, lengths, bounds = learned.form, batch.lengths(), node_bounds(batch)
+        decoded = self._decoded_from_roots(learned, codes[bounds[1:] - 1], children, lengths)
+        own = np.repeat(bounds[:-1] - batch.offsets[:-1], lengths) + np.arange(batch.n_rows)
+        errors = np.square(decoded[own] - codes[own], dtype=np.float64).sum(axis=1)
+        if form.output == "softmax" or form.output == "linear" and form.embeds:
+            step = max(1, _AT_ONCE // form.n_inputs)
+            for first in range(0, batch.n_rows, step):
+                rows = np.arange(first, min(first + step, batch.n_rows))
+                errors[rows] = self._output_errors(learned, batch, decoded[own[rows]], rows)
+        errors[np.repeat(lengths == 1, lengths)] = 0
+        sums: Floats = np.add.reduceat(errors, batch.offsets[:-1])
+        return sums
 
     def _node_errors(self, learned: Learned, batch: Batch, codes: Floats, children: Integers) -> Floats:
         """The reconstruction error of each inner node of all items."""
@@ -494,7 +523,7 @@ class TreeCoding(Learner):
         return counts
 
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
-        return self._of_trees(learned, batch, self._node_errors(learned, batch, *self._codes(learned, batch)))
+        return self._tree_errors(learned, batch, *self._codes(learned, batch))
 
 
 def _looks_like_a_tree(line: str) -> bool:

@@ -87,6 +87,11 @@ FORMS = [
     dict(tree="greedy", n_classes=2, alpha=0.3, reduction="sum"),
     dict(tree="greedy", normalize_codes=True, normalize_reconstruction=True, word_weights=True),
     dict(tree="greedy", output="softmax"),
+    dict(objective="unfold"),
+    dict(objective="unfold", normalize_codes=True, normalize_reconstruction=True, reduction="sum"),
+    dict(objective="unfold", output="softmax", n_classes=3, alpha=0.4, tree="greedy"),
+    dict(objective="unfold", output="linear", decoder="linear", tree="balanced", stop_targets=True),
+    dict(objective="unfold", embeds=False, output="linear", tree="left"),
     dict(embeds=False, output="linear"),
     dict(embeds=False, output="linear", tree="greedy", decoder="tanh"),
     dict(embeds=False, output="code", decoder="linear"),
@@ -109,7 +114,7 @@ def test_gradients_of_every_form_by_complex_step(choices, ids):
         np.testing.assert_allclose(grad, complex_step(theta, form, items, w), rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("choices", [FORMS[0], FORMS[3], FORMS[5], FORMS[8], FORMS[13]], ids=str)
+@pytest.mark.parametrize("choices", [FORMS[0], FORMS[3], FORMS[5], FORMS[8], FORMS[13], FORMS[15]], ids=str)
 @pytest.mark.parametrize("H", [1, 17])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_implementation_and_size(isa, gemm, dtype, H, choices):
@@ -124,7 +129,7 @@ def test_every_implementation_and_size(isa, gemm, dtype, H, choices):
     assert np.abs(grad - plain_grad).max() <= eps * max(1, np.abs(plain_grad).max())
 
 
-@pytest.mark.parametrize("choices", [FORMS[0], FORMS[8], FORMS[11], FORMS[12]], ids=str)
+@pytest.mark.parametrize("choices", [FORMS[0], FORMS[8], FORMS[11], FORMS[12], FORMS[16]], ids=str)
 def test_threads_change_no_bit(choices):
     form = TreeForm(9, 8, **choices)
     theta, batch, _ = problem(np.random.default_rng(1), form,
@@ -173,8 +178,9 @@ def test_trees_that_follow_from_the_length(kind):
         assert children[a - i:b - i - 1].tolist() == reference.grown_tree(kind, n).tolist()
 
 
-def test_a_tree_of_a_hundred_thousand_levels():
-    form = TreeForm(3, 4, tree="left", n_classes=2, alpha=0.5)
+@pytest.mark.parametrize("objective", ["stepwise", "unfold"])
+def test_a_tree_of_a_hundred_thousand_levels(objective):
+    form = TreeForm(3, 4, tree="left", n_classes=2, alpha=0.5, objective=objective)
     n = 100_000
     theta, batch, _ = problem(np.random.default_rng(0), form, lengths=(n, 3), of_nodes=False)
     loss, grad = compiled(theta, form, batch)
