@@ -101,7 +101,8 @@ def main():
     trees, new = ([f[2] for f in part] for part in (learn, held_out))
     print(f"\n{len(found):,} functions of {FEWEST} to {MOST} tokens; {len(learn):,} to learn from, "
           f"{len(held_out):,} held out; {len(vocabulary)} kinds of nodes")
-    model = TreeRAE(64, n_features=len(vocabulary), dtype="float32", max_iter=20, learning_rate=0.003, random_state=0)
+    model = TreeRAE(64, n_features=len(vocabulary), dtype="float32", objective="unfold", max_iter=20,
+                    learning_rate=0.003, random_state=0)
     start = time.perf_counter()
     model.fit(X, trees=trees)
     seconds = time.perf_counter() - start
