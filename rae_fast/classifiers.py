@@ -180,7 +180,7 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
     batch_size : int or "auto", default="auto"
         Items per update; "auto" is 32.
     max_iter : int or "auto", default="auto"
-        Passes over the data; "auto" is as many as make 600 updates, but 3 to 50.
+        Passes over the data; "auto" is as many as make 375 updates, but 3 to 50.
     tol : float, default=0.0
         As of `RAE`.
     n_iter_no_change : int, default=10
@@ -242,7 +242,7 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
     learning_rate: float = declared(0.002, positive)
 
     _kind = "TreeRAEClassifier"
-    _amounts = Amounts(600, 3, 50, 32)
+    _amounts = Amounts(375, 3, 50, 32)
 
     def _output_of(self, batch: Batch) -> str:
         return "code" if batch.is_ids else "linear"

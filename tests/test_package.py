@@ -195,6 +195,8 @@ WITH_EXAMPLES = [rae, coding, vocabulary, streams, _learner, _estimator, _config
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES, ids=lambda m: m.__name__)
 def test_docstring_examples(module):
+    if module is plotting:
+        pytest.importorskip("matplotlib")
     result = doctest.testmod(module)
     assert result.failed == 0 and result.attempted > 0
 
