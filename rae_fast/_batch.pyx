@@ -98,18 +98,21 @@ cdef class Batch:
 
         children: (n_rows - N, 2) intp; a tree over n rows has the nodes 0 to n - 1, its rows, and n to 2 n - 2, whose two
         children stand here in that order, each before its parent, and each but the root the child of one. labels: classes
-        from 0 on, or -1 for none, one for each sequence or one for each node; label_weights: a float64 for each label.
-        Checked by trees.py.
+        below n_classes, or -1 for none, one for each sequence or one for each node; label_weights: a float64 for each.
         """
         if children is not None:
             children = np.ascontiguousarray(children, dtype=np.intp)
             if (<object>children).shape != (self.n_rows - self.n_sequences, 2):
                 raise ValueError("two children are needed for each inner node")
+            if not are_trees(children, self.source.offset, self.n_sequences):
+                raise ValueError("a child comes after its parent, or has two")
             self.source.children = <const Py_ssize_t *>cnp.PyArray_DATA(<cnp.ndarray>children)
         if labels is not None:
             labels = np.ascontiguousarray(labels, dtype=np.intp)
             if (<object>labels).shape not in ((self.n_sequences,), (2 * self.n_rows - self.n_sequences,)):
                 raise ValueError("a label is needed for each sequence, or for each node")
+            if (labels < -1).any() or (labels >= n_classes).any():
+                raise ValueError(f"labels must be -1, or below n_classes={n_classes}")
             self.source.label = <const Py_ssize_t *>cnp.PyArray_DATA(<cnp.ndarray>labels)
             self.source.of_nodes = len(labels) != self.n_sequences
         if label_weights is not None:
@@ -224,7 +227,7 @@ cdef class SparseBatch(Batch):
         if starts is not None:
             starts = sizes_of("starts", starts)
             rows = len(starts) - 1
-            if rows < 0 or starts[0] != 0 or starts[len(starts) - 1] != len(columns) or (starts[1:] < starts[:-1]).any():
+            if rows < 0 or starts[0] != 0 or starts[len(starts) - 1] != len(columns) or (np.diff(starts) < 0).any():
                 raise ValueError(f"{len(columns)} non-zeros do not fit the starts of their rows")
         if len(bounds) < 2 or bounds[0] != 0 or bounds[len(bounds) - 1] != rows:
             raise ValueError(f"data of {rows} rows does not fit its offsets")
@@ -326,6 +329,21 @@ cdef class SparseBatch(Batch):
 
     def surely_distributions(self):
         return self.is_ids
+
+
+cdef bint are_trees(children, const Py_ssize_t *offset, Py_ssize_t n_sequences) except -1:
+    """Whether children (inner, 2) come before their parents, and each but the root is the child of one."""
+    cdef const Py_ssize_t *child = <const Py_ssize_t *>cnp.PyArray_DATA(<cnp.ndarray>children)
+    cdef Py_ssize_t i, m, n
+    cdef unsigned char[::1] met = np.zeros(2 * offset[n_sequences], dtype=np.uint8)
+    for i in range(n_sequences):
+        n = offset[i + 1] - offset[i]
+        for m in range(2 * (n - 1)):
+            if not 0 <= child[m] < n + m // 2 or met[2 * offset[i] + child[m]]:
+                return False
+            met[2 * offset[i] + child[m]] = True
+        child += 2 * (n - 1)
+    return True
 
 
 @cython.wraparound(True)

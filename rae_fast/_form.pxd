@@ -37,16 +37,17 @@ cdef inline double smoothing() noexcept nogil:
 cdef class AnyForm:
     cdef readonly Py_ssize_t n_inputs, n_hidden
     cdef readonly str objective, decoder, output
-    cdef readonly bint categorical
+    cdef readonly bint categorical, tied
+    cdef readonly Py_ssize_t n_classes
     cdef bint tanh_decoder, softmax
     cdef Layout layout     # of theta
-    cdef int lay_out(self, dict sizes, bint tied) except -1
+    cdef int lay_out(self, dict sizes) except -1
 
 cdef class Form(AnyForm):
     cdef readonly Py_ssize_t code_size
     cdef readonly object n_code            # an int, or None where the code is the last state
     cdef Py_ssize_t C                      # n_code, or 0
-    cdef readonly bint tied, reconstruct_h0
+    cdef readonly bint reconstruct_h0
     cdef bint spherical
     cdef readonly double hidden_weight
 

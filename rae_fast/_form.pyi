@@ -24,6 +24,8 @@ class AnyForm:
     decoder: str
     output: str
     categorical: bool
+    tied: bool
+    n_classes: int
     def choices(self) -> tuple[Any, ...]: ...
     @property
     def size(self) -> int: ...
@@ -37,7 +39,6 @@ class Form(AnyForm):
     engine: str
     n_code: int | None
     code_size: int
-    tied: bool
     hidden_weight: float
     reconstruct_h0: bool
     def __init__(self, n_inputs: int, n_hidden: int, objective: str = ..., decoder: str = ..., output: str = ...,

@@ -100,13 +100,14 @@ cdef class AnyForm:
     ----------
     n_inputs, n_hidden : int
     objective, decoder, output : str
-    categorical : whether outputs are probabilities
+    categorical : whether outputs are probabilities; tied : whether V is the transpose of W
+    n_classes : int, of labels; 0 without
     FIXED : tuple of str
         Those of the attributes that are the model's own and stay when it goes on learning; files keep them.
     engine : str, the objective that minimises it, by its name in _objectives.pyx
     """
 
-    cdef int lay_out(self, dict sizes, bint tied) except -1:
+    cdef int lay_out(self, dict sizes) except -1:
         """Where the blocks lie: sizes by the letters of the table."""
         cdef Py_ssize_t start = 0, i
         for i, (_, rows, columns, _, _, stand_in) in enumerate(_TABLE):
@@ -115,7 +116,7 @@ cdef class AnyForm:
                 self.layout.at[i].rows = self.layout.at[i].columns = self.layout.at[i].start = 0
                 self.layout.at[i].absent = True
                 continue
-            self.layout.at[i].absent = tied and stand_in is not None
+            self.layout.at[i].absent = self.tied and stand_in is not None
             if self.layout.at[i].absent:
                 self.layout.at[i].start = self.layout.at[_ORDER.index(stand_in)].start
             else:
@@ -207,7 +208,7 @@ cdef class Form(AnyForm):
         self.tanh_decoder, self.softmax, self.spherical = decoder == "tanh", output == "softmax", output == "spherical"
         self.categorical = output != "linear"
         self.lay_out({"1": 1, "H": n_hidden, "S": n_hidden, "R": 0, "E": n_inputs, "O": n_inputs, "C": self.C,
-                      "Hc": n_hidden if n_code else 0, "K": 0}, tied)
+                      "Hc": n_hidden if n_code else 0, "K": 0})
 
     def choices(self):
         return (self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied,

@@ -6,7 +6,6 @@ computed once: 3 n pairs are scored for n leaves, where scoring all of each roun
 leftmost pair is joined. Twin: reference.greedy_tree.
 """
 
-from libc.math cimport INFINITY
 from libc.string cimport memcpy
 
 from rae_fast._forest cimport Forest, nodes_of, size_of

@@ -139,7 +139,7 @@ class Learner(Estimator, TrainingParameters):
         settings = training.with_amounts(settings, batch.n_sequences, self._amounts)
         at_most = None
         if saved is None:
-            learned, at_most, batch = self._start(batch, weights, settings, rng, n_steps, inputs.feature_names(X))
+            learned, at_most, batch = self._start(batch, weights, settings, rng, n_steps, self._names(X))
             learned = self._completed(learned, X)
         else:
             learned = saved.learned
@@ -256,7 +256,7 @@ class Learner(Estimator, TrainingParameters):
             # An update is coming, whatever max_iter says.
             learned, _, batch = self._start(batch, weights, settings.but(max_iter=1),
                                             hyperparameters.generator(settings.random_state), batch.common_length,
-                                            inputs.feature_names(X))
+                                            self._names(X))
             learned = self._completed(learned, X)
         else:
             check_theta(learned.memory, learned.form, True)
@@ -554,6 +554,10 @@ class Learner(Estimator, TrainingParameters):
     def _other_forms(self, settings: Settings, learned: Learned, batch: Batch) -> list[Form]:
         """What else could be learned than what was decided; a trial chooses."""
         return []
+
+    def _names(self, X: Any) -> tuple[str, ...] | None:
+        """Of the columns of X, where they have some."""
+        return inputs.feature_names(X)
 
     def _completed(self, learned: Learned, X: Any) -> Learned:
         """What has just been made, with what else the data say of it."""

@@ -46,7 +46,7 @@ def objective_of(AnyForm form not None, Batch batch not None, sample_weight=None
 
 
 cdef int check_rows(AnyForm form, Batch batch, bint by_rows, OutputFactor outputs) except -1:
-    if by_rows and (batch.source.column == NULL or getattr(form, "tied", False)):
+    if by_rows and (batch.source.column == NULL or form.tied):
         raise ValueError("gradients by rows are for sparse rows, and models that are not tied")
     if outputs is not None and not (by_rows and outputs.single == batch.single and outputs.form.n_inputs == form.n_inputs
                                     and outputs.form.n_hidden == form.n_hidden and not form.softmax):

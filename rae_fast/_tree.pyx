@@ -12,25 +12,25 @@ the root gives back of them (_tree_unfold.pyx). Leaves are given back as the for
 
 import numpy as np
 
-from libc.math cimport exp, log
+from libc.math cimport exp
 from libc.string cimport memcpy, memset
 
 from rae_fast._batch cimport Batch, Source
 from rae_fast._blas cimport real
 from rae_fast._buckets cimport LengthAt, next_bucket, sort_by_length
-from rae_fast._cell cimport Named, block, block_to_write
+from rae_fast._cell cimport block, block_to_write, first_of
 from rae_fast._factored cimport OutputFactor
 from rae_fast._forest cimport Forest, by_level, copy_given, grow, nodes_of, plant, size_of
-from rae_fast._form cimport (AnyForm, B_H, B_Y, C_H, C_X, V_HH, V_HX, W_HH, W_HY, W_XH, data_of, is_single, new_array)
+from rae_fast._form cimport AnyForm, B_H, B_Y, C_H, C_X, V_HH, V_HX, W_HH, W_HY, W_XH, data_of, is_single, new_array
 from rae_fast._greedy cimport build, keep_codes
 from rae_fast._kernels cimport axpy, column_sums, cross_entropy, in_use, residual, start_team, sum_scratch, tanh_, team_members
-from rae_fast._objective cimport Descent, Objective, Part, cut_into_parts, gradient_of_parts, part_count, rows_of_batches
+from rae_fast._objective cimport Descent, Objective, Part, cut_into_parts, gradient_of_parts, part_count
 from rae_fast._products cimport choose_own, multiply, sum_over_rows
-from rae_fast._pulse cimport Pulse, beat, new_pulse, rae_flush_subnormals, rae_set_fp_state
-from rae_fast._slots cimport Slots, compact, name_rows, slot_of, take_slots
+from rae_fast._pulse cimport Pulse, beat, new_pulse
+from rae_fast._slots cimport compact, name_rows, slot_of, take_slots
 from rae_fast._tree_cell cimport (Nodes, TreePlan, TreeWeights, back_through, decode, leaf_codes, make_tree_plan, set_tree_weights,
                                   take_nodes, take_tree_weights, to_unit_length)
-from rae_fast._tree_form cimport AS_CODE, AS_OUTPUT, AS_SYMBOL, AS_VECTOR, GIVEN, GREEDY, TreeForm
+from rae_fast._tree_form cimport AS_OUTPUT, AS_SYMBOL, GIVEN, GREEDY, TreeForm
 from rae_fast._tree_unfold cimport Unfolded, fold_back, take_unfolded, unfold
 from rae_fast._workspace cimport Workspace
 
@@ -39,7 +39,6 @@ cdef enum:
     PART_TREES = 48
     BUCKET_LEAVES = 4096       # at most, but of a single larger tree
     OUTPUT_ROWS = 64           # leaves that are given back by outputs at once
-    # codes: where encode writes those of all nodes
 
 
 cdef struct TreeTask:          # one thread's part of a call; (real *) behind void *
@@ -222,14 +221,12 @@ cdef inline Py_ssize_t row_of_leaf(const Forest *forest, const Source *source, P
 cdef void write_row(const TreePlan *p, const Source *source, Py_ssize_t row, real *out) noexcept nogil:
     """A row of the batch, written out."""
     cdef const real *values = <const real *>source.values
-    cdef Py_ssize_t j, first = row, end = row + 1
+    cdef Py_ssize_t j
     if not p.sparse:
         memcpy(out, values + row * p.I, p.I * sizeof(real))
         return
     memset(out, 0, p.I * sizeof(real))
-    if source.start != NULL:
-        first, end = source.start[row], source.start[row + 1]
-    for j in range(first, end):
+    for j in range(first_of(source, row), first_of(source, row + 1)):
         out[source.column[j]] = <real>1 if values == NULL else values[j]
 
 
@@ -354,17 +351,14 @@ cdef void leaf_gradient(TreeTask *task, const Source *source, bint accumulate, r
     cdef const real *values = <const real *>source.values
     cdef const real *dh = <const real *>task.dh
     cdef real *W_xh = block_to_write(grad, p.grad, W_XH)
-    cdef Py_ssize_t i, j, row, at, first, end
+    cdef Py_ssize_t i, j, row, at
     if not p.sparse:
         sum_over_rows(NULL, p.own, p.I, p.H, forest.leaves, <const real *>task.nodes.x, p.I, dh, p.ld_h, 1, accumulate,
                       <real *>task.scratch, W_xh, p.H)
         return
     for i in range(forest.leaves):
         row = row_of_leaf(forest, source, i)
-        first, end = row, row + 1
-        if source.start != NULL:
-            first, end = source.start[row], source.start[row + 1]
-        for j in range(first, end):
+        for j in range(first_of(source, row), first_of(source, row + 1)):
             at = source.column[j] if p.slots == NULL else slot_of(p.slots, source.column[j])
             axpy(p.H, 1.0 if values == NULL else <double>values[j], dh + i * p.ld_h, W_xh + at * p.H)
 
@@ -499,7 +493,7 @@ cdef int one_part(void *argument, Py_ssize_t member, Part *part) noexcept nogil:
 
 cdef int take_task(Workspace space, const TreePlan *p, size_t item, Py_ssize_t trees, Py_ssize_t leaves, bint gradient,
                    TreeTask *task) except -1:
-    cdef Py_ssize_t n = leaves if gradient else 0, some = OUTPUT_ROWS if gradient and p.O else 0
+    cdef Py_ssize_t n = leaves if gradient else 0, some = OUTPUT_ROWS if gradient and p.O else 0, most
     take_nodes(space, p, item, trees, leaves, &task.nodes)
     task.dh = space.take(2 * n * p.ld_h, item)
     task.g = space.take(n * p.ld_z, item)
@@ -517,7 +511,9 @@ cdef int take_task(Workspace space, const TreePlan *p, size_t item, Py_ssize_t t
     task.y = space.take(2 * n * p.ld_k, item)
     task.target = space.take(2 * n * p.K, item)
     task.w_row = space.take(max(2 * n, some), item)
-    task.scratch = space.take(sum_scratch(max(2 * p.H, max(p.O, p.I)), p.H, 2 * leaves, item) if gradient and p.own else 0, item)
+    # Of all sums over rows: of W and V, of outputs, classes and dense leaves.
+    most = max(2 * p.H, max(max(p.O, p.K), p.I if p.embedding and not p.sparse else 0))
+    task.scratch = space.take(sum_scratch(most, p.H, 2 * leaves, item) if gradient and p.own else 0, item)
     return 0
 
 
@@ -582,6 +578,8 @@ cdef class TreeObjective(Objective):
             raise ValueError("of trees no numbers can be missing")
         if batch is not None and self.plan.builder == GIVEN and batch.source.children == NULL:
             raise ValueError("tree='given' needs a batch with trees")
+        if batch is not None and batch.source.label != NULL and batch.n_classes != self.plan.K:
+            raise ValueError(f"labels of {batch.n_classes} classes do not fit a form of {self.plan.K}")
         return Objective.take(self, batch, sample_weight, unit)
 
     cdef bint fits(self, AnyForm form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
@@ -642,6 +640,6 @@ def encode(theta, Batch batch not None, TreeForm form not None, Py_ssize_t n_job
     objective.gradients = False
     objective.prepare(form, batch.single, batch.source.column != NULL, batch.longest, batch.n_rows, batch.n_sequences, 0,
                       n_jobs)
-    objective.layout.size = 0
+    objective.layout.size = 0  # there is no gradient to be added up
     objective.take(batch, None)
     return objective.codes(theta)

@@ -10,7 +10,7 @@ in one piece, and so do V_hh and V_hr, c_h and c_r.
 from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
-from rae_fast._cell cimport block, row_distance
+from rae_fast._cell cimport block, first_of, row_distance
 from rae_fast._form cimport B_H, C_H, V_HH, V_HX, W_HH, W_HY, W_XH
 from rae_fast._kernels cimport axpy, lanes, tanh_
 from rae_fast._products cimport choose_own, multiply, set_factor, take_factor
@@ -153,14 +153,12 @@ cdef inline Py_ssize_t size_of_rows(const Source *source, Py_ssize_t item) noexc
 cdef void sum_rows(const TreePlan *p, const Source *source, Py_ssize_t row, const real *values, const real *W_xh,
                    real *h) noexcept nogil:
     """A sparse row times W_xh."""
-    cdef Py_ssize_t j, first = row, end = row + 1
+    cdef Py_ssize_t j
     if source.start == NULL and values == NULL:
         memcpy(h, W_xh + source.column[row] * p.H, p.H * sizeof(real))
         return
-    if source.start != NULL:
-        first, end = source.start[row], source.start[row + 1]
     memset(h, 0, p.H * sizeof(real))
-    for j in range(first, end):
+    for j in range(first_of(source, row), first_of(source, row + 1)):
         axpy(p.H, 1.0 if values == NULL else <double>values[j], W_xh + source.column[j] * p.H, h)
 
 

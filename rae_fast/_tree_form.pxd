@@ -16,7 +16,6 @@ cdef enum:                 # how a leaf is given back
     AS_SYMBOL              # the row, by softmax outputs of it
 
 cdef class TreeForm(AnyForm):
-    cdef readonly Py_ssize_t n_classes
     cdef readonly str tree, label_loss, reduction
     cdef readonly bint embeds, normalize_codes, normalize_reconstruction, word_weights, stop_targets
     cdef readonly double hidden_weight, alpha, leaf_weight, inner_weight, root_weight

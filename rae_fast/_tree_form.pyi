@@ -11,7 +11,6 @@ REDUCTIONS: tuple[str, ...]
 class TreeForm(AnyForm):
     FIXED: tuple[str, ...]
     OF_LOSS: tuple[str, ...]
-    n_classes: int
     code_size: int
     tree: str
     label_loss: str

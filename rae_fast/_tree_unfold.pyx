@@ -6,7 +6,6 @@ product. What is judged are the leaves, by _tree.pyx. Twin: reference.tree_loss.
 
 from libc.string cimport memcpy, memset
 
-from rae_fast._forest cimport nodes_of
 from rae_fast._products cimport multiply
 from rae_fast._pulse cimport beat
 from rae_fast._tree_cell cimport back_through, decode

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
 
 from rae_fast._batch import Batch
 from rae_fast._estimator import Estimator
@@ -20,53 +21,49 @@ from rae_fast.tree_coding import Given, node_bounds
 Floats = NDArray[Any]
 
 
-class Labels:
-    """Labels of items, or of all their nodes, as numbers of classes."""
+def labels_in(y: Any, lengths: NDArray[np.intp], orders: Any) -> tuple[NDArray[Any], bool]:
+    """All labels in one array of objects or of the user's type, None for those that are missing, and whether they
+    are of nodes."""
+    n_nodes = 2 * lengths - 1
+    if isinstance(y, (list, tuple)) and len(y) and isinstance(y[0], (list, tuple, np.ndarray)):
+        if len(y) != len(lengths):
+            raise ValueError(f"y has labels of {len(y)} items, but X has {len(lengths)}")
+        for i, (labels, n) in enumerate(zip(y, n_nodes)):
+            if len(labels) != n:
+                raise ValueError(f"y[{i}] has {len(labels)} labels, but its tree has {n} nodes")
+        if orders is not None:
+            y = [labels if order is None else [labels[j] for j in order] for labels, order in zip(y, orders)]
+        found = np.empty(int(n_nodes.sum()), dtype=object)
+        found[:] = [label for labels in y for label in labels]
+        return found, True
+    array = np.asarray(y)
+    if array.ndim != 1 or len(array) != len(lengths):
+        raise ValueError(f"y has shape {array.shape}; expected ({len(lengths)},), one label for each item, or a "
+                         "list with labels for all nodes of each")
+    return array, False
 
-    @staticmethod
-    def flat(y: Any, lengths: NDArray[np.intp], orders: Any) -> tuple[NDArray[Any], bool]:
-        """All labels in one array of objects or of the user's type, None for those that are missing, and whether they
-        are of nodes."""
-        n_nodes = 2 * lengths - 1
-        if isinstance(y, (list, tuple)) and len(y) and isinstance(y[0], (list, tuple, np.ndarray)):
-            if len(y) != len(lengths):
-                raise ValueError(f"y has labels of {len(y)} items, but X has {len(lengths)}")
-            for i, (labels, n) in enumerate(zip(y, n_nodes)):
-                if len(labels) != n:
-                    raise ValueError(f"y[{i}] has {len(labels)} labels, but its tree has {n} nodes")
-            if orders is not None:
-                y = [labels if order is None else [labels[j] for j in order] for labels, order in zip(y, orders)]
-            found = np.empty(int(n_nodes.sum()), dtype=object)
-            found[:] = [label for labels in y for label in labels]
-            return found, True
-        array = np.asarray(y)
-        if array.ndim != 1 or len(array) != len(lengths):
-            raise ValueError(f"y has shape {array.shape}; expected ({len(lengths)},), one label for each item, or a "
-                             "list with labels for all nodes of each")
-        return array, False
 
-    @staticmethod
-    def numbered(found: NDArray[Any], classes: NDArray[Any] | None) -> tuple[NDArray[np.intp], NDArray[Any]]:
-        """Their numbers, -1 for None, and the classes, which rise."""
-        there = np.ones(len(found), dtype=bool)
-        if found.dtype == object:
-            there = np.array([label is not None for label in found], dtype=bool)
-            found = np.array(found[there].tolist()) if there.any() else np.empty(0)
-        if found.dtype.kind not in "biufU":
-            raise ValueError(f"labels are of type {found.dtype}; numbers, strings or booleans are needed")
-        if found.dtype.kind == "f" and not np.isfinite(found).all():
-            raise ValueError("y holds NaN or infinity; pass None for a label that is missing")
-        known = np.unique(found) if classes is None else classes
-        if classes is None and len(known) < 2:
-            raise ValueError(f"y holds {len(known)} class; a classifier needs at least 2")
-        at = np.searchsorted(known, found).clip(0, len(known) - 1)
-        strange = known[at] != found
-        if np.any(strange):
-            raise ValueError(f"y holds the class {shown(found[strange][:1].tolist()[0])}, which was not there when the "
-                             "model was fitted")
-        numbers = np.full(len(there), -1, dtype=np.intp)
-        numbers[there] = at
-        return numbers, known
+def numbered(found: NDArray[Any], classes: NDArray[Any] | None) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """Their numbers, -1 for None, and the classes, which rise."""
+    there = np.ones(len(found), dtype=bool)
+    if found.dtype == object:
+        there = np.array([label is not None for label in found], dtype=bool)
+        found = np.array(found[there].tolist()) if there.any() else np.empty(0)
+    if found.dtype.kind not in "biufU":
+        raise ValueError(f"labels are of type {found.dtype}; numbers, strings or booleans are needed")
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise ValueError("y holds NaN or infinity; pass None for a label that is missing")
+    known = np.unique(found) if classes is None else classes
+    if classes is None and len(known) < 2:
+        raise ValueError(f"y holds {len(known)} class; a classifier needs at least 2")
+    at = np.searchsorted(known, found).clip(0, len(known) - 1)
+    strange = known[at] != found
+    if np.any(strange):
+        raise ValueError(f"y holds the class {shown(found[strange][:1].tolist()[0])}, which was not there when the "
+                         "model was fitted")
+    numbers = np.full(len(there), -1, dtype=np.intp)
+    numbers[there] = at
+    return numbers, known
 
 
 def weights_of_classes(class_weight: Any, classes: NDArray[Any], numbers: NDArray[np.intp]) -> Floats | None:
@@ -258,10 +255,10 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
             y = labels
         if y is None:
             raise ValueError(f"{type(self).__name__} needs labels: pass y")
-        found, of_nodes = Labels.flat(y, batch.lengths(), orders)
+        found, of_nodes = labels_in(y, batch.lengths(), orders)
         if not of_nodes and found.dtype == object:
             found = np.array(found.tolist())
-        numbers, given.classes = Labels.numbered(found, None if learned is None else learned.classes)
+        numbers, given.classes = numbered(found, None if learned is None else learned.classes)
         weights = weights_of_classes(settings.class_weight, given.classes, numbers)
         return batch.attach(children, numbers, weights, len(given.classes))
 
@@ -320,7 +317,8 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
         >>> model.predict_proba(["dull"]).shape
         (1, 2)
         """
-        return _softmax(self._logits(X, trees))
+        found: Floats = softmax(self._logits(X, trees), axis=1)
+        return found
 
     def predict(self, X: Any, *, trees: Any = None) -> NDArray[Any]:
         """The most probable class of each item.
@@ -437,16 +435,10 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
         weights = np.where(labels >= 0, weights, 0.0)
         if batch.label_weights is not None:
             weights = weights * (batch.label_weights if of_nodes else np.repeat(batch.label_weights, sizes))
-        p = _softmax(self._node_logits(learned, codes).astype(np.float64))
+        logits = self._node_logits(learned, codes).astype(np.float64)
         if form.label_loss == "squared":
-            losses = np.square(p - np.eye(form.n_classes)[labels]).sum(axis=1) / 2
+            losses = np.square(softmax(logits, axis=1) - np.eye(form.n_classes)[labels]).sum(axis=1) / 2
         else:
-            losses = -np.log(np.maximum(p[np.arange(len(p)), labels], np.finfo(float).tiny))
+            losses = -log_softmax(logits, axis=1)[np.arange(len(logits)), labels]
         summed: Floats = errors + (1 - form.alpha) * np.add.reduceat(weights * losses, bounds[:-1])
         return summed
-
-
-def _softmax(logits: Floats) -> Floats:
-    p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found: Floats = p / p.sum(axis=1, keepdims=True)
-    return found

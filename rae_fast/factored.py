@@ -25,7 +25,7 @@ def by_rows(settings: Settings, form: AnyForm, batch: Batch, outputs: OutputFact
     solver = SOLVERS[settings.solver]
     rests = solver.rests and settings.weight_decay == 0  # then both ways are the same
     wanted = settings.input_update == "rows" and bool(solver.state) or rests
-    return wanted and isinstance(batch, SparseBatch) and not getattr(form, "tied", False)
+    return wanted and isinstance(batch, SparseBatch) and not form.tied
 
 
 def outputs_of(learned: Learned, settings: Settings, form: Form, batch: Batch) -> OutputFactor | None:

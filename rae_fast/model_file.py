@@ -127,7 +127,7 @@ def unpack(cls: type[Model], kind: str, path: FilePath, arrays: Arrays,
         hyperparameters.generator(settings.random_state)
         form_type = cls._form_type  # type: ignore[attr-defined]
         for name in form_type.FIXED:
-            if name in declared and not isinstance(declared[name].chosen, str) and name != "embedding":
+            if name in declared:
                 declared[name].check(name, sizes[name])
         form = _form(form_type, sizes).under(settings)
         learned = _learned(cls.__name__, form, record, arrays)
@@ -143,8 +143,7 @@ def _form(form_type: Any, sizes: dict[str, Any]) -> Any:
     if set(sizes) != set(form_type.FIXED) or type(I) is not int or type(H) is not int or min(I, H) < 1:
         raise ValueError("its sizes are not counts")
     _blas.check_size(I + H, "n_hidden plus the number of features")
-    of_objective = {"objective": "unfold"} if form_type is Form else {}  # under which a form may be anything
-    return form_type(**sizes, **of_objective)
+    return form_type(**sizes, objective="unfold")  # under which a form may be anything
 
 
 def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> Learned:
@@ -155,7 +154,7 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
     inputs_are = "W_xh" not in {block.name for block in form.blocks} or arrays["W_xh"].shape == (I, H)
     if dtype not in (np.float32, np.float64) or arrays["W_hh"].shape != (H, H) or not inputs_are:
         raise ValueError("W_hh and W_xh do not have the shapes that its sizes say")
-    if (classes := getattr(form, "n_classes", 0)) and arrays["W_hy"].shape != (H, classes):
+    if form.n_classes and arrays["W_hy"].shape != (H, form.n_classes):
         raise ValueError("W_hy does not have the shape that its sizes say")
     known = {"loss_curve", "validation_scores", "patch_fill", "vocabulary"}
 
@@ -212,7 +211,7 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
 
 def _classes(record: dict[str, Any], form: Any) -> Any:
     """Those of labels, which rise."""
-    found, n = record["classes"], getattr(form, "n_classes", 0)
+    found, n = record["classes"], form.n_classes
     if found is None and n == 0:
         return None
     if not isinstance(found, list) or len(found) != 2 or found[0] not in "biufU" or not isinstance(found[1], list):

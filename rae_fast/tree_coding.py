@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from rae_fast import _tree, dense, inputs
 from rae_fast._batch import Batch
@@ -70,6 +71,7 @@ class TreeCoding(Learner):
             batch = inputs.as_batch(X, learned.memory.dtype, learned.n_features, name, learned.reads_ids)
             if batch.is_ids and not learned.reads_ids:
                 raise ValueError(f"X holds token ids, but {name} was fitted on rows of numbers")
+            inputs.check_feature_names(X, learned.feature_names, name)
         children, orders = None, None
         if given.trees is not None:
             if kind not in ("auto", "given"):
@@ -113,6 +115,9 @@ class TreeCoding(Learner):
     def _read(self, X: Any, trees: Any, learned: Learned) -> Batch:
         return self._read_given(X if isinstance(X, Given) else Given(X, trees), self._checked or self._settings(),
                                 learned)
+
+    def _names(self, X: Any) -> tuple[str, ...] | None:
+        return inputs.feature_names(X.X)
 
     def _read_first(self, X: Any, settings: Settings) -> Batch:
         return self._read_given(X, settings, None)
@@ -475,11 +480,8 @@ class TreeCoding(Learner):
         decoded = self._decoded_from_roots(learned, codes[bounds[1:] - 1], children, lengths)
         own = np.repeat(bounds[:-1] - batch.offsets[:-1], lengths) + np.arange(batch.n_rows)
         errors = np.square(decoded[own] - codes[own], dtype=np.float64).sum(axis=1)
-        if form.output == "softmax" or form.output == "linear" and form.embeds:
-            step = max(1, _AT_ONCE // form.n_inputs)
-            for first in range(0, batch.n_rows, step):
-                rows = np.arange(first, min(first + step, batch.n_rows))
-                errors[rows] = self._output_errors(learned, batch, decoded[own[rows]], rows)
+        if _has_outputs(form):
+            errors = self._output_errors(learned, batch, decoded[own], np.arange(batch.n_rows))
         errors[np.repeat(lengths == 1, lengths)] = 0
         sums: Floats = np.add.reduceat(errors, batch.offsets[:-1])
         return sums
@@ -493,13 +495,9 @@ class TreeCoding(Learner):
         decoded = self._decoded(learned, codes[own], is_leaf)
         errors = np.square(decoded - codes[below], dtype=np.float64).sum(axis=2)
         errors[~is_leaf] *= form.hidden_weight
-        if form.output == "softmax" or form.output == "linear" and form.embeds:
+        if _has_outputs(form):
             rows = np.repeat(batch.offsets[:-1], batch.lengths() - 1)[:, None] + children
-            at = np.nonzero(is_leaf)
-            step = max(1, _AT_ONCE // form.n_inputs)
-            for first in range(0, len(at[0]), step):
-                some = at[0][first:first + step], at[1][first:first + step]
-                errors[some] = self._output_errors(learned, batch, decoded[some], rows[some])
+            errors[is_leaf] = self._output_errors(learned, batch, decoded[is_leaf], rows[is_leaf])
         if form.word_weights:
             counts = self._leaves_below(batch, own, below)
             errors *= counts[below] / counts[own][:, None]
@@ -507,14 +505,17 @@ class TreeCoding(Learner):
         return summed
 
     def _output_errors(self, learned: Learned, batch: Batch, decoded: Floats, rows: Integers) -> Floats:
-        out = self._outputs(learned, decoded).astype(np.float64)
-        given = batch.dense_rows(rows)
-        if learned.form.output == "linear":
-            squares: Floats = np.square(out - given).sum(axis=1)
-            return squares
-        out -= out.max(axis=1, keepdims=True)
-        entropy: Floats = np.log(np.exp(out).sum(axis=1)) * given.sum(axis=1) - np.einsum("ij,ij->i", out, given)
-        return entropy
+        """Of leaves that are given back by outputs: of what is decoded for the rows of the batch, some at a time."""
+        found = np.empty(len(rows))
+        step = max(1, _AT_ONCE // learned.form.n_inputs)
+        for first in range(0, len(rows), step):
+            some = slice(first, first + step)
+            out, given = self._outputs(learned, decoded[some]).astype(np.float64), batch.dense_rows(rows[some])
+            if learned.form.output == "linear":
+                found[some] = np.square(out - given).sum(axis=1)
+            else:
+                found[some] = -np.einsum("ij,ij->i", given, log_softmax(out, axis=1))
+        return found
 
     def _leaves_below(self, batch: Batch, own: Integers, below: Integers) -> Floats:
         counts = np.ones(int(node_bounds(batch)[-1]))
@@ -524,6 +525,11 @@ class TreeCoding(Learner):
 
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
         return self._tree_errors(learned, batch, *self._codes(learned, batch))
+
+
+def _has_outputs(form: TreeForm) -> bool:
+    """Whether leaves are given back by outputs of what is decoded, and not as codes."""
+    return form.output == "softmax" or form.output == "linear" and form.embeds
 
 
 def _looks_like_a_tree(line: str) -> bool:

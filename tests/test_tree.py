@@ -41,7 +41,7 @@ def problem(rng, form, lengths=LENGTHS, ids=True, of_nodes=True, dtype=np.float6
         n_labels = 2 * rows - len(lengths) if of_nodes else len(lengths)
         labels = rng.integers(-1 if of_nodes else 0, form.n_classes, size=n_labels)
         weights = rng.random(n_labels)
-    batch.attach(np.concatenate(trees) if form.tree == "given" else None, labels, weights)
+    batch.attach(np.concatenate(trees) if form.tree == "given" else None, labels, weights, form.n_classes)
     items = []
     for i in range(len(lengths)):
         at = slice(2 * offsets[i] - i, 2 * offsets[i + 1] - i - 1) if of_nodes else i
@@ -196,3 +196,35 @@ def test_gradients_by_rows_are_those_of_all_rows():
     moved = theta.copy()
     assert updates.once(moved, objective, Record(None))
     np.testing.assert_allclose(moved, theta - 0.1 * full, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("choices", [dict(n_classes=300, alpha=0.5), dict(output="softmax"), dict()], ids=str)
+def test_sums_of_any_shape_have_their_memory(choices):
+    """Of many classes, of many outputs and of wide dense leaves: sums over so many rows are copied piece by piece."""
+    form = TreeForm(7 if "n_classes" in choices else 300, 3, **choices)
+    lengths = (40,) * 30
+    for ids in (True, False):
+        theta, batch, items = problem(np.random.default_rng(0), form, lengths, ids=ids, scale=0.1)
+        loss, grad = compiled(theta, form, batch)
+        assert np.isclose(loss, reference_loss(theta, form, items), rtol=1e-10)
+        direction = np.random.default_rng(1).standard_normal(form.size)
+        moved = np.imag(reference_loss(theta + 1e-30j * direction, form, items)) / 1e-30
+        assert np.isclose(grad @ direction, moved, rtol=1e-9)
+
+
+@pytest.mark.parametrize("children, labels, message", [
+    ([[0, 1], [3, 0]], None, "has two"), ([[0, 4], [3, 2]], None, "after its parent"), ([[0, -1], [3, 2]], None,
+                                                                                        "after"),
+    ([[0, 1]], None, "two children are needed"), ([[0, 1], [3, 2]], [0, 1], "a label is needed"),
+    ([[0, 1], [3, 2]], [2], "below n_classes=2"), ([[0, 1], [3, 2]], [-2], "below n_classes=2")])
+def test_compiled_code_is_handed_nothing_but_trees(children, labels, message):
+    with pytest.raises(ValueError, match=message):
+        SparseBatch([0, 1, 2], [0, 3], 3, np.float64, True).attach(np.array(children), labels, None, 2)
+
+
+def test_labels_of_other_classes_and_missing_trees_are_refused():
+    batch = SparseBatch([0, 1, 2], [0, 3], 3, np.float64, True).attach(None, [0], None, 2)
+    with pytest.raises(ValueError, match="labels of 2 classes do not fit a form of 3"):
+        _objectives.objective_of(TreeForm(3, 4, n_classes=3, tree="left"), batch)
+    with pytest.raises(ValueError, match="needs a batch with trees"):
+        _tree.encode(np.zeros(TreeForm(3, 4).size), batch, TreeForm(3, 4))

@@ -317,3 +317,12 @@ def test_adagrad_rests_where_a_gradient_is_0():
     np.testing.assert_allclose(fitted.parameters_["W_xh"], before - 0.1 * grad["W_xh"] / (np.sqrt(square) + 1e-8),
                                rtol=1e-9)
     np.testing.assert_allclose(fitted.solver_state_["square"]["W_xh"], square, rtol=1e-9)
+
+
+def test_names_of_columns_are_kept_and_held_to():
+    pandas = pytest.importorskip("pandas")
+    frames = [pandas.DataFrame(np.random.default_rng(n).standard_normal((n, 2)), columns=["a", "b"]) for n in (3, 4)]
+    model = TreeRAE(3, max_iter=1, random_state=0).fit(frames)
+    assert model.feature_names_in_.tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match="in another order"):
+        model.transform([frame[["b", "a"]] for frame in frames])
