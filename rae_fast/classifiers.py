@@ -154,7 +154,7 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
         Weights of classes beside these, as scikit-learn has them.
     solver : {"adam", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "rprop", "lbfgs"}, default="adam"
         As of `TreeRAE`.
-    learning_rate : float, default=0.002
+    learning_rate : float, default=0.003
         Step size.
     schedule : {"cosine", "constant", "step", "inverse"}, default="cosine"
         As of `RAE`.
@@ -177,7 +177,7 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
     batch_size : int or "auto", default="auto"
         Items per update; "auto" is 32.
     max_iter : int or "auto", default="auto"
-        Passes over the data; "auto" is as many as make 375 updates, but 3 to 50.
+        Passes over the data; "auto" is as many as make 300 updates, but 2 to 50.
     tol : float, default=0.0
         As of `RAE`.
     n_iter_no_change : int, default=10
@@ -236,10 +236,10 @@ class TreeRAEClassifier(Classifier, TreeModel, LabelParameters, TreeParameters):
     """
 
     _: KW_ONLY
-    learning_rate: float = declared(0.002, positive)
+    learning_rate: float = declared(0.003, positive)
 
     _kind = "TreeRAEClassifier"
-    _amounts = Amounts(375, 3, 50, 32)
+    _amounts = Amounts(300, 2, 50, 32)
 
     def _output_of(self, batch: Batch) -> str:
         return "code" if batch.is_ids else "linear"
