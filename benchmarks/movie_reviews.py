@@ -119,8 +119,8 @@ def baselines(job):
 
 
 def by_defaults(job):
-    """On 2,400 random reviews, judged on 4,000 others: a bag of words with logistic regression (scikit-learn's defaults),
-    and TreeRAEClassifier with all of its own."""
+    """On 2,400 random reviews, judged on 4,000 others: a bag of words with logistic regression (scikit-learn's
+    defaults), and TreeRAEClassifier with all of its own."""
     folder, split = job
     lines, y = reviews(folder)
     order = np.random.default_rng(split).permutation(len(y))

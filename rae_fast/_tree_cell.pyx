@@ -34,7 +34,7 @@ cdef TreePlan make_tree_plan(TreeForm form, Py_ssize_t itemsize, bint sparse) no
     plan.mean, plan.stop_targets = form.reduction == "mean", form.stop_targets
     plan.squared_labels = form.label_loss == "squared"
     plan.unfold = form.objective == "unfold"
-    plan.alpha = form.alpha if form.n_classes else 1.0
+    plan.alpha = form.alpha
     plan.hidden_weight = form.hidden_weight
     plan.leaf_weight, plan.inner_weight, plan.root_weight = form.leaf_weight, form.inner_weight, form.root_weight
     plan.slots = NULL

@@ -54,7 +54,8 @@ cdef class TreeForm(AnyForm):
         self.n_inputs, self.n_hidden, self.n_classes, self.embeds = n_inputs, n_hidden, n_classes, embeds
         self.objective, self.decoder, self.output, self.tree = objective, decoder, output, tree
         self.normalize_codes, self.normalize_reconstruction = normalize_codes, normalize_reconstruction
-        self.alpha, self.hidden_weight, self.word_weights, self.reduction = alpha, hidden_weight, word_weights, reduction
+        self.alpha = alpha if n_classes else 1  # without labels all is reconstruction
+        self.hidden_weight, self.word_weights, self.reduction = hidden_weight, word_weights, reduction
         self.stop_targets, self.label_loss = stop_targets, label_loss
         self.leaf_weight, self.inner_weight, self.root_weight = leaf_weight, inner_weight, root_weight
         self.tanh_decoder, self.softmax = decoder == "tanh", output == "softmax"

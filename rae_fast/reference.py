@@ -473,7 +473,7 @@ def tree_loss(theta: Any, form: Any, rows: Any, children: Any = None, labels: An
     if form.reduction == "mean" and n > 1:
         reconstruction = reconstruction / (n - 1)
     if not form.n_classes or labels is None:
-        return (form.alpha if form.n_classes else 1.0) * reconstruction
+        return form.alpha * reconstruction
     of_nodes = np.broadcast_to(labels, (2 * n - 1,))
     weights = np.broadcast_to(1.0 if label_weights is None else label_weights, (2 * n - 1,))
     for node in np.flatnonzero(of_nodes >= 0).tolist():

@@ -93,6 +93,30 @@ class TreeModel(TreeCoding):
         """
         return super().partial_fit(Given(X, trees, y, True), None, sample_weight)
 
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None, *, trees: Any = None) -> Floats:
+        """`fit` and `transform`.
+
+        Parameters
+        ----------
+        X, y, sample_weight, trees : as in `fit`
+
+        Returns
+        -------
+        ndarray, as of `transform`
+
+        Raises
+        ------
+        ValueError, FloatingPointError
+            As of `fit`.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAE
+        >>> TreeRAE(4, max_iter=2, random_state=0).fit_transform([[0, 1, 2], [2, 1]]).shape
+        (2, 4)
+        """
+        return self.fit(X, y, sample_weight, trees=trees).transform(X, trees=trees)
+
     def loss_and_grad(self, X: Any, y: Any = None, sample_weight: Any = None, *,
                       trees: Any = None) -> tuple[float, dict[str, Floats]]:
         """The objective sum_n w_n E(X_n) and its gradient; greedy trees are found first, and taken as fixed.
@@ -349,5 +373,5 @@ class TreeRAE(TreeModel, TreeParameters):
         True
         """
         learned = self._fitted()
-        batch, weights = inputs.as_weighted(sample_weight, self._read(X, trees, learned))
+        batch, weights = inputs.as_weighted(sample_weight, self._read_targets(Given(X, trees), learned))
         return -float(np.average(self._errors(learned, batch), weights=weights))

@@ -65,7 +65,9 @@ class TreeCoding(Learner):
         name = type(self).__name__
         if learned is None:
             dtype = None if settings.dtype == "auto" else np.dtype(settings.dtype)
-            n_features = len(given.vocabulary) if given.vocabulary is not None else settings.n_features
+            n_features = settings.n_features
+            if n_features is None and given.vocabulary is not None:
+                n_features = len(given.vocabulary)
             batch = inputs.as_batch(X, dtype, n_features, name, settings.n_features is not None)
         else:
             batch = inputs.as_batch(X, learned.memory.dtype, learned.n_features, name, learned.reads_ids)
@@ -104,6 +106,8 @@ class TreeCoding(Learner):
                              f"{'ids' if learned.reads_ids else 'rows'}, without a vocabulary")
         else:
             vocabulary = learned.vocabulary
+            if vocabulary.level != "tokens":  # a user's own, that came with the model's file
+                lines = [" ".join(words) for words in lines]
         given.vocabulary = vocabulary
         return vocabulary.encode(lines), labels
 
@@ -113,8 +117,7 @@ class TreeCoding(Learner):
         return batch.attach(children)
 
     def _read(self, X: Any, trees: Any, learned: Learned) -> Batch:
-        return self._read_given(X if isinstance(X, Given) else Given(X, trees), self._checked or self._settings(),
-                                learned)
+        return self._read_given(Given(X, trees), self._checked or self._settings(), learned)
 
     def _names(self, X: Any) -> tuple[str, ...] | None:
         return inputs.feature_names(X.X)
@@ -123,7 +126,10 @@ class TreeCoding(Learner):
         return self._read_given(X, settings, None)
 
     def _read_targets(self, X: Any, learned: Learned) -> Batch:
-        return self._read_given(X, self._checked or self._settings(), learned)
+        batch = self._read_given(X, self._checked or self._settings(), learned)
+        if learned.form.categorical:
+            inputs.check_distributions(batch)
+        return batch
 
     def _codes(self, learned: Learned, batch: Batch) -> tuple[Floats, Integers]:
         """Codes of all nodes, (nodes, H), and the trees, (inner, 2)."""
@@ -202,31 +208,6 @@ class TreeCoding(Learner):
         """
         n = self._fitted().form.n_hidden * len((self._checked or self._settings()).pooling.split("+"))
         return np.array([f"{type(self).__name__.lower()}{i}" for i in range(n)], dtype=object)
-
-    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None, *, trees: Any = None) -> Floats:
-        """`fit` and `transform`.
-
-        Parameters
-        ----------
-        X, y, sample_weight, trees : as in `fit`
-
-        Returns
-        -------
-        ndarray, as of `transform`
-
-        Raises
-        ------
-        ValueError, FloatingPointError
-            As of `fit`.
-
-        Examples
-        --------
-        >>> from rae_fast import TreeRAE
-        >>> TreeRAE(4, max_iter=2, random_state=0).fit_transform([[0, 1, 2], [2, 1]]).shape
-        (2, 4)
-        """
-        self.fit(X, y, sample_weight, trees=trees)  # type: ignore[call-arg]
-        return self.transform(X, trees=trees)
 
     def node_codes(self, X: Any, *, trees: Any = None) -> list[Floats]:
         """The codes of all nodes of each item.
@@ -456,7 +437,7 @@ class TreeCoding(Learner):
         if per not in ("tree", "node"):
             raise ValueError(f"per must be 'tree' or 'node'; got {shown(per)}")
         learned = self._fitted()
-        batch = self._read(X, trees, learned)
+        batch = self._read_targets(Given(X, trees), learned)
         codes, children = self._codes(learned, batch)
         if per == "tree":
             return self._tree_errors(learned, batch, codes, children)

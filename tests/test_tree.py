@@ -74,7 +74,7 @@ def compiled(theta, form, batch, weights=None, n_jobs=1, by_rows=False):
 
 FORMS = [
     dict(),
-    dict(decoder="linear", tree="left"),
+    dict(decoder="linear", tree="left", alpha=0.3),
     dict(normalize_codes=True, tree="balanced"),
     dict(normalize_codes=True, normalize_reconstruction=True, word_weights=True),
     dict(normalize_reconstruction=True, decoder="linear", stop_targets=True),
@@ -228,3 +228,7 @@ def test_labels_of_other_classes_and_missing_trees_are_refused():
         _objectives.objective_of(TreeForm(3, 4, n_classes=3, tree="left"), batch)
     with pytest.raises(ValueError, match="needs a batch with trees"):
         _tree.encode(np.zeros(TreeForm(3, 4).size), batch, TreeForm(3, 4))
+
+
+def test_without_labels_all_is_reconstruction():
+    assert TreeForm(3, 4, alpha=0.3).alpha == 1 and TreeForm(3, 4, n_classes=2, alpha=0.3).alpha == 0.3

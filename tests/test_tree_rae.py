@@ -230,6 +230,21 @@ def test_some_items_without_a_label():
     assert model.classes_.tolist() == ["bad", "good"] and model.score(LINES, Y) > 0.8
 
 
+@pytest.mark.parametrize("classes", ['["U", ["good", "bad"]]', '["U", ["bad", "bad"]]', '["U", ["bad"]]',
+                                     '["O", [1, 2]]',
+                                     '["i", ["bad", "good"]]', "7", "null", '["U", [["bad"], "good"]]'])
+def test_classes_of_a_file_are_held_to_what_they_can_be(classes, tmp_path):
+    from rae_fast import persistence
+    path = tmp_path / "model.safetensors"
+    TreeRAEClassifier(**SMALL).fit(LINES, Y).save(path)
+    arrays, metadata = persistence.read(path)
+    assert '["U", ["bad", "good"]]' in metadata["record"]
+    record = metadata["record"].replace('["U", ["bad", "good"]]', classes)
+    persistence.write(path, arrays, metadata | {"record": record})
+    with pytest.raises(ValueError, match="classes|cannot be|is another kind|inhomogeneous|invalid literal"):
+        TreeRAEClassifier.load(path)
+
+
 def test_a_file_that_claims_more_classes_than_it_has(tmp_path):
     from rae_fast import persistence
     path = tmp_path / "model.safetensors"
@@ -273,6 +288,11 @@ REFUSED = [
     (lambda: TreeRAE(4, max_iter=1).fit([[0, 1], [2, 1, 0]]).inverse_transform(np.zeros((2, 4)), [[[0, 1]]]),
      "1 trees for 2 codes"),
     (lambda: TreeRAEClassifier(**SMALL).fit(TREES, [["1"]] * len(TREES)), "has 1 labels, but its tree has 5 nodes"),
+    (lambda: TreeRAE(4, output="softmax").fit([np.ones((2, 3))]), "is not a distribution"),
+    (lambda: TreeRAE(4, output="softmax", max_iter=1).fit([np.eye(3)]).partial_fit([np.ones((2, 3))]),
+     "is not a distribution"),
+    (lambda: TreeRAE(4, output="softmax", max_iter=1).fit([np.eye(3)]).score([np.ones((2, 3))]),
+     "is not a distribution"),
     (lambda: TreeRAEClassifier(**SMALL).fit(LINES, [np.nan] * len(LINES)), "NaN"),
 ]
 
@@ -326,3 +346,27 @@ def test_names_of_columns_are_kept_and_held_to():
     assert model.feature_names_in_.tolist() == ["a", "b"]
     with pytest.raises(ValueError, match="in another order"):
         model.transform([frame[["b", "a"]] for frame in frames])
+
+
+def test_a_vocabulary_of_words_that_came_with_the_file_reads_text(tmp_path):
+    vocabulary = Vocabulary().fit(LINES)
+    X = vocabulary.encode(LINES)
+    model = TreeRAE(4, n_features=len(vocabulary), max_iter=1, random_state=0).fit(X)
+    model.save(tmp_path / "model.safetensors", vocabulary=vocabulary)
+    again = TreeRAE.load(tmp_path / "model.safetensors")
+    assert (again.transform(LINES) == model.transform(X)).all()
+
+
+def test_more_ids_than_a_vocabulary_has():
+    model = TreeRAE(4, n_features=50, min_count=1, max_iter=1, random_state=0).fit(LINES)
+    assert model.n_features_in_ == 50 and model.partial_fit(LINES).n_updates_ == 2
+
+
+def test_balanced_classes_weigh_as_scikit_learn_has_it():
+    from sklearn.utils.class_weight import compute_class_weight
+    y = ["a"] * 15 + ["b"] * 6 + ["c"] * 3
+    each = dict(zip("abc", compute_class_weight("balanced", classes=np.array(["a", "b", "c"]), y=y)))
+    settings = SMALL | {"max_iter": 4, "learning_rate": 0.01}
+    balanced = TreeRAEClassifier(**settings, class_weight="balanced").fit(LINES, y)
+    assert (balanced.theta_ == TreeRAEClassifier(**settings, class_weight=each).fit(LINES, y).theta_).all()
+    assert not (balanced.theta_ == TreeRAEClassifier(**settings).fit(LINES, y).theta_).all()
