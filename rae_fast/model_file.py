@@ -30,6 +30,8 @@ Model = TypeVar("Model")
 
 # 5: token ids. 6: how output weights are updated. 7: classes of labels.
 _VERSION = "7"
+# Types that numbers of classes can have.
+_NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 # Losses in the file of a model, which may go on learning for ever; a checkpoint's are those of one fit, and whole.
 MOST_LOSSES = 100_000
 # Arrays that a checkpoint has besides the model's: these, and theta's blocks with that prefix.
@@ -73,7 +75,7 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
               "solver": solver.name, "loss_unit": solver.unit, "feature_names": learned.feature_names,
               "patch_length": learned.patch_length, "reads_ids": learned.reads_ids,
               "output_update": learned.output_update,
-              "classes": None if learned.classes is None else [learned.classes.dtype.kind, learned.classes.tolist()]}
+              "classes": None if learned.classes is None else [_dtype_name(learned.classes), learned.classes.tolist()]}
     return arrays, {"format": f"rae_fast.{kind}", "format_version": _VERSION, "params": json.dumps(params),
                     "form": json.dumps({name: getattr(form, name) for name in form.FIXED}),
                     "record": json.dumps(counts)}
@@ -209,17 +211,23 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
                    _classes(record, form))
 
 
+def _dtype_name(classes: Any) -> str:
+    """Of text without its length."""
+    return "str" if classes.dtype.kind == "U" else str(classes.dtype)
+
+
 def _classes(record: dict[str, Any], form: Any) -> Any:
     """Those of labels, which rise."""
     found, n = record["classes"], form.n_classes
     if found is None and n == 0:
         return None
-    if not isinstance(found, list) or len(found) != 2 or found[0] not in "biufU" or not isinstance(found[1], list):
+    if (not isinstance(found, list) or len(found) != 2 or found[0] not in ("str", "bool", *_NUMBERS)
+            or not isinstance(found[1], list)):
         raise ValueError("its classes are of another kind")
     classes = np.array(found[1])
-    if found[0] in "iuf":
-        classes = classes.astype({"i": np.int64, "u": np.uint64, "f": np.float64}[found[0]])
-    if classes.shape != (n,) or classes.dtype.kind != found[0] or (classes[1:] <= classes[:-1]).any():
+    if found[0] in _NUMBERS and classes.dtype.kind in "iuf":
+        classes = classes.astype(found[0])
+    if classes.shape != (n,) or _dtype_name(classes) != found[0] or (classes[1:] <= classes[:-1]).any():
         raise ValueError(f"it has not {n} different classes that rise")
     return classes
 

@@ -171,7 +171,10 @@ def test_labels_of_nodes_beside_trees_in_any_order():
 
 @pytest.mark.parametrize("model, y", [
     (TreeRAE(**SMALL), None), (TreeRAEClassifier(**SMALL), Y),
-    (TreeRAEClassifier(**SMALL, tree="balanced", normalize_codes=True), [len(x) % 3 for x in LINES])])
+    (TreeRAEClassifier(**SMALL, tree="balanced", normalize_codes=True), [len(x) % 3 for x in LINES]),
+    (TreeRAEClassifier(**SMALL), np.array([len(x) % 2 for x in LINES], dtype=np.uint8)),
+    (TreeRAEClassifier(**SMALL), [len(x) % 2 == 0 for x in LINES]),
+    (TreeRAEClassifier(**SMALL), [len(x) % 2 + 0.5 for x in LINES])])
 def test_files_pickles_copies_and_going_on(model, y, tmp_path):
     model.fit(LINES, y)
     model.save(tmp_path / "model.safetensors")
@@ -230,16 +233,16 @@ def test_some_items_without_a_label():
     assert model.classes_.tolist() == ["bad", "good"] and model.score(LINES, Y) > 0.8
 
 
-@pytest.mark.parametrize("classes", ['["U", ["good", "bad"]]', '["U", ["bad", "bad"]]', '["U", ["bad"]]',
-                                     '["O", [1, 2]]',
-                                     '["i", ["bad", "good"]]', "7", "null", '["U", [["bad"], "good"]]'])
+@pytest.mark.parametrize("classes", ['["str", ["good", "bad"]]', '["str", ["bad", "bad"]]', '["str", ["bad"]]',
+                                     '["object", [1, 2]]',
+                                     '["int64", ["bad", "good"]]', "7", "null", '["str", [["bad"], "good"]]'])
 def test_classes_of_a_file_are_held_to_what_they_can_be(classes, tmp_path):
     from rae_fast import persistence
     path = tmp_path / "model.safetensors"
     TreeRAEClassifier(**SMALL).fit(LINES, Y).save(path)
     arrays, metadata = persistence.read(path)
-    assert '["U", ["bad", "good"]]' in metadata["record"]
-    record = metadata["record"].replace('["U", ["bad", "good"]]', classes)
+    assert '["str", ["bad", "good"]]' in metadata["record"]
+    record = metadata["record"].replace('["str", ["bad", "good"]]', classes)
     persistence.write(path, arrays, metadata | {"record": record})
     with pytest.raises(ValueError, match="classes|cannot be|is another kind|inhomogeneous|invalid literal"):
         TreeRAEClassifier.load(path)
