@@ -18,21 +18,32 @@ def load(name):
         from sklearn.datasets import load_digits
 
         return list(load_digits().images)
+    return [np.array([[float(v) for v in dimension.split(",")] for dimension in line.split(":")[:-1]]).T
+            for line in lines_of(name)]
+
+
+def labels_of(name):
+    """The class of each of these sequences, a vector of str."""
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        return load_digits().target.astype(str)
+    return np.array([line.split(":")[-1].strip() for line in lines_of(name)])
+
+
+def lines_of(name):
+    """The lines of both .ts files of a data set: after @data one a sequence, dimensions and then the class between
+    colons."""
     spec = importlib.util.find_spec("aeon")
     if spec is None or spec.origin is None:
         raise FileNotFoundError(f"{name} ships inside the aeon package: pip install --no-deps aeon")
     folder = Path(spec.origin).parent / "datasets" / "data" / name
-    return [x for part in ("TRAIN", "TEST") for x in read_ts(folder / f"{name}_{part}.ts")]
-
-
-def read_ts(path):
-    """The sequences of a .ts file: after @data one per line, dimensions and then the class between colons."""
-    lines = iter(path.read_text().splitlines())
-    for line in lines:
-        if line.strip().lower() == "@data":
-            break
-    return [np.array([[float(v) for v in dimension.split(",")] for dimension in line.split(":")[:-1]]).T
-            for line in lines if line.strip()]
+    for part in ("TRAIN", "TEST"):
+        lines = iter((folder / f"{name}_{part}.ts").read_text().splitlines())
+        for line in lines:
+            if line.strip().lower() == "@data":
+                break
+        yield from (line for line in lines if line.strip())
 
 
 def split(X, seed=0):

@@ -135,6 +135,10 @@ cdef class Batch:
             label_weights = None if self.label_weights is None else self.label_weights[at]
         return chosen_ones.attach(children, labels, label_weights, self.n_classes)
 
+    def hand_labels(self, Batch other not None):
+        """other, the same sequences in other rows, with their labels."""
+        return other.attach(None, self.labels, self.label_weights, self.n_classes)
+
     def memory(self):
         """The arrays that its numbers are in."""
         return [self.data] + self.attached()

@@ -24,12 +24,12 @@ cnp.import_array()
 # V_hx to an output: marked "rows", they can be touched without the others.
 #
 #     theta = [ W (H+R+I, H) | b_h (H) | h0 (H) | V' (H+R+I, H) | c (H+R+I)
-#               | W_hc (H, C) | b_c (C) | V_ch (C, H) | c_1 (H) | W_hy' (K, H) | b_y (K) ]
+#               | W_hc (H, C) | b_c (C) | V_ch (C, H) | c_1 (H) | W_hy' (K, Y) | b_y (K) ]
 #     W = [W_hh; W_rh; W_xh]    V = [V_hh, V_hr, V_hx]
 #
 # A sequence's cell reads a state and an input: R is 0. A tree's reads two codes, the left one by W_hh and the right one
 # by W_rh: R is H, h0 is absent, and W_xh, V_hx and c_x are there where leaves are embedded and given back by them. W_hc to
-# c_1 are there where the code has a size C of its own, W_hy and b_y where codes have labels of K classes.
+# c_1 are there where the code has a size C of its own, W_hy and b_y where codes, of Y numbers, have labels of K classes.
 _TABLE = (
     ("W_hh", "H", "H", False, "dense", None),
     ("W_rh", "R", "H", False, "dense", None),
@@ -46,7 +46,7 @@ _TABLE = (
     ("b_c", "1", "C", False, "dense", None),
     ("V_ch", "C", "H", False, "dense", None),
     ("c_1", "1", "Hc", False, "dense", None),
-    ("W_hy", "K", "H", True, "dense", None),
+    ("W_hy", "K", "Y", True, "dense", None),
     ("b_y", "1", "K", False, "dense", None),
 )
 cdef tuple _ORDER = tuple([row[0] for row in _TABLE])
@@ -182,15 +182,16 @@ cdef class Form(AnyForm):
     output : "linear" (squared error), "softmax" or "spherical" (cross-entropy); categorical : whether it is of these
     tied : whether V is the transpose of W
     hidden_weight, reconstruct_h0 : of the stepwise objective's hidden term
+    alpha : the part of reconstruction in the loss, measured in loss_unit; the rest is that of labels
     FIXED : tuple of str
         Those of the attributes that are the model's own and stay when it goes on learning; files keep them.
     """
 
-    FIXED = ("n_inputs", "n_hidden", "decoder", "output", "tied", "n_code")
+    FIXED = ("n_inputs", "n_hidden", "decoder", "output", "tied", "n_code", "n_classes", "loss_unit")
 
     def __cinit__(self, Py_ssize_t n_inputs, Py_ssize_t n_hidden, str objective="stepwise", str decoder="linear",
                   str output="linear", bint tied=False, double hidden_weight=1.0, bint reconstruct_h0=False,
-                  n_code=None):
+                  n_code=None, Py_ssize_t n_classes=0, double loss_unit=1.0, double alpha=1.0):
         if n_inputs < 1 or n_hidden < 1 or (n_code is not None and n_code < 1):
             raise ValueError("n_inputs, n_hidden and n_code must be at least 1")
         if n_code is not None and n_code > n_hidden:
@@ -200,7 +201,12 @@ cdef class Form(AnyForm):
                              "use for a code of the last one")
         if decoder not in DECODERS or output not in OUTPUTS:
             raise ValueError(f"decoder can be one of {DECODERS} and output one of {OUTPUTS}, not {decoder!r}, {output!r}")
-        self.n_inputs, self.n_hidden, self.n_code = n_inputs, n_hidden, n_code
+        if n_classes < 0 or n_classes == 1 or not 0 < loss_unit < float("inf") or not 0 <= alpha <= 1:
+            raise ValueError("n_classes is 0 or at least 2, loss_unit positive, and alpha lies between 0 and 1")
+        self.n_inputs, self.n_hidden, self.n_code, self.n_classes = n_inputs, n_hidden, n_code, n_classes
+        # Without labels all is reconstruction, as it is.
+        self.loss_unit = loss_unit if n_classes else 1
+        self.alpha = alpha if n_classes else 1
         self.C = n_code or 0
         self.code_size = self.C or n_hidden
         self.objective, self.decoder, self.output, self.tied = objective, decoder, output, tied
@@ -208,11 +214,11 @@ cdef class Form(AnyForm):
         self.tanh_decoder, self.softmax, self.spherical = decoder == "tanh", output == "softmax", output == "spherical"
         self.categorical = output != "linear"
         self.lay_out({"1": 1, "H": n_hidden, "S": n_hidden, "R": 0, "E": n_inputs, "O": n_inputs, "C": self.C,
-                      "Hc": n_hidden if n_code else 0, "K": 0})
+                      "Hc": n_hidden if n_code else 0, "K": n_classes, "Y": self.code_size})
 
     def choices(self):
         return (self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied,
-                self.hidden_weight, self.reconstruct_h0, self.n_code)
+                self.hidden_weight, self.reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, self.alpha)
 
     @property
     def engine(self):
@@ -220,20 +226,30 @@ cdef class Form(AnyForm):
 
     def under(self, settings):
         """The same model under the objective of these settings."""
-        return self.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0)
+        return self.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0, settings.alpha)
 
-    def learned_by(self, str objective, double hidden_weight, bint reconstruct_h0):
+    def learned_by(self, str objective, double hidden_weight, bint reconstruct_h0, double alpha=1):
         """The same model under that objective."""
         if (self.objective == objective and self.hidden_weight == hidden_weight
-                and self.reconstruct_h0 == reconstruct_h0):
+                and self.reconstruct_h0 == reconstruct_h0 and (self.n_classes == 0 or self.alpha == alpha)):
             return self
         return Form(self.n_inputs, self.n_hidden, objective, self.decoder, self.output, self.tied, hidden_weight,
-                    reconstruct_h0, self.n_code)
+                    reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, alpha)
+
+    def with_labels(self, Py_ssize_t n_classes, double loss_unit, double alpha):
+        """The same whose codes have labels of so many classes."""
+        return Form(self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied, self.hidden_weight,
+                    self.reconstruct_h0, self.n_code, n_classes, loss_unit, alpha)
+
+    def without_labels(self):
+        """The same without labels; its theta is the first part of this one's."""
+        return Form(self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied, self.hidden_weight,
+                    self.reconstruct_h0, self.n_code)
 
     def with_linear_outputs(self):
         """The same with linear outputs; its theta is laid out alike."""
         return Form(self.n_inputs, self.n_hidden, self.objective, self.decoder, "linear", self.tied, self.hidden_weight,
-                    self.reconstruct_h0, self.n_code)
+                    self.reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, self.alpha)
 
 
 cdef bint same_places(const Layout *a, const Layout *b) noexcept nogil:

@@ -2,10 +2,12 @@
 
 All sentences of a bucket go in lock-step: a round joins one pair of each, so that what a round computes is one product.
 Joining a pair makes at most two new ones, and a node's part in a pair, h W_hh as the left or h W_rh as the right one, is
-computed once: 3 n pairs are scored for n leaves, where scoring all of each round would be n^2 / 2. Of equal errors the
-leftmost pair is joined. Twin: reference.greedy_tree.
+computed once: 3 n pairs are scored for n leaves, where scoring all of each round would be n^2 / 2. Of errors that are
+equal up to rounding the leftmost pair is joined: of words that are repeated, whose pairs a product may round otherwise in
+another row. Twin: reference.greedy_tree.
 """
 
+from libc.float cimport DBL_EPSILON, FLT_EPSILON
 from libc.string cimport memcpy
 
 from rae_fast._forest cimport Forest, nodes_of, size_of
@@ -13,6 +15,10 @@ from rae_fast._kernels cimport tanh_
 from rae_fast._products cimport multiply
 from rae_fast._pulse cimport beat
 from rae_fast._tree_cell cimport SCORED_ROWS, decode, to_unit_length
+
+
+cdef enum:
+    EQUAL = 64                 # roundings by which equal errors may differ
 
 
 cdef inline real *code_at(const TreePlan *p, const Nodes *nodes, Py_ssize_t at, real *h) noexcept nogil:
@@ -78,7 +84,7 @@ cdef inline double distance(Py_ssize_t n, const real *x, const real *y) noexcept
 cdef inline void play(Nodes *nodes, Py_ssize_t *winner, Py_ssize_t i) noexcept nogil:
     """Which of two subtrees of the minima has the smaller score; the left one of equals; -1 for none."""
     cdef Py_ssize_t a = winner[2 * i], b = winner[2 * i + 1]
-    winner[i] = a if b < 0 or (a >= 0 and not nodes.score[b] < nodes.score[a]) else b
+    winner[i] = a if b < 0 or (a >= 0 and not nodes.score[b] < nodes.equal * nodes.score[a]) else b
 
 
 cdef inline Py_ssize_t power_above(Py_ssize_t n) noexcept nogil:
@@ -126,6 +132,7 @@ cdef int build(const TreePlan *p, const TreeWeights *w, Pulse *pulse, const real
     cdef Forest *forest = &nodes.forest
     cdef Py_ssize_t i, j, m = 0, made = 0, running = forest.n, a, order
     cdef real *h = <real *>nodes.h
+    nodes.equal = 1 - EQUAL * (FLT_EPSILON if real is float else DBL_EPSILON)
     multiply(NULL, forest.leaves, 2 * p.H, p.H, <const real *>h, p.ld_h, &w.sides, <const real *>NULL, 0,
              <real *>nodes.sides, p.ld_z)
     beat(pulse, 4.0 * forest.leaves * p.H * p.H)

@@ -135,7 +135,7 @@ class Learner(Estimator, TrainingParameters):
             chosen = (training.draw_held_out(n, settings.validation_fraction, rng) if saved is None
                       else checkpoint.held_out_in(saved, n))
             batch, weights, held_out = training.hold_out(batch, weights, chosen)
-        is_tried = saved is None and training.is_tried(settings, batch.n_sequences)
+        is_tried = saved is None and training.is_tried(settings, batch.n_sequences, self._amounts)
         settings = training.with_amounts(settings, batch.n_sequences, self._amounts)
         at_most = None
         if saved is None:

@@ -199,7 +199,7 @@ cdef class Objective:
             raise ValueError("one weight per sequence is needed, of the batch's element type")
         if not (unit > 0 and frexp(unit, &exponent) == 0.5):
             raise ValueError(f"the unit of residuals must be a power of two; got {unit}")
-        if unit != 1 and (self.form.categorical or not self.has_unit):
+        if unit != 1 and (self.form.categorical or not self.has_unit or self.form.n_classes):
             raise ValueError("only a loss of squared errors of outputs has a unit")
         self.batch, self.sample_weight, self.unit = batch, sample_weight, unit
         self.weights = NULL if sample_weight is None else data_of(sample_weight)

@@ -5,6 +5,7 @@ from rae_fast._blas cimport real
 from rae_fast._buckets cimport Bucket, LengthAt
 from rae_fast._cell cimport Encoder, Plan
 from rae_fast._form cimport AnyForm
+from rae_fast._head cimport Head, Labelled
 from rae_fast._judge cimport Judge
 from rae_fast._kernels cimport rae_team
 from rae_fast._objective cimport Descent, Objective
@@ -35,11 +36,14 @@ cdef struct Buffers:           # of one thread of a gradient; (real *) behind vo
     void *sums                 # (H)
     void *h0_sum               # (H) gradient of h0
     void *scratch              # of sum_over_rows, for every member of a team
+    Labelled labelled          # codes of a bucket
+    void *w_label              # (sequences) their weights
     Judge judge                # of outputs in factors
 
 cdef struct Task:              # one thread's part of a gradient, besides the arrays it is about
     const Plan *plan
     const Encoder *encoder
+    const Head *head
     const void *decoder        # the objective's own weights
     void *extra                # and its own buffers
     rae_team *team             # that shares every product, or NULL
@@ -55,6 +59,7 @@ ctypedef int (*bucket_f64)(Task *, const double *, const Source *, bint, double 
 cdef class SequenceObjective(Objective):
     cdef Plan plan
     cdef Encoder encoder
+    cdef Head head
     cdef Task *tasks           # (members)
     cdef LengthAt *lengths     # (most) scratch of the sort
     cdef int traces            # how many states of every row are kept
@@ -84,6 +89,8 @@ cdef void h0_gradient(const Task *task, const real *da) noexcept nogil
 cdef bint encoder_within(const Task *task, const Source *source, Py_ssize_t rows, const real *da,
                          double most) noexcept nogil
 cdef bint residuals_within(Py_ssize_t sequences, const real *w, double factor, double loss, double most) noexcept nogil
+cdef double label_errors(Task *task, const real *theta, const Source *source, const real *codes, Py_ssize_t ld,
+                         real *dcodes, Py_ssize_t ld_dcodes, real *grad) noexcept nogil
 cdef int add_encoder_gradient(Task *task, const Source *source, Py_ssize_t s, Py_ssize_t rows, const real *da,
                               double factor, bint accumulate, bint second, real *grad) except -1 nogil
 cdef int add_decoder_gradient(Task *task, Py_ssize_t rows, const real *y, double factor, bint accumulate, bint second,

@@ -16,11 +16,13 @@ loop starts.
 
 from libc.string cimport memcpy, memset
 
+from rae_fast._batch cimport Batch
 from rae_fast._buckets cimport active_at, count_rows, cut_into_spans, fill_bucket, next_bucket, sort_by_length, take_bucket
 from rae_fast._cell cimport (FEW_SEQUENCES, LOOKED_UP_ROWS, Named, TEAM_MIN_HIDDEN, block, block_to_write, gather_inputs,
                              look_up, make_plan, packed_inputs, scatter, set_encoder, take_encoder)
 from rae_fast._factored cimport OutputFactor
 from rae_fast._form cimport AnyForm, B_H, Form, C_H, C_X, H0, V_HH, V_HX, W_HH, W_XH
+from rae_fast._head cimport head_loss, make_head, set_head, take_head, take_labelled, zero_head
 from rae_fast._judge cimport Judge, take_judge, take_named
 from rae_fast._kernels cimport column_sums, copy_rows, in_use, rows_within, start_team, sum_scratch, team_members
 from rae_fast._objective cimport Part, cut_into_parts, gradient_of_parts, part_count
@@ -214,6 +216,30 @@ cdef int add_decoder_gradient(Task *task, Py_ssize_t rows, const real *y, double
     return 0
 
 
+# ---- labels --------------------------------------------------------------------------------------
+
+cdef double label_errors(Task *task, const real *theta, const Source *source, const real *codes, Py_ssize_t ld,
+                         real *dcodes, Py_ssize_t ld_dcodes, real *grad) noexcept nogil:
+    """Loss of the labels of the bucket's codes; its gradient is added to dcodes, and to that of W_hy and b_y."""
+    cdef const Bucket *bucket = &task.bucket
+    cdef const Labelled *x = &task.buffers.labelled
+    cdef const real *w = <const real *>task.buffers.w_label
+    cdef real *target = <real *>x.target
+    cdef Py_ssize_t n, item, label, K = task.head.K
+    if K == 0 or source.label == NULL:
+        return 0
+    memset(target, 0, bucket.n * K * sizeof(real))
+    for n in range(bucket.n):
+        item = bucket.which[n]
+        label = source.label[item]
+        (<real *>x.w)[n] = 0
+        if label >= 0:
+            target[n * K + label] = 1
+            (<real *>x.w)[n] = w[n] if source.label_weight == NULL else <real>(w[n] * source.label_weight[item])
+    beat(&task.pulse, 6.0 * bucket.n * K * task.head.C)
+    return head_loss(task.head, x, task.plan.theta, theta, bucket.n, codes, ld, dcodes, ld_dcodes, task.plan.grad, grad)
+
+
 # ---- what bounds a gradient that is never made -----------------------------------------------------
 
 # Beyond this weight a residual could be large in the gradient though its square is too small for a number.
@@ -250,7 +276,7 @@ cdef bint encoder_within(const Task *task, const Source *source, Py_ssize_t rows
 
 # ---- the gradient of a batch ---------------------------------------------------------------------
 
-cdef int take_buffers(Workspace space, const Plan *p, const Extent *e, size_t item, Py_ssize_t team,
+cdef int take_buffers(Workspace space, const Plan *p, const Head *head, const Extent *e, size_t item, Py_ssize_t team,
                       Buffers *b) except -1:
     take_trace(space, p, e, item, &b.h)
     b.z = space.take(e.span_rows * p.ld_z, item)
@@ -260,6 +286,8 @@ cdef int take_buffers(Workspace space, const Plan *p, const Extent *e, size_t it
     b.da_next = space.take(e.sequences * p.ld_h, item)
     b.w = space.take(e.sequences, item)
     b.w_row = space.take(e.span_rows, item)
+    b.w_label = space.take(e.sequences, item)
+    take_labelled(space, head, e.sequences, item, &b.labelled)
     b.sums = space.take(p.H, item)
     b.h0_sum = space.take(p.H, item)
     b.scratch = space.take(team * sum_scratch(p.K, p.K, e.span_rows, item) if p.own else 0, item)
@@ -282,6 +310,8 @@ cdef struct Job:               # a batch
     const Source *source
     const Py_ssize_t *order
     const void *weights
+    double share               # of reconstruction in the loss, over its unit; and of labels
+    double label_share
     Descent *descent
     bucket_f32 bucket_single
     bucket_f64 bucket_double
@@ -312,6 +342,7 @@ cdef int part_gradient(Task *task, Part *part, const Job *job, const real *theta
     cdef const real *weights = <const real *>job.weights
     part.loss = 0
     memset(block_to_write(grad, p.grad, H0), 0, p.H * sizeof(real))
+    zero_head(task.head, p.grad, grad)
     if p.split != NULL:
         begin_judging(task, part, job, grad)
     while done < part.n:
@@ -321,6 +352,9 @@ cdef int part_gradient(Task *task, Part *part, const Job *job, const real *theta
         task.descent = job.descent if n == job.n and task.bucket.rows <= p.span_rows else NULL
         for i in range(n):
             w[i] = weights[task.bucket.which[i]] if weights != NULL else <real>(1.0 / <double>job.n)
+            if task.head.K:
+                (<real *>task.buffers.w_label)[i] = <real>(job.label_share * w[i])
+                w[i] = <real>(job.share * w[i])
         if real is float:
             status = job.bucket_single(task, theta, job.source, done > 0, grad, &part.loss)
         else:
@@ -372,6 +406,7 @@ cdef class SequenceObjective(Objective):
         Objective.prepare(self, form, single, sparse, longest, most_rows, most, max_memory, n_jobs, most_named, by_rows,
                           outputs)
         self.plan = make_plan(<Form?>form, item, True, sparse)
+        self.head = make_head(form, (<Form>form).code_size, self.plan.own, False, item)
         self.layout = compact(&form.layout, self.most_named, self.by_rows, self.outputs is not None)
         self.plan.grad = &self.layout
         if self.by_rows:
@@ -393,6 +428,7 @@ cdef class SequenceObjective(Objective):
             self.tasks[i].extra = self.heads.take(1, self.extra_bytes)
         for _ in range(2):
             take_encoder(space, &self.plan, item, True, &self.encoder)
+            take_head(space, item, &self.head)
             self.take_decoder(space)
             self.lengths = <LengthAt *>space.take(most, sizeof(LengthAt))
             self.take_common(space)
@@ -402,10 +438,12 @@ cdef class SequenceObjective(Objective):
                 take_named(space, self.plan.split, item, most_rows, self.most_parts, &self.named)
             for i in range(self.members):
                 self.tasks[i].plan, self.tasks[i].encoder = &self.plan, &self.encoder
+                self.tasks[i].head = &self.head
                 self.tasks[i].decoder, self.tasks[i].team = self.decoder, NULL
                 self.tasks[i].recompute = extent.recompute
                 take_bucket(space, extent.sequences, extent.steps, &self.tasks[i].bucket)
-                take_buffers(space, &self.plan, &extent, item, self.members if i == 0 else 1, &self.tasks[i].buffers)
+                take_buffers(space, &self.plan, &self.head, &extent, item, self.members if i == 0 else 1,
+                             &self.tasks[i].buffers)
                 self.take_extra(space, &extent, &self.tasks[i])
             if space.base == NULL:
                 space = Workspace(space.used)
@@ -415,6 +453,12 @@ cdef class SequenceObjective(Objective):
             self.tasks[i].pulse.alone = i > 0
         self.isa = in_use
         return 0
+
+    cdef int take(self, Batch batch, sample_weight, double unit=1) except -1:
+        if batch is not None and batch.source.label != NULL and (batch.n_classes != self.head.K or batch.source.of_nodes):
+            raise ValueError(f"labels of {batch.n_classes} classes, one for each sequence, do not fit a form of "
+                             f"{self.form.n_classes}")
+        return Objective.take(self, batch, sample_weight, unit)
 
     cdef bint fits(self, AnyForm form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,
                    max_memory, Py_ssize_t n_jobs, Py_ssize_t most_named=0, bint by_rows=False,
@@ -434,17 +478,21 @@ cdef class SequenceObjective(Objective):
         cdef Py_ssize_t n_parts
         job.tasks, job.n, job.order, job.source = self.tasks, n, chosen, &self.batch.source
         job.theta, job.weights, job.single = theta, self.weights, self.single
+        job.share, job.label_share = (<Form>self.form).alpha / (<Form>self.form).loss_unit, 1 - (<Form>self.form).alpha
         job.bucket_single, job.bucket_double = self.bucket_single, self.bucket_double
         # A tied model's sums meet in one block, and so do two in h0 that is reconstructed: these need a gradient. So
-        # does a code of its own, which stands between decoder and encoder.
+        # does a code of its own, which stands between decoder and encoder, and so do labels.
         job.descent = NULL
-        if plan.own and not plan.tied and not self.by_rows and not (<Form>self.form).reconstruct_h0 and plan.C == 0 and self.unit == 1:
+        if (plan.own and not plan.tied and not self.by_rows and not (<Form>self.form).reconstruct_h0 and plan.C == 0
+                and self.unit == 1 and self.head.K == 0):
             job.descent = descent
         plan.per_unit = 1 / self.unit
         if self.single:
             set_encoder(plan, <const float *>theta, n, True, &self.encoder)
+            set_head(plan.theta, <const float *>theta, &self.head)
         else:
             set_encoder(plan, <const double *>theta, n, True, &self.encoder)
+            set_head(plan.theta, <const double *>theta, &self.head)
         self.set_decoder(theta, n)
         sort_by_length(n, chosen, offsets, self.lengths)
         n_parts = cut_into_parts(n, chosen, offsets, self.least(), self.parts)

@@ -6,7 +6,7 @@ out of them. Twin: reference.stepwise_decoder_grad.
 """
 
 from libc.math cimport isfinite, sqrt
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from rae_fast._batch cimport Source
 from rae_fast._blas cimport real
@@ -19,7 +19,7 @@ from rae_fast._kernels cimport axpy, column_sums, copy_rows, residual, rows_with
 from rae_fast._products cimport Factor, backward, multiply, set_factor, take_factor
 from rae_fast._pulse cimport beat
 from rae_fast._sequence cimport (Extent, SequenceObjective, Task, add_decoder_gradient, add_encoder_gradient,
-                                 bucket_f32, bucket_f64, encode, encoder_within, h0_gradient, keep_last, keep_next,
+                                 bucket_f32, bucket_f64, encode, encoder_within, h0_gradient, keep_last, keep_next, label_errors,
                                  residuals_within, span_of, targets)
 from rae_fast._workspace cimport Workspace
 
@@ -40,6 +40,8 @@ cdef struct Extra:             # buffers
     void *back                 # (rows of a span, ld_h)    decoded states, tanh decoder only
     void *pull                 # (rows of a span, ld_h)    on the targets, tanh decoder only
     void *pull_next            # (sequences, ld_h)         of the first step of the later span
+    void *codes                # (sequences, ld_h)    last states, and what labels say of them; with labels only
+    void *dcodes
 
 
 cdef void set_weights(const Plan *p, const Encoder *encoder, const real *theta, Py_ssize_t sequences,
@@ -143,6 +145,19 @@ cdef bint may_descend(const Task *task, const Source *source, Py_ssize_t rows, c
                             (<const Weights *>task.decoder).hidden_weight, loss, most)
 
 
+cdef void last_rows(const Task *task, Py_ssize_t s, real *rows, real *codes, bint add) noexcept nogil:
+    """The rows of span s with which sequences end into codes; or (add) codes added to these."""
+    cdef const Bucket *bucket = &task.bucket
+    cdef Py_ssize_t n, ld = task.plan.ld_h, t0 = bucket.span[s]
+    cdef real *row
+    for n in range(active_at(bucket, bucket.span[s + 1]), bucket.active[t0]):
+        row = rows + (bucket.first[bucket.length[n] - 1] - bucket.first[t0] + n) * ld
+        if add:
+            axpy(task.plan.H, 1.0, <const real *>(codes + n * ld), row)
+        else:
+            memcpy(codes + n * ld, row, ld * sizeof(real))
+
+
 cdef int bucket_gradient(Task *task, const real *theta, const Source *source, bint accumulate, real *grad,
                          double *loss) except -1 nogil:
     """Add the bucket's loss; write its gradient to grad, or add it (accumulate)."""
@@ -160,6 +175,11 @@ cdef int bucket_gradient(Task *task, const real *theta, const Source *source, bi
     for s in range(bucket.spans):
         encode(task, theta, source, s)
         keep_last(task, <const real *>task.buffers.h.rows, <real *>task.buffers.h.kept, s)
+        if task.head.K:
+            last_rows(task, s, span_of(task, <const real *>task.buffers.h.rows, s), <real *>extra.codes, False)
+    if task.head.K:
+        memset(extra.dcodes, 0, bucket.n * ld * sizeof(real))
+        loss[0] += label_errors(task, theta, source, <const real *>extra.codes, ld, <real *>extra.dcodes, ld, grad)
     for s in range(bucket.spans - 1, -1, -1):
         t0, t1 = bucket.span[s], bucket.span[s + 1]
         rows = bucket.first[t1] - bucket.first[t0]
@@ -169,6 +189,8 @@ cdef int bucket_gradient(Task *task, const real *theta, const Source *source, bi
         targets(task, theta, source, s)
         row_weights(task, s, <const real *>task.buffers.w)
         decode(task, theta, source, s, rows, h, grad, loss)
+        if task.head.K:
+            last_rows(task, s, da, <real *>extra.dcodes, True)
         # dA_t = (dH_t + dA_{t+1} W_hh' - pull_{t+1}) o (1 - H_t^2)
         backward(task.team, &task.pulse, t1 - t0, rows, bucket.active + t0, active_at(bucket, t1), H,
                  <const real *>task.buffers.da_next, <const real *>extra.pull_next, ld, &task.encoder.W_hh_T,
@@ -223,6 +245,8 @@ cdef class Stepwise(SequenceObjective):
         extra.back = space.take(rows, self.item)
         extra.pull = space.take(rows, self.item)
         extra.pull_next = space.take(e.sequences * self.plan.ld_h, self.item)
+        extra.codes = space.take(e.sequences * self.plan.ld_h if self.head.K else 0, self.item)
+        extra.dcodes = space.take(e.sequences * self.plan.ld_h if self.head.K else 0, self.item)
         if space.base != NULL:
             # Rows are read as whole vectors.
             memset(extra.pull_next, 0, e.sequences * self.plan.ld_h * self.item)

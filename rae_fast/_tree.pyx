@@ -12,7 +12,6 @@ the root gives back of them (_tree_unfold.pyx). Leaves are given back as the for
 
 import numpy as np
 
-from libc.math cimport exp
 from libc.string cimport memcpy, memset
 
 from rae_fast._batch cimport Batch, Source
@@ -21,8 +20,9 @@ from rae_fast._buckets cimport LengthAt, next_bucket, sort_by_length
 from rae_fast._cell cimport block, block_to_write, first_of
 from rae_fast._factored cimport OutputFactor
 from rae_fast._forest cimport Forest, by_level, copy_given, grow, nodes_of, plant, size_of
-from rae_fast._form cimport AnyForm, B_H, B_Y, C_H, C_X, V_HH, V_HX, W_HH, W_HY, W_XH, data_of, is_single, new_array
+from rae_fast._form cimport AnyForm, B_H, C_H, C_X, V_HH, V_HX, W_HH, W_XH, data_of, is_single, new_array
 from rae_fast._greedy cimport build, keep_codes
+from rae_fast._head cimport Head, Labelled, head_loss, make_head, take_labelled, zero_head
 from rae_fast._kernels cimport axpy, column_sums, cross_entropy, in_use, residual, start_team, sum_scratch, tanh_, team_members
 from rae_fast._objective cimport Descent, Objective, Part, cut_into_parts, gradient_of_parts, part_count
 from rae_fast._products cimport choose_own, multiply, sum_over_rows
@@ -57,9 +57,8 @@ cdef struct TreeTask:          # one thread's part of a call; (real *) behind vo
     void *written              # (OUTPUT_ROWS, O)
     void *back                 # (OUTPUT_ROWS, ld_h)
     Py_ssize_t *child          # (OUTPUT_ROWS)   inner node and side, 2 inner + side
-    void *y                    # (rows, ld_k)    class scores, then their gradient
-    void *target               # (rows, K)
-    void *w_row                # (rows, or OUTPUT_ROWS)
+    Labelled labelled          # all nodes
+    void *w_row                # (OUTPUT_ROWS)
     void *scratch              # of sums over rows
 
 
@@ -246,61 +245,23 @@ cdef double label_weight(const TreePlan *p, const Forest *forest, const Source *
     return (1 - p.alpha) * found * (1 if source.label_weight == NULL else source.label_weight[at])
 
 
-cdef double label_errors(TreeTask *task, const real *theta, const Source *source, bint accumulate, real *grad) noexcept nogil:
-    """Loss of all nodes' labels; its gradient is added to dh, and written for W_hy and b_y."""
+cdef double label_errors(TreeTask *task, const real *theta, const Source *source, real *grad) noexcept nogil:
+    """Loss of all nodes' labels; its gradient is added to dh, and to that of W_hy and b_y."""
     cdef const TreePlan *p = task.plan
-    cdef const TreeWeights *w = task.weights
+    cdef const Head *head = &task.weights.head
     cdef const Forest *forest = &task.nodes.forest
-    cdef Py_ssize_t n, m, row, label = 0, rows = forest.leaves + forest.inner, H = p.H, K = p.K
+    cdef Py_ssize_t n, m, row, label = 0, rows = forest.leaves + forest.inner
     cdef const real *weights = <const real *>task.w
-    cdef real *y = <real *>task.y
-    cdef real *target = <real *>task.target
-    cdef real *w_row = <real *>task.w_row
-    cdef real *dh = <real *>task.dh
-    cdef double loss
-    memset(target, 0, rows * K * sizeof(real))
+    cdef real *target = <real *>task.labelled.target
+    memset(target, 0, rows * head.K * sizeof(real))
     for n in range(forest.n):
         for m in range(2 * size_of(forest, n) - 1):
             row = forest.row[nodes_of(forest, n) + m]
-            w_row[row] = <real>(weights[n] * label_weight(p, forest, source, n, m, &label))
+            (<real *>task.labelled.w)[row] = <real>(weights[n] * label_weight(p, forest, source, n, m, &label))
             if label >= 0:
-                target[row * K + label] = 1
-    # Y = H W_hy + b_y, loss, G    (rows,K) = (rows,H)(H,K)
-    multiply(NULL, rows, K, H, <const real *>task.nodes.h, p.ld_h, &w.W_hy, <const real *>NULL, 0, y, p.ld_k)
-    if p.squared_labels:
-        loss = squared_loss(rows, K, <const real *>w_row, block(theta, p.theta, B_Y), <const real *>target, y, p.ld_k)
-    else:
-        loss = cross_entropy(rows, K, <const real *>w_row, block(theta, p.theta, B_Y), <const real *>target, K, y, p.ld_k)
-    # dH += G W_hy'               (rows,H) = (rows,K)(K,H)
-    multiply(NULL, rows, H, K, <const real *>y, p.ld_k, &w.W_hy_T, <const real *>dh, p.ld_h, dh, p.ld_h)
-    sum_over_rows(NULL, p.own, K, H, rows, <const real *>y, p.ld_k, <const real *>task.nodes.h, p.ld_h, 1, accumulate,
-                  <real *>task.scratch, block_to_write(grad, p.grad, W_HY), H)
-    column_sums(rows, K, <const real *>y, p.ld_k, 1, accumulate, block_to_write(grad, p.grad, B_Y))
-    return loss
-
-
-cdef double squared_loss(Py_ssize_t rows, Py_ssize_t K, const real *w, const real *b, const real *target, real *y,
-                         Py_ssize_t ld) noexcept nogil:
-    """sum of w 1/2 |softmax(y + b) - target|^2, and its gradient into y."""
-    cdef Py_ssize_t r, k
-    cdef double most, total, mean, e, loss = 0
-    for r in range(rows):
-        most = y[r * ld] + b[0]
-        for k in range(1, K):
-            most = max(most, <double>(y[r * ld + k] + b[k]))
-        total = mean = 0
-        for k in range(K):
-            y[r * ld + k] = <real>exp(y[r * ld + k] + b[k] - most)
-            total += y[r * ld + k]
-        for k in range(K):
-            y[r * ld + k] = <real>(y[r * ld + k] / total)
-            e = y[r * ld + k] - target[r * K + k]
-            loss += 0.5 * w[r] * e * e
-            mean += y[r * ld + k] * e
-        for k in range(K):
-            e = y[r * ld + k] - target[r * K + k]
-            y[r * ld + k] = <real>(w[r] * y[r * ld + k] * (e - mean))
-    return loss
+                target[row * head.K + label] = 1
+    return head_loss(head, &task.labelled, p.theta, theta, rows, <const real *>task.nodes.h, p.ld_h, <real *>task.dh, p.ld_h,
+                     p.grad, grad)
 
 
 # ---- the gradient ----------------------------------------------------------------------------------
@@ -388,8 +349,8 @@ cdef int bucket_gradient(TreeTask *task, const real *theta, const Source *source
     loss[0] += code_errors(task, <const real *>task.nodes.h)
     if p.O:
         output_errors(task, theta, source, accumulate, grad, loss)
-    if p.K and source.label != NULL:
-        loss[0] += label_errors(task, theta, source, accumulate, grad)
+    if w.head.K and source.label != NULL:
+        loss[0] += label_errors(task, theta, source, grad)
     # dH += G V'                   (inner,H) = (inner,2H)(2H,H)
     if p.unfold:
         fold_back(p, w, &task.pulse, &task.nodes, &task.unfolded, <const real *>task.norm, g, u, dh)
@@ -433,9 +394,6 @@ cdef void zero_rows(const TreePlan *p, real *grad) noexcept nogil:
     if p.O:
         memset(block_to_write(grad, p.grad, V_HX), 0, p.O * p.H * sizeof(real))
         memset(block_to_write(grad, p.grad, C_X), 0, p.O * sizeof(real))
-    if p.K:
-        memset(block_to_write(grad, p.grad, W_HY), 0, p.K * p.H * sizeof(real))
-        memset(block_to_write(grad, p.grad, B_Y), 0, p.K * sizeof(real))
     memset(block_to_write(grad, p.grad, W_HH), 0, 2 * p.H * p.H * sizeof(real))
     memset(block_to_write(grad, p.grad, V_HH), 0, 2 * p.H * p.H * sizeof(real))
     memset(block_to_write(grad, p.grad, C_H), 0, 2 * p.H * sizeof(real))
@@ -450,6 +408,7 @@ cdef int part_of_job(TreeTask *task, Part *part, const TreeJob *job, const real 
     part.loss = 0
     if job.codes == NULL:
         zero_rows(task.plan, <real *>part.grad)
+        zero_head(&task.weights.head, task.plan.grad, <real *>part.grad)
     while done < part.n:
         n = next_bucket(part.n - done, order + done, job.source.offset, BUCKET_LEAVES, part.n)
         plant(&task.nodes.forest, n, order + done, job.source)
@@ -508,11 +467,10 @@ cdef int take_task(Workspace space, const TreePlan *p, size_t item, Py_ssize_t t
     task.written = space.take(some * p.O, item)
     task.back = space.take(some * p.ld_h, item)
     task.child = <Py_ssize_t *>space.take(some, sizeof(Py_ssize_t))
-    task.y = space.take(2 * n * p.ld_k, item)
-    task.target = space.take(2 * n * p.K, item)
-    task.w_row = space.take(max(2 * n, some), item)
-    # Of all sums over rows: of W and V, of outputs, classes and dense leaves.
-    most = max(2 * p.H, max(max(p.O, p.K), p.I if p.embedding and not p.sparse else 0))
+    take_labelled(space, &task.weights.head, 2 * n, item, &task.labelled)
+    task.w_row = space.take(some, item)
+    # Of all sums over rows but those of labels: of W and V, of outputs and dense leaves.
+    most = max(2 * p.H, max(p.O, p.I if p.embedding and not p.sparse else 0))
     task.scratch = space.take(sum_scratch(most, p.H, 2 * leaves, item) if gradient and p.own else 0, item)
     return 0
 
@@ -535,6 +493,7 @@ cdef class TreeObjective(Objective):
         Objective.prepare(self, form, single, sparse, longest, most_rows, most, max_memory, n_jobs, most_named, by_rows,
                           outputs)
         self.plan = make_tree_plan(<TreeForm?>form, item, sparse)
+        self.weights_of_form.head = make_head(form, self.plan.H, self.plan.own, (<TreeForm>form).label_loss == "squared", item)
         self.layout = compact(&form.layout, self.most_named, self.by_rows, False)
         self.plan.grad = &self.layout
         if self.by_rows:
@@ -578,8 +537,8 @@ cdef class TreeObjective(Objective):
             raise ValueError("of trees no numbers can be missing")
         if batch is not None and self.plan.builder == GIVEN and batch.source.children == NULL:
             raise ValueError("tree='given' needs a batch with trees")
-        if batch is not None and batch.source.label != NULL and batch.n_classes != self.plan.K:
-            raise ValueError(f"labels of {batch.n_classes} classes do not fit a form of {self.plan.K}")
+        if batch is not None and batch.source.label != NULL and batch.n_classes != self.weights_of_form.head.K:
+            raise ValueError(f"labels of {batch.n_classes} classes do not fit a form of {self.form.n_classes}")
         return Objective.take(self, batch, sample_weight, unit)
 
     cdef bint fits(self, AnyForm form, bint single, bint sparse, Py_ssize_t longest, Py_ssize_t most_rows, Py_ssize_t most,

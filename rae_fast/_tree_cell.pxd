@@ -4,6 +4,7 @@ from rae_fast._batch cimport Source
 from rae_fast._blas cimport real
 from rae_fast._forest cimport Forest
 from rae_fast._form cimport Layout
+from rae_fast._head cimport Head
 from rae_fast._products cimport Factor
 from rae_fast._slots cimport Slots
 from rae_fast._tree_form cimport AS_CODE, TreeForm
@@ -13,12 +14,10 @@ cdef struct TreePlan:
     Py_ssize_t I
     Py_ssize_t H
     Py_ssize_t O               # outputs of a leaf, or 0
-    Py_ssize_t K               # classes, or 0
     Py_ssize_t H_full
     Py_ssize_t ld_h            # row distances in buffers: rows of H and of 2 H numbers
     Py_ssize_t ld_z
     Py_ssize_t ld_o
-    Py_ssize_t ld_k
     bint own
     bint sparse
     bint embedding
@@ -28,7 +27,6 @@ cdef struct TreePlan:
     bint word_weights
     bint mean
     bint stop_targets
-    bint squared_labels
     bint unfold
     int builder
     int leaf
@@ -47,8 +45,7 @@ cdef struct TreeWeights:       # of one theta; (real *) behind void *
     Factor W_xh                # (I, H)   of dense leaves
     Factor V_hx                # (H, O)
     Factor V_hx_T              # (O, H)
-    Factor W_hy                # (H, K)
-    Factor W_hy_T              # (K, H)
+    Head head
     void *b                    # (H_full)
 
 cdef struct Nodes:             # what a bucket's nodes hold
@@ -69,6 +66,7 @@ cdef struct Nodes:             # what a bucket's nodes hold
     void *made_decoded         # (inner, ld_z)   the same of those that are made
     void *made_lengths         # (inner, 2)
     double *score              # (leaves)        their errors
+    double equal               # how far one must lie below another to be smaller
     Py_ssize_t *winner         # (4 leaves)      a tree of minima over the scores, of each sentence
     Py_ssize_t *after          # (leaves)        the first leaf of the right neighbour, -1 for none
     Py_ssize_t *before

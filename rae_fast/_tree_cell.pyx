@@ -11,7 +11,8 @@ from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
 from rae_fast._cell cimport block, first_of, row_distance
-from rae_fast._form cimport B_H, C_H, V_HH, V_HX, W_HH, W_HY, W_XH
+from rae_fast._form cimport B_H, C_H, V_HH, V_HX, W_HH, W_XH
+from rae_fast._head cimport set_head, take_head
 from rae_fast._kernels cimport axpy, lanes, tanh_
 from rae_fast._products cimport choose_own, multiply, set_factor, take_factor
 from rae_fast._tree_form cimport AS_OUTPUT, AS_SYMBOL, AS_VECTOR, GREEDY
@@ -22,17 +23,16 @@ cdef TreePlan make_tree_plan(TreeForm form, Py_ssize_t itemsize, bint sparse) no
     """The plan of a call for rows of that kind."""
     cdef TreePlan plan
     cdef Py_ssize_t H = form.n_hidden
-    plan.I, plan.H, plan.K = form.n_inputs, H, form.n_classes
+    plan.I, plan.H = form.n_inputs, H
     plan.leaf, plan.builder, plan.sparse, plan.embedding = form.leaf, form.builder, sparse, form.embeds
     plan.O = form.n_inputs if form.leaf == AS_OUTPUT or form.leaf == AS_SYMBOL else 0
     plan.own = choose_own(H, H, itemsize)
     plan.H_full = (H + lanes(itemsize) - 1) & ~(lanes(itemsize) - 1) if plan.own else H
     plan.ld_h, plan.ld_z = row_distance(H, itemsize), row_distance(2 * H, itemsize)
-    plan.ld_o, plan.ld_k = row_distance(plan.O, itemsize), row_distance(plan.K, itemsize)
+    plan.ld_o = row_distance(plan.O, itemsize)
     plan.tanh_decoder, plan.unit_codes = form.tanh_decoder, form.normalize_codes
     plan.unit_reconstruction, plan.word_weights = form.normalize_reconstruction, form.word_weights
     plan.mean, plan.stop_targets = form.reduction == "mean", form.stop_targets
-    plan.squared_labels = form.label_loss == "squared"
     plan.unfold = form.objective == "unfold"
     plan.alpha = form.alpha
     plan.hidden_weight = form.hidden_weight
@@ -54,8 +54,7 @@ cdef int take_tree_weights(Workspace space, const TreePlan *p, size_t item, Tree
     take_factor(space, p.I, H if p.embedding and not p.sparse else 0, item, p.own, &w.W_xh)
     take_factor(space, H, p.O, item, p.own, &w.V_hx)
     take_factor(space, p.O, H if p.O else 0, item, p.own, &w.V_hx_T)
-    take_factor(space, H, p.K, item, p.own, &w.W_hy)
-    take_factor(space, p.K, H if p.K else 0, item, p.own, &w.W_hy_T)
+    take_head(space, item, &w.head)
     w.b = space.take(p.H_full, item)
     return 0
 
@@ -79,9 +78,7 @@ cdef void set_tree_weights(const TreePlan *p, const real *theta, TreeWeights *w)
     if p.O:
         set_factor(&w.V_hx, H, p.O, block(theta, p.theta, V_HX), H, True)
         set_factor(&w.V_hx_T, p.O, H, block(theta, p.theta, V_HX), H, False)
-    if p.K:
-        set_factor(&w.W_hy, H, p.K, block(theta, p.theta, W_HY), H, True)
-        set_factor(&w.W_hy_T, p.K, H, block(theta, p.theta, W_HY), H, False)
+    set_head(p.theta, theta, &w.head)
     memcpy(w.b, block(theta, p.theta, B_H), H * sizeof(real))
     memset(<real *>w.b + H, 0, (p.H_full - H) * sizeof(real))
 

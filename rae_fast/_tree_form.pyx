@@ -64,7 +64,7 @@ cdef class TreeForm(AnyForm):
         self.leaf = AS_CODE if output == "code" else AS_SYMBOL if self.softmax else AS_OUTPUT if embeds else AS_VECTOR
         outputs = n_inputs if self.leaf in (AS_SYMBOL, AS_OUTPUT) else 0
         self.lay_out({"1": 1, "H": n_hidden, "S": 0, "R": n_hidden, "E": n_inputs if embeds else 0, "O": outputs, "C": 0,
-                      "Hc": 0, "K": n_classes})
+                      "Hc": 0, "K": n_classes, "Y": n_hidden})
 
     def choices(self):
         return tuple([getattr(self, name) for name in self.FIXED + self.OF_LOSS])

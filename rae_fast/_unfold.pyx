@@ -20,7 +20,7 @@ from rae_fast._kernels cimport axpy, column_sums, copy_rows, rows_within
 from rae_fast._products cimport Factor, backward, forward, multiply, set_factor, sum_over_rows, take_factor
 from rae_fast._pulse cimport beat
 from rae_fast._sequence cimport (Extent, SequenceObjective, Task, Trace, add_decoder_gradient, add_encoder_gradient,
-                                 before_span, bucket_f32, bucket_f64, encode, encoder_within, h0_gradient, keep_last,
+                                 before_span, bucket_f32, bucket_f64, encode, encoder_within, h0_gradient, keep_last, label_errors,
                                  keep_next, residuals_within, span_of, take_trace, targets)
 from rae_fast._workspace cimport Workspace
 
@@ -79,8 +79,10 @@ cdef void through_code(Task *task, const real *theta) noexcept nogil:
              <real *>extra.y_1, p.ld_h)
 
 
-cdef void back_through_code(Task *task, bint accumulate, real *grad) noexcept nogil:
-    """From the gradient of y_1 in dcode to that of the last states, in its place, and those of the maps."""
+cdef void back_through_code(Task *task, const real *theta, const Source *source, bint accumulate, real *grad,
+                            double *loss) noexcept nogil:
+    """From the gradient of y_1 in dcode to that of the last states, in its place, and those of the maps; the labels of
+    codes come in between."""
     cdef const Plan *p = task.plan
     cdef const Weights *w = <const Weights *>task.decoder
     cdef const Extra *extra = <const Extra *>task.extra
@@ -90,6 +92,7 @@ cdef void back_through_code(Task *task, bint accumulate, real *grad) noexcept no
     cdef real *scratch = <real *>task.buffers.scratch
     # dcode = dY_1 V_ch'               (B,C) = (B,H)(H,C)
     multiply(task.team, n, p.C, p.H, <const real *>d, p.ld_h, &w.V_ch_T, <const real *>NULL, 0, dc, p.ld_c)
+    loss[0] += label_errors(task, theta, source, <const real *>extra.code, p.ld_c, dc, p.ld_c, grad)
     sum_over_rows(task.team, p.own, p.C, p.H, n, <const real *>extra.code, p.ld_c, <const real *>d, p.ld_h, 1, accumulate,
                   scratch, block_to_write(grad, p.grad, V_CH), p.H)
     column_sums(n, p.H, <const real *>d, p.ld_h, 1, accumulate, block_to_write(grad, p.grad, C_1))
@@ -258,8 +261,10 @@ cdef int bucket_gradient(Task *task, const real *theta, const Source *source, bi
         through_code(task, theta)
     decode(task, theta, source, accumulate, grad, loss)
     if p.C > 0:
-        back_through_code(task, accumulate, grad)
+        back_through_code(task, theta, source, accumulate, grad, loss)
         beat(&task.pulse, 12.0 * bucket.n * H * p.C)
+    else:
+        loss[0] += label_errors(task, theta, source, <const real *>codes, ld, <real *>extra.dcode, ld, grad)
     for s in range(bucket.spans - 1, -1, -1):
         t0, t1 = bucket.span[s], bucket.span[s + 1]
         rows = bucket.first[t1] - bucket.first[t0]

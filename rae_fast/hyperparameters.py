@@ -273,11 +273,18 @@ class LabelParameters:
 
     _: KW_ONLY
     alpha: float = declared(0.2, fraction_or_one)
+    class_weight: Any = declared(None, class_weights)
+
+
+@dataclass(eq=False, repr=False)
+class NodeLabelParameters:
+    """How labels of the nodes of trees are judged."""
+
+    _: KW_ONLY
     label_loss: str = declared("cross_entropy", OneOf(*LABEL_LOSSES))
     leaf_weight: float = declared(1.0, real)
     inner_weight: float = declared(0.5, real)
     root_weight: float = declared(0.5, real)
-    class_weight: Any = declared(None, class_weights)
 
 
 @dataclass(eq=False, repr=False)

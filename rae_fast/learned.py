@@ -41,7 +41,7 @@ class SolverState:
 
         1 where the solver has no units of its own, or the loss is no sum of squared errors of outputs alone.
         """
-        if self.scale is None or form.categorical or form.objective != "unfold":
+        if self.scale is None or form.categorical or form.objective != "unfold" or form.n_classes:
             return 1.0
         most = 100 if self.scale.memory.dtype == np.float32 else 500
         return 2.0 ** min(most, max(-most, math.frexp(self.unit)[1] // 2))

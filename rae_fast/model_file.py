@@ -28,8 +28,8 @@ from rae_fast.vocabulary import Vocabulary
 
 Model = TypeVar("Model")
 
-# 5: token ids. 6: how output weights are updated. 7: classes of labels.
-_VERSION = "7"
+# 5: token ids. 6: how output weights are updated. 7: classes of labels. 8: and of sequences.
+_VERSION = "8"
 # Types that numbers of classes can have.
 _NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 # Losses in the file of a model, which may go on learning for ever; a checkpoint's are those of one fit, and whole.
@@ -156,7 +156,7 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
     inputs_are = "W_xh" not in {block.name for block in form.blocks} or arrays["W_xh"].shape == (I, H)
     if dtype not in (np.float32, np.float64) or arrays["W_hh"].shape != (H, H) or not inputs_are:
         raise ValueError("W_hh and W_xh do not have the shapes that its sizes say")
-    if form.n_classes and arrays["W_hy"].shape != (H, form.n_classes):
+    if form.n_classes and arrays["W_hy"].shape != (form.code_size, form.n_classes):
         raise ValueError("W_hy does not have the shape that its sizes say")
     known = {"loss_curve", "validation_scores", "patch_fill", "vocabulary"}
 

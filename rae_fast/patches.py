@@ -49,7 +49,7 @@ class Patches:
         lengths = batch.lengths()
         bounds = self.offsets(batch.offsets)
         if not (lengths % k).any():
-            return Batch(batch.data.reshape(-1, k * I), bounds, batch.is_list)
+            return batch.hand_labels(Batch(batch.data.reshape(-1, k * I), bounds, batch.is_list))
         # Row r of a sequence goes to place r + absent of its patches.
         places = np.arange(batch.n_rows) + np.repeat(k * bounds[1:] - batch.offsets[1:], lengths)
         data = np.empty((int(bounds[-1]) * k, I), batch.dtype)
@@ -57,7 +57,7 @@ class Patches:
         data[:] = self.fill
         data[places] = batch.data
         missing[places] = False
-        return Batch(data.reshape(-1, k * I), bounds, batch.is_list, missing.reshape(-1, k * I))
+        return batch.hand_labels(Batch(data.reshape(-1, k * I), bounds, batch.is_list, missing.reshape(-1, k * I)))
 
     def rows(self, patches: Floats, offsets: Integers) -> Floats:
         """Rows (offsets[-1], I) of patches (number, k I) in chronological order: what `read` made of them undone."""

@@ -132,8 +132,25 @@ def unfold_sequence(theta: Floats, code: Floats, n_steps: int, form: Form) -> Fl
     return np.array(y)
 
 
-def sequence_loss(theta: Floats, X: Floats, form: Form, missing: Floats | None = None) -> Any:
-    """E(X) of one sequence.
+Label = tuple[int, float] | None    # of a code: its class, and the weight of that
+
+
+def label_loss(theta: Floats, code: Floats, label: Label, form: Form) -> Any:
+    """Weighted cross-entropy of softmax(code W_hy + b_y) against a label."""
+    p, (y, weight) = blocks_of(theta, form), label or (0, 0.0)
+    scores = code @ p["W_hy"] + p["b_y"]
+    return weight * (log_sum_exp(scores)[0] - scores[y])
+
+
+def label_grad(theta: Floats, code: Floats, label: Label, form: Form) -> tuple[Floats, Floats]:
+    """Its gradient with respect to the scores, and to the code."""
+    p, (y, weight) = blocks_of(theta, form), label or (0, 0.0)
+    G: Floats = weight * (softmax(code @ p["W_hy"] + p["b_y"]) - np.eye(form.n_classes)[y])
+    return G, p["W_hy"] @ G
+
+
+def sequence_loss(theta: Floats, X: Floats, form: Form, missing: Floats | None = None, label: Label = None) -> Any:
+    """E(X) of one sequence; with labels alpha E(X) / loss_unit + (1 - alpha) times the loss of its label.
 
     stepwise: sum_t loss(x^_t, x_t) + hidden_weight sum_{t>=2} |h^_{t-1} - h_{t-1}|^2, where [h^_{t-1},
     x^_t] is decoded from h_t: what the step read is what it must give back.
@@ -142,6 +159,10 @@ def sequence_loss(theta: Floats, X: Floats, form: Form, missing: Floats | None =
     _, _, _, V, c = stacked(theta, form)
     H = form.n_hidden
     h = encode_sequence(theta, X, form)
+    if form.n_classes:
+        E = sequence_loss(theta[:form.without_labels().size], X, form.without_labels(), missing)
+        return (form.alpha / form.loss_unit * E
+                + (1 - form.alpha) * label_loss(theta, codes_of(theta, h[-1], form), label, form))
     if form.objective == "unfold":
         y = unfold_sequence(theta, codes_of(theta, h[-1], form), len(X), form)
         return output_loss(y @ V[:, H:] + c[H:], X[::-1], form, None if missing is None else missing[::-1])
@@ -159,11 +180,12 @@ def parts(data: Floats, offsets: Integers, missing: Floats | None) -> list[tuple
 
 
 def loss(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form,
-         missing: Floats | None = None) -> Any:
+         missing: Floats | None = None, labels: list[Label] | None = None) -> Any:
     """sum_n w_n E(X_n); weights None means 1 / N each."""
     n = len(offsets) - 1
     w = np.full(n, 1 / n) if weights is None else weights
-    return sum(w_n * sequence_loss(theta, X, form, M) for w_n, (X, M) in zip(w, parts(data, offsets, missing)))
+    return sum(w_n * sequence_loss(theta, X, form, M, label)
+               for w_n, (X, M), label in zip(w, parts(data, offsets, missing), labels or [None] * n))
 
 
 def stepwise_decoder_grad(h: Floats, X: Floats, V: Floats, c: Floats, form: Form,
@@ -189,27 +211,38 @@ def unfold_decoder_grad(y: Floats, X: Floats, V: Floats, c: Floats, form: Form,
     return G, G[0] @ V.T
 
 
-def sequence_grad(theta: Floats, X: Floats, form: Form, missing: Floats | None = None) -> Floats:
+def sequence_grad(theta: Floats, X: Floats, form: Form, missing: Floats | None = None, label: Label = None) -> Floats:
     """Gradient of E(X), flat like theta: back-propagation through time, moving targets included."""
     H, T = form.n_hidden, len(X)
     W, _, _, V, c = stacked(theta, form)
     h = encode_sequence(theta, X, form)
     dH = np.zeros((T, H), dtype=theta.dtype)    # what flows into h_t from the decoder
     pull = np.zeros((T, H), dtype=theta.dtype)  # row t: on h_{t-1} as the target of step t
-    maps: list[Floats] = []                     # gradients of W_hc, b_c, V_ch, c_1
+    maps: list[Floats] = []                     # gradients of W_hc, b_c, V_ch, c_1, W_hy', b_y
+    code = codes_of(theta, h[-1], form)
+    head, of_label = [], np.zeros_like(code)
+    share = form.alpha / form.loss_unit
+    if form.n_classes:
+        scores, of_label = label_grad(theta, code, label, form)
+        head = [(1 - form.alpha) * np.outer(scores, code).ravel(), (1 - form.alpha) * scores]
+        of_label = (1 - form.alpha) * of_label
     if form.objective == "unfold":
-        code = codes_of(theta, h[-1], form)
         y = unfold_sequence(theta, code, T, form)
         G, dH[-1] = unfold_decoder_grad(y, X, V, c, form, missing)
+        G, dH[-1] = share * G, share * dH[-1]
         if form.n_code:
             W_hc, _, V_ch, _ = code_maps(theta, form)
-            dy_1, dcode = dH[-1].copy(), V_ch @ dH[-1]
+            dy_1, dcode = dH[-1].copy(), V_ch @ dH[-1] + of_label
             maps = [np.outer(h[-1], dcode).ravel(), dcode, np.outer(code, dy_1).ravel(), dy_1]
             dH[-1] = W_hc @ dcode
+        else:
+            dH[-1] += of_label
     else:
         y = h[1:]
         G, pull = stepwise_decoder_grad(h, X, V, c, form, missing)
+        G, pull = share * G, share * pull
         dH = G @ V.T
+        dH[-1] += of_label
     dA = np.zeros_like(dH)
     later = np.zeros(H, dtype=theta.dtype)  # what step t + 1 sends back into h_t
     for t in range(T - 1, -1, -1):
@@ -218,19 +251,19 @@ def sequence_grad(theta: Floats, X: Floats, form: Form, missing: Floats | None =
     Z = np.concatenate([h[:-1], X], axis=1)
     dW, db, dh0, dV, dc = Z.T @ dA, dA.sum(0), later, y.T @ G, G.sum(0)
     if form.tied:
-        return np.concatenate([(dW + dV.T).ravel(), db, dh0, dc, *maps])
-    return np.concatenate([dW.ravel(), db, dh0, dV.T.ravel(), dc, *maps])
+        return np.concatenate([(dW + dV.T).ravel(), db, dh0, dc, *maps, *head])
+    return np.concatenate([dW.ravel(), db, dh0, dV.T.ravel(), dc, *maps, *head])
 
 
 def loss_and_grad(theta: Floats, data: Floats, offsets: Integers, weights: Floats | None, form: Form,
-                  missing: Floats | None = None) -> tuple[Any, Floats]:
+                  missing: Floats | None = None, labels: list[Label] | None = None) -> tuple[Any, Floats]:
     """sum_n w_n E(X_n) and its gradient, flat like theta; weights None means 1 / N each."""
     n = len(offsets) - 1
     w = np.full(n, 1 / n) if weights is None else weights
     grad = np.zeros_like(theta)
-    for w_n, (X, M) in zip(w, parts(data, offsets, missing)):
-        grad += w_n * sequence_grad(theta, X, form, M)
-    return loss(theta, data, offsets, weights, form, missing), grad
+    for w_n, (X, M), label in zip(w, parts(data, offsets, missing), labels or [None] * n):
+        grad += w_n * sequence_grad(theta, X, form, M, label)
+    return loss(theta, data, offsets, weights, form, missing, labels), grad
 
 
 def unroll(theta: Floats, codes: Floats, offsets: Integers, form: Form, chronological: bool) -> Floats:
@@ -392,8 +425,8 @@ def _decoded(p: dict[str, Any], form: Any, h: Any, side: str, is_leaf: bool) -> 
 
 
 def greedy_tree(theta: Any, form: Any, leaves: Any) -> NDArray[np.intp]:
-    """The tree that joins the two neighbours with the smallest error of their codes, of equals the leftmost (Socher et
-    al., EMNLP 2011); leaves: the codes, (n, H)."""
+    """The tree that joins the two neighbours with the smallest error of their codes, of those equal up to rounding the
+    leftmost (Socher et al., EMNLP 2011); leaves: the codes, (n, H)."""
     p = blocks_of(theta, form)
     nodes = [(i, code, 1) for i, code in enumerate(leaves)]
     n = len(leaves)
@@ -406,7 +439,7 @@ def greedy_tree(theta: Any, form: Any, leaves: Any) -> NDArray[np.intp]:
                       for side, node, code in (("left", a, left), ("right", b, right))]
             if form.word_weights:
                 errors = [error * below / (below_l + below_r) for error, below in zip(errors, (below_l, below_r))]
-            if best is None or sum(errors) < best[0]:
+            if best is None or sum(errors) < (1 - 64 * np.finfo(theta.dtype).eps) * best[0]:
                 best = (sum(errors), i, h)
         _, i, h = best
         (a, _, below_l), (b, _, below_r) = nodes[i:i + 2]

@@ -47,13 +47,35 @@ def units(theta: Floats, form: Form, batch: Batch, weights: Floats | None) -> tu
 def _measured(theta: Floats, form: Form, code: float, deviation: float, size: Floats,
               n_steps: float) -> tuple[Blocks, float]:
     """Units of data with that deviation of elements and root mean squares (I,) of features."""
-    unit = n_steps
     offset = np.ones(form.n_inputs)
     if form.output == "linear" and np.isfinite(deviation) and deviation > 0:
-        unit *= form.n_inputs * deviation**2
         offset = np.maximum(1, size / deviation)
     found = scales(theta, form, code, 1.0 if form.categorical else deviation, offset, n_steps)
-    return found, unit if np.finfo(float).tiny < unit < np.finfo(float).max else 1.0
+    # With labels the loss is measured in such a unit already.
+    return found, 1.0 if form.n_classes else _loss_unit(form.n_inputs, form.output, n_steps, deviation)
+
+
+def _loss_unit(n_inputs: int, output: str, n_steps: float, deviation: float) -> float:
+    unit = n_steps
+    if output == "linear" and np.isfinite(deviation) and deviation > 0:
+        unit *= n_inputs * deviation**2
+    return unit if np.finfo(float).tiny < unit < np.finfo(float).max else 1.0
+
+
+def loss_unit(output: str, batch: Batch) -> float:
+    """The loss of always giving back the mean of a sample of the batch; of categorical outputs one nat a step."""
+    n_steps = float(batch.lengths().mean())
+    if output != "linear":
+        return n_steps
+    if isinstance(batch, SparseBatch):
+        sparse, _ = sample_sparse(batch, None)
+        rows = sparse.matrix(np.float64)
+        mean_squares, means = rows.multiply(rows).sum() / rows.shape[0], np.asarray(rows.mean(axis=0))
+        variance = float(mean_squares - np.square(means).sum()) / batch.n_features
+    else:
+        rows = sample(batch, None)[0].data.astype(np.float64)
+        variance = float(np.square(rows - rows.mean(axis=0)).mean())
+    return _loss_unit(batch.n_features, output, n_steps, float(np.sqrt(max(0.0, variance))))
 
 
 def _units_of_sparse(theta: Floats, form: Form, batch: SparseBatch, weights: Floats | None) -> tuple[Blocks, float]:
@@ -98,6 +120,9 @@ def scales(theta: Floats, form: Form, code: float, output: float, offset: Floats
     if form.n_code:
         # b_c is added to what W_hc makes of a state; c_1 is a state, as c_h is.
         rms |= {"b_c": rms["W_hc"] * code, "c_1": rms["V_hh"] * code}
+    if form.n_classes:
+        # W_hy starts at 0: scores of codes of that size are about 1, however many steps made them.
+        rms |= {"W_hy": 1 / (code or 1.0) / np.sqrt(form.code_size), "b_y": 1.0}
     found = Blocks(form, theta.dtype, by_row=BY_ROW)
     for name, view in found.views().items():
         if not (form.tied and name in ("V_hh", "V_hx")):

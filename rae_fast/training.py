@@ -46,9 +46,10 @@ class Amounts(NamedTuple):
     fewest: int
     most: int
     batch: int
+    tried: bool = False    # a trial says when to stop, where that pays
 
 
-AMOUNTS = Amounts(25_000, 20, 500, 32)
+AMOUNTS = Amounts(25_000, 20, 500, 32, True)
 
 
 class Stepper(Protocol):
@@ -343,18 +344,19 @@ def hold_out(batch: Batch, weights: Floats | None,
     return batch.select(rest), kept, HeldOut(batch.select(chosen), out, chosen)
 
 
-def is_tried(settings: Settings, n_sequences: int) -> bool:
+def is_tried(settings: Settings, n_sequences: int, amounts: Amounts = AMOUNTS) -> bool:
     """Whether max_iter="auto" is to be found by a trial: of a small code of some hundred sequences, with a closed form
     to compare with. (L-BFGS cannot be judged between its rounds.)"""
     of_model = vars(settings)
-    return (settings.max_iter == "auto" and _TRIED[0] <= n_sequences <= _TRIED[1] and of_model.get("n_code") is not None
+    return (amounts.tried and settings.max_iter == "auto"
+            and _TRIED[0] <= n_sequences <= _TRIED[1] and of_model.get("n_code") is not None
             and of_model.get("init") == "linear" and settings.relative_rates and not settings.early_stopping
             and not SOLVERS[settings.solver].whole)
 
 
 def with_amounts(settings: Settings, n_sequences: int, amounts: Amounts = AMOUNTS) -> Settings:
     """The settings with "auto" made a batch size and a number of passes over so many sequences."""
-    tried = is_tried(settings, n_sequences)
+    tried = is_tried(settings, n_sequences, amounts)
     if settings.batch_size == "auto":
         settings = settings.but(batch_size=_TRIED_BATCH if tried else amounts.batch)
     if settings.max_iter != "auto":

@@ -91,7 +91,8 @@ class TreeModel(TreeCoding):
         >>> len(model.loss_curve_)
         3
         """
-        return super().partial_fit(Given(X, trees, y, True), None, sample_weight)
+        given = X if isinstance(X, Given) else Given(X, trees, y, True)
+        return super().partial_fit(given, None, sample_weight)
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None, *, trees: Any = None) -> Floats:
         """`fit` and `transform`.

@@ -29,8 +29,8 @@ _AT_ONCE = 1 << 22
 class Given:
     """What a user passes of items with trees: sequences, trees and labels, and what reading them has found out."""
 
-    def __init__(self, X: Any, trees: Any = None, y: Any = None, learns: bool = False) -> None:
-        self.X, self.trees, self.y, self.learns = X, trees, y, learns
+    def __init__(self, X: Any, trees: Any = None, y: Any = None, learns: bool = False, all_classes: Any = None) -> None:
+        self.X, self.trees, self.y, self.learns, self.all_classes = X, trees, y, learns, all_classes
         self.vocabulary: Vocabulary | None = None
         self.classes: NDArray[Any] | None = None
 

@@ -27,7 +27,12 @@ def solver_of(name="sgd", learning_rate=1e-3, schedule="constant", **settings):
 
 def gradient(theta, data, offsets, weights, form, max_memory=2**30, n_jobs=1, missing=None):
     """Loss and gradient by the compiled objective; the gradient flat like theta, as reference.loss_and_grad has it."""
-    objective = _objectives.objective_of(form, Batch(data, offsets, False, missing), weights, 0, max_memory, n_jobs)
+    batch = Batch(data, offsets, False, missing)
+    if form.n_classes:
+        labels = labels_of(form, batch.n_sequences)
+        batch.attach(None, [-1 if label is None else label[0] for label in labels],
+                     [0.0 if label is None else label[1] for label in labels], form.n_classes)
+    objective = _objectives.objective_of(form, batch, weights, 0, max_memory, n_jobs)
     grad = Blocks(form, theta.dtype, memory=np.full_like(theta, np.nan))
     return objective.loss_and_grad(theta, grad), grad.memory
 
@@ -115,6 +120,13 @@ def problem(form, T, B, ragged, seed=0):
     return theta, data, offsets, weights
 
 
+def labels_of(form, n):
+    """A class with its weight for each of n sequences, None for some; None of a form without labels."""
+    if not form.n_classes:
+        return None
+    return [None if i % 4 == 2 else (i % form.n_classes, 0.5 + i % 3) for i in range(n)]
+
+
 def gaps(data, seed=0):
     """A third of the numbers missing, and all of a row now and then."""
     rng = np.random.default_rng([3, *np.atleast_1d(seed)])
@@ -126,7 +138,8 @@ def solved(form, T, B, ragged, seed=0, missing=False):
     """The problem and its loss and gradient from the float64 reference."""
     theta, data, offsets, weights = problem(form, T, B, ragged, seed)
     f64 = [a.astype(np.float64) for a in (theta, data, weights)]
-    loss, grad = reference.loss_and_grad(f64[0], f64[1], offsets, f64[2], form, gaps(data, seed) if missing else None)
+    loss, grad = reference.loss_and_grad(f64[0], f64[1], offsets, f64[2], form, gaps(data, seed) if missing else None,
+                                         labels_of(form, B))
     return theta, data, offsets, weights, loss, grad
 
 
@@ -140,6 +153,13 @@ FORMS = [{"objective": objective, "decoder": decoder, "output": output, "tied": 
 FORMS += [{"objective": "unfold", "decoder": "tanh", "output": "spherical", "tied": False},
           {"objective": "unfold", "decoder": "linear", "output": "spherical", "tied": True, "n_code": 3},
           {"objective": "stepwise", "decoder": "linear", "output": "spherical", "tied": False}]
+UNLABELLED = list(FORMS)
+# Labels of codes, with each way in which what they say flows back.
+LABELS = {"n_classes": 3, "loss_unit": 2.5, "alpha": 0.3}
+FORMS += [{"objective": "unfold", "decoder": "tanh", "output": "linear", "tied": False, **LABELS},
+          {"objective": "unfold", "decoder": "linear", "output": "softmax", "tied": True, "n_code": 3, **LABELS},
+          {"objective": "stepwise", "decoder": "tanh", "output": "linear", "tied": True, **LABELS},
+          {"objective": "stepwise", "decoder": "linear", "output": "softmax", "tied": False, **LABELS}]
 
 
 def form_of(I, H, n_code=None, **options):

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from problems import FORMS, form_id, gradient, problem
+from problems import FORMS, UNLABELLED, form_id, gradient, problem
 
 from rae_fast import RAE, _form, parameters
 from rae_fast._form import NAMES, Blocks, Form, check_theta
@@ -42,6 +42,8 @@ def test_views_blocks_and_the_mathematics_agree(options):
               "c_x": (I,)}
     if form.n_code:
         shapes |= {"W_hc": (H, 3), "b_c": (3,), "V_ch": (3, H), "c_1": (H,)}
+    if form.n_classes:
+        shapes |= {"W_hy": (form.n_code or H, 3), "b_y": (3,)}
     assert {name: view.shape for name, view in views.items()} == shapes
     assert tuple(views) == tuple(name for name in NAMES if name in shapes)
     for block in form.blocks:
@@ -65,7 +67,7 @@ def test_views_blocks_and_the_mathematics_agree(options):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("options", FORMS, ids=form_id)
+@pytest.mark.parametrize("options", UNLABELLED, ids=form_id)
 def test_a_gradient_is_laid_out_as_theta(options, dtype):
     form = Form(3, 5, **options)
     theta, data, offsets, weights = problem(form, 4, 3, True)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from rae_fast import RAE, TreeRAE, TreeRAEClassifier, hyperparameters
+from rae_fast import RAE, RAEClassifier, TreeRAE, TreeRAEClassifier, hyperparameters
 from rae_fast.hyperparameters import OneOf, SequenceParameters, TrainingParameters, declared
 
 X = np.random.default_rng(0).standard_normal((5, 4, 3))
-ESTIMATORS = [RAE, TreeRAE, TreeRAEClassifier]
+ESTIMATORS = [RAE, RAEClassifier, TreeRAE, TreeRAEClassifier]
 
 
 def documented(cls):

@@ -26,9 +26,12 @@ from rae_fast import (
     inputs,
     plotting,
     rae,
+    rae_classifier,
+    sequence_model,
     solvers,
     streams,
     tree,
+    tree_classifier,
     tree_coding,
     trees,
     vocabulary,
@@ -189,7 +192,8 @@ def test_every_compiled_module_that_python_uses_has_a_stub():
     assert {name for name in used if (PACKAGE / f"{name}.pyx").exists() or name in STUBS} <= set(STUBS)
 
 
-WITH_EXAMPLES = [rae, coding, vocabulary, streams, _learner, _estimator, _config, _messages, solvers, inputs,
+WITH_EXAMPLES = [rae, sequence_model, rae_classifier, tree_classifier, coding, vocabulary, streams, _learner,
+                 _estimator, _config, _messages, solvers, inputs,
                  trees, tree, tree_coding, classifiers, plotting]
 
 
@@ -211,7 +215,7 @@ def public_members(cls):
     return {name: inspect.getattr_static(cls, name) for name in dir(cls) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("cls", [rae_fast.RAE, rae_fast.TreeRAE, rae_fast.TreeRAEClassifier])
+@pytest.mark.parametrize("cls", [rae_fast.RAE, rae_fast.RAEClassifier, rae_fast.TreeRAE, rae_fast.TreeRAEClassifier])
 def test_public_methods_say_what_they_take_return_and_raise(cls):
     """numpydoc's sections; of hyper-parameters and attributes the class's own docstring has them."""
     attributes = inspect.cleandoc(cls.__doc__).split("\nAttributes\n----------\n")[1]

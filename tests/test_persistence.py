@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import FORMS, PLAIN, everything, form_id
+from problems import PLAIN, UNLABELLED, everything, form_id
 
 from rae_fast import RAE, persistence, reference
 from rae_fast.solvers import SOLVERS
@@ -72,7 +72,7 @@ def test_ctrl_c_while_loading_is_nothing_else(whole, tmp_path):
     assert heard > 100
 
 
-@pytest.mark.parametrize("options", FORMS, ids=form_id)
+@pytest.mark.parametrize("options", UNLABELLED, ids=form_id)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("solver, init", [("adam", "linear"), ("sgd", "normal"), ("lbfgs", "orthogonal")])
 def test_every_model_comes_back(options, dtype, solver, init, tmp_path):

@@ -14,7 +14,7 @@ import textwrap
 
 import numpy as np
 import pytest
-from problems import FORMS, form_id
+from problems import UNLABELLED, form_id
 
 from rae_fast import RAE, _batch, _kernels, _objectives, inputs
 from rae_fast.solvers import SOLVERS
@@ -34,7 +34,7 @@ def same(found, expected):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("form", FORMS, ids=form_id)
+@pytest.mark.parametrize("form", UNLABELLED, ids=form_id)
 def test_same_results(form, dtype):
     model, X = fitted(form, dtype)
     codes = model.transform(list(X))
@@ -68,7 +68,7 @@ def test_same_results(form, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("relative_rates", [False, True])
 @pytest.mark.parametrize("solver", [name for name in SOLVERS if name != "lbfgs"])
-@pytest.mark.parametrize("form", FORMS[:3], ids=form_id)
+@pytest.mark.parametrize("form", UNLABELLED[:3], ids=form_id)
 def test_same_updates(form, solver, relative_rates, dtype):
     params = {"solver": solver, "relative_rates": relative_rates, "learning_rate": 0.01, "clip_norm": 5.0,
               "weight_decay": 1e-3}
@@ -87,7 +87,7 @@ def test_same_updates(form, solver, relative_rates, dtype):
 
 def test_what_is_ready_is_not_converted(monkeypatch):
     """Else the rest of this file compares a way with itself."""
-    model, X = fitted(FORMS[0], "float64", solver="sgd", relative_rates=False, learning_rate=0.01)
+    model, X = fitted(UNLABELLED[0], "float64", solver="sgd", relative_rates=False, learning_rate=0.01)
     codes, state, x = model.transform(X), np.zeros(5), X[0, 0].copy()
     model.partial_fit(X)
 
@@ -113,7 +113,7 @@ def prepared(model):
 
 
 def test_whatever_is_set_is_seen_by_the_next_update():
-    model, X = fitted(FORMS[0], "float64", solver="sgd", relative_rates=False, learning_rate=0.01)
+    model, X = fitted(UNLABELLED[0], "float64", solver="sgd", relative_rates=False, learning_rate=0.01)
     assert not prepared(model)
     model.partial_fit(X)
     assert prepared(model)
@@ -153,7 +153,7 @@ def test_whatever_is_set_is_seen_by_the_next_update():
     lambda m, X: m.step(np.zeros(5), np.full(3, np.nan)),
 ])
 def test_bad_input_is_refused_by_a_model_that_is_ready(harm):
-    softmax = next(form for form in FORMS if form["output"] == "softmax")
+    softmax = next(form for form in UNLABELLED if form["output"] == "softmax")
     model, X = fitted(softmax, "float64")
     model.partial_fit(X).partial_fit(X)
     before, record = model.theta_.copy(), (model.n_updates_, list(model.loss_curve_))
@@ -165,7 +165,7 @@ def test_bad_input_is_refused_by_a_model_that_is_ready(harm):
 
 
 def test_an_update_that_would_overflow_is_not_made():
-    model, X = fitted(FORMS[0], "float32", solver="sgd", relative_rates=False, learning_rate=1e-3)
+    model, X = fitted(UNLABELLED[0], "float32", solver="sgd", relative_rates=False, learning_rate=1e-3)
     model.partial_fit(X)
     assert prepared(model)
     before = model.theta_.copy()
@@ -177,7 +177,7 @@ def test_an_update_that_would_overflow_is_not_made():
 
 def test_parameters_and_states_that_are_not_ready():
     """Users may replace them: read-only ones are refused, others of another type are seen."""
-    model, X = fitted(FORMS[0], "float64", solver="momentum", relative_rates=False, learning_rate=1e-3)
+    model, X = fitted(UNLABELLED[0], "float64", solver="momentum", relative_rates=False, learning_rate=1e-3)
     model.partial_fit(X)
     theta = model.theta_.copy()
     theta.flags.writeable = False
@@ -198,7 +198,7 @@ def test_parameters_and_states_that_are_not_ready():
 
 def test_a_scale_that_grows_is_seen():
     """What rates are relative to bounds how large a step may be."""
-    model, X = fitted(FORMS[0], "float32", solver="adam", relative_rates=True, learning_rate=1e-3)
+    model, X = fitted(UNLABELLED[0], "float32", solver="adam", relative_rates=True, learning_rate=1e-3)
     model.partial_fit(X)
     assert prepared(model)
     other = copy.deepcopy(model)
@@ -223,7 +223,7 @@ def test_a_scale_that_grows_is_seen():
 @pytest.mark.parametrize(("kept", "wanted"), list(itertools.permutations(_kernels.usable_isas(), 2)))
 def test_memory_kept_by_other_kernels_is_not_used(kept, wanted):
     """Their vectors have another length."""
-    model, X = fitted(FORMS[0], "float32", solver="adam")
+    model, X = fitted(UNLABELLED[0], "float32", solver="adam")
     now = _kernels.isa()
     try:
         _kernels.use_isa(wanted)
@@ -292,7 +292,7 @@ def test_a_handler_may_replace_the_model_during_an_update():
 
 @pytest.mark.parametrize("as_list", [False, True])
 def test_an_exception_of_a_handler_leaves_theta_and_the_record_together(as_list):
-    model, X = fitted(FORMS[0], "float64", solver="sgd", relative_rates=False, learning_rate=1e-6)
+    model, X = fitted(UNLABELLED[0], "float64", solver="sgd", relative_rates=False, learning_rate=1e-6)
     X = list(np.tile(X, (4, 20, 1))) if as_list else np.tile(X, (4, 20, 1))
     model.partial_fit(X)
     raised = 0
@@ -321,7 +321,7 @@ def test_an_exception_of_a_handler_leaves_theta_and_the_record_together(as_list)
 
 
 def test_what_was_learned_cannot_lose_a_part():
-    model, X = fitted(FORMS[0], "float64", solver="sgd", relative_rates=False)
+    model, X = fitted(UNLABELLED[0], "float64", solver="sgd", relative_rates=False)
     for name in ("n_steps_", "loss_curve_", "n_iter_", "n_updates_", "solver_state_", "rate_scale_", "parameters_"):
         with pytest.raises(AttributeError):
             delattr(model, name)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import FORMS, form_id, form_of, gaps, problem
+from problems import FORMS, form_id, form_of, gaps, labels_of, problem
 from scipy.special import log_softmax
 
 from rae_fast import reference
@@ -22,12 +22,13 @@ def test_gradient_by_complex_step(sizes, ragged, options, seed):
     if form.categorical:
         data /= data.sum(axis=1, keepdims=True)
     missing = gaps(data, seed) if form.output == "linear" and tuple(sizes) == (3, 5, 4, 3) else None
-    _, grad = reference.loss_and_grad(theta, data, offsets, weights, form, missing)
+    labels = labels_of(form, B)
+    _, grad = reference.loss_and_grad(theta, data, offsets, weights, form, missing, labels)
     exact = np.empty_like(grad)
     for i in range(len(theta)):
         moved = theta.astype(complex)
         moved[i] += 1e-30j
-        exact[i] = reference.loss(moved, data, offsets, weights, form, missing).imag / 1e-30
+        exact[i] = reference.loss(moved, data, offsets, weights, form, missing, labels).imag / 1e-30
     np.testing.assert_allclose(grad, exact, rtol=0, atol=1e-12 * max(np.abs(grad).max(), 1e-3))
 
 

@@ -15,6 +15,7 @@ from problems import (
     form_of,
     gaps,
     gradient,
+    labels_of,
     new_state,
     pairwise,
     problem,
@@ -130,7 +131,8 @@ def complex_step(form, T, B, ragged, seed):
     if form.categorical:
         data /= data.sum(axis=1, keepdims=True)
     direction = np.random.default_rng([2, seed]).standard_normal(len(theta))
-    return reference.loss(theta + 1e-30j * direction, data, offsets, weights, form).imag / 1e-30
+    moved = theta + 1e-30j * direction
+    return reference.loss(moved, data, offsets, weights, form, labels=labels_of(form, B)).imag / 1e-30
 
 
 @lru_cache(4096)

@@ -12,11 +12,12 @@ pytestmark = pytest.mark.skipif(not (PACKAGE / "_form.pyx").exists(), reason="th
 ORDER = """
     _messages _blas _kernels _pulse _workspace _record solvers persistence _progress _estimator _config dense
     _buckets _products _form _batch outputs parameters reference
-    _slots _cell _judge _factored _objective _sequence _stepwise _unfold _tree_form _forest _tree_cell _greedy
+    _slots _cell _head _judge _factored _objective _sequence _stepwise _unfold _tree_form _forest _tree_cell _greedy
     _tree_unfold _tree
     _objectives _codes _training
     sparse_inputs inputs closed_form relative_rates hyperparameters patches sizes vocabulary trees learned factored
-    model_file lbfgs training trial checkpoint _learner streams coding rae tree_coding tree classifiers plotting
+    model_file lbfgs training trial checkpoint _learner streams coding sequence_model rae classifiers rae_classifier
+    tree_coding tree tree_classifier plotting
     __init__
 """.split()
 

@@ -555,16 +555,16 @@ def test_units_of_many_features_are_those_of_the_rows_written_out(monkeypatch):
 
 
 def test_a_model_too_large_for_a_second_one_has_no_guard(monkeypatch):
-    from rae_fast import rae
+    from rae_fast import sequence_model
     X = [RNG.integers(0, 30, 5) for _ in range(20)]
     guarded = RAE(6, n_features=30, max_iter=3, learning_rate=50.0, random_state=0).fit(X)
-    monkeypatch.setattr(rae, "_MOST_GUARDED", 0)
+    monkeypatch.setattr(sequence_model, "_MOST_GUARDED", 0)
     free = RAE(6, n_features=30, max_iter=3, learning_rate=50.0, random_state=0).fit(X)
     closed = RAE(6, n_features=30, max_iter=0, random_state=0).fit(X)
     np.testing.assert_array_equal(guarded.theta_, closed.theta_)  # what such a rate makes is worse
     assert free.score(X) < closed.score(X)
     monkeypatch.undo()
-    monkeypatch.setattr(rae, "_MOST_JUDGED", 10)
+    monkeypatch.setattr(sequence_model, "_MOST_JUDGED", 10)
     again = RAE(6, n_features=30, max_iter=3, learning_rate=50.0, random_state=0).fit(X)
     np.testing.assert_array_equal(again.theta_, free.theta_)
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from problems import FORMS, PLAIN, everything, form_id, ragged_lengths
+from problems import PLAIN, UNLABELLED, everything, form_id, ragged_lengths
 
 from rae_fast import RAE, _objectives, closed_form, hyperparameters, lbfgs, reference, relative_rates, training
 from rae_fast.inputs import as_batch
@@ -390,7 +390,7 @@ def test_a_checkpoint_that_cannot_be_written_says_so(tmp_path):
 
 # ---- L-BFGS ----------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("options", FORMS, ids=form_id)
+@pytest.mark.parametrize("options", UNLABELLED, ids=form_id)
 @pytest.mark.parametrize("relative", [False, True])
 def test_lbfgs_descends_on_the_loss_of_every_form(options, relative):
     X = reference.softmax(X3) if options["output"] != "linear" else X3

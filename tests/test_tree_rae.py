@@ -141,7 +141,7 @@ def test_training_is_repeatable_whatever_the_threads(tree, n_jobs):
 
 
 @pytest.mark.parametrize("y", [Y, [v == "good" for v in Y], [{"good": 3, "bad": -1}[v] for v in Y],
-                               [{"good": 0.5, "bad": 2.5}[v] for v in Y], np.array(Y, dtype=object)])
+                               [{"good": 1.0, "bad": -2.0}[v] for v in Y], np.array(Y, dtype=object)])
 def test_labels_of_any_kind(y):
     model = TreeRAEClassifier(8, min_count=1, max_iter=150, learning_rate=0.02, random_state=0).fit(LINES, y)
     assert is_classifier(model)
@@ -174,7 +174,7 @@ def test_labels_of_nodes_beside_trees_in_any_order():
     (TreeRAEClassifier(**SMALL, tree="balanced", normalize_codes=True), [len(x) % 3 for x in LINES]),
     (TreeRAEClassifier(**SMALL), np.array([len(x) % 2 for x in LINES], dtype=np.uint8)),
     (TreeRAEClassifier(**SMALL), [len(x) % 2 == 0 for x in LINES]),
-    (TreeRAEClassifier(**SMALL), [len(x) % 2 + 0.5 for x in LINES])])
+    (TreeRAEClassifier(**SMALL), [len(x) % 2 + 1.0 for x in LINES])])
 def test_files_pickles_copies_and_going_on(model, y, tmp_path):
     model.fit(LINES, y)
     model.save(tmp_path / "model.safetensors")
@@ -276,7 +276,7 @@ def test_rows_of_numbers_and_sparse_rows():
 REFUSED = [
     (lambda: TreeRAE(tree="given").fit(LINES), "element 0 of X|needs the trees"),
     (lambda: TreeRAE(tree="greedy").fit(*_args()), "trees are given, but tree='greedy'"),
-    (lambda: TreeRAEClassifier().fit(LINES), "needs labels: pass y"),
+    (lambda: TreeRAEClassifier().fit(LINES), "requires y to be passed"),
     (lambda: TreeRAEClassifier().fit(LINES, ["a"] * len(LINES)), "y holds 1 class"),
     (lambda: TreeRAEClassifier().fit(LINES, Y[:3]), r"y has shape \(3,\)"),
     (lambda: TreeRAEClassifier(tree="given").fit(["(a b)", "(c d"]), "element 1 of X: position 0"),

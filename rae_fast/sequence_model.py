@@ -1,0 +1,299 @@
+"""What estimators of sequences share: what a model is, how it starts, and how it is judged.
+
+How it learns and is kept is _learner.py's, how sequences become codes and codes sequences is coding.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rae_fast import _blas, _objectives, closed_form, dense, inputs, outputs, parameters, sizes
+from rae_fast._batch import Batch, SparseBatch
+from rae_fast._form import SMOOTHING, Form
+from rae_fast._kernels import threads
+from rae_fast._messages import shown
+from rae_fast.coding import Coding
+from rae_fast.hyperparameters import Settings
+from rae_fast.learned import Learned
+from rae_fast.patches import Patches
+from rae_fast.streams import Streams
+
+Floats = NDArray[Any]
+
+# Bytes of parameters up to which a fit keeps those of the closed form as well, which it must not end above.
+_MOST_GUARDED = 1 << 28
+# Softmax outputs up to which it is judged by these.
+_MOST_JUDGED = 1 << 30
+# Features, for each number of a state, from which errors of linear outputs are found without the outputs.
+_MANY_OUTPUTS = 8
+
+
+class SequenceModel(Coding, Streams):
+    """An estimator of sequences."""
+
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Floats:
+        """Learn, then encode: fit(X, y, sample_weight).transform(X).
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (N, C)
+
+        Raises
+        ------
+        ValueError, FloatingPointError
+            As in `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> RAE(n_hidden=4, max_iter=5, random_state=0).fit_transform(np.eye(3)).shape
+        (1, 4)
+        """
+        return self.fit(X, y, sample_weight).transform(X)
+
+    # ---- the model as a function ----------------------------------------------------------------
+
+    def loss_and_grad(self, X: Any, sample_weight: Any = None) -> tuple[float, dict[str, Floats]]:
+        """The objective sum_n w_n E(X_n) and its gradient.
+
+        Parameters
+        ----------
+        X : sequences
+        sample_weight : array-like of shape (N,), optional
+            The weights w_n, 1 / N each by default.
+
+        Returns
+        -------
+        loss : float
+        grad : dict of str to ndarray, with the names and shapes of `parameters_`
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Notes
+        -----
+        Exact back-propagation through time, the moving targets included: `docs/design.md`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> loss, grad = model.loss_and_grad(np.eye(3))
+        >>> model.parameters_["c_x"][0] += 1e-6
+        >>> change = (model.loss_and_grad(np.eye(3))[0] - loss) / 1e-6
+        >>> bool(abs(change - grad["c_x"][0]) < 1e-4)
+        True
+        """
+        settings = self._checked or self._settings()
+        learned = self._learned or self._fitted()
+        batch, weights = self._read_targets(X, learned), None
+        if sample_weight is not None:
+            batch, weights = inputs.as_weighted(sample_weight, batch)
+        form = learned.form.under(settings)
+        unit = learned.solver.residual_unit(form)
+        objective = _objectives.borrow(form, batch, weights, settings.max_memory, settings.n_jobs, unit)
+        grad = objective.new_gradient()
+        loss = objective.loss_and_grad(learned.theta, grad)
+        _objectives.give_back(objective)
+        if unit != 1:
+            with np.errstate(all="ignore"):
+                loss = loss * unit * unit
+                grad.memory[:] = grad.memory * unit * unit
+        return loss, grad.views()
+
+    def reconstruction_error(self, X: Any, *, per: str = "sequence", reduce: str = "sum") -> Floats | list[Floats]:
+        """Squared error of `reconstruct`, summed over steps and features: an anomaly score.
+
+        With categorical output the cross-entropy of each step, in nats.
+
+        Parameters
+        ----------
+        X : sequences
+        per : {"sequence", "step", "feature", "element"}, default="sequence"
+            What has an error of its own. A cross-entropy is one of steps, not of features or elements.
+        reduce : {"sum", "mean"}, default="sum"
+            What is made of the errors of a sequence, of a step, or of a feature of a sequence. Means do not grow with
+            the length.
+
+        Returns
+        -------
+        ndarray of float64, in squared units of X: of shape (N,), or per feature (N, I); per step (N, T) and per element
+            (N, T, I), or for a list a list of (T_n,) and (T_n, I) arrays
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> difference = model.reconstruct(np.eye(3))[0] - np.eye(3)
+        >>> np.allclose(model.reconstruction_error(np.eye(3)), (difference**2).sum())
+        True
+        """
+        learned = self._learned or self._fitted()
+        if per == "sequence" and reduce == "sum":
+            return self._reconstruction_errors(learned, self._read_targets(X, learned))
+        if per not in ("sequence", "step", "feature", "element") or reduce not in ("sum", "mean"):
+            raise ValueError("per must be 'sequence', 'step', 'feature' or 'element' and reduce 'sum' or 'mean'; got "
+                             f"{shown(per)} and {shown(reduce)}")
+        of_steps = learned.form.categorical
+        if of_steps and per in ("feature", "element"):
+            raise ValueError(f"per={per!r} is for linear outputs: a cross-entropy is one of a whole step")
+        batch = self._read(X, learned)
+        if of_steps:
+            inputs.check_distributions(batch)
+        summed = per == "step" and not of_steps
+        found = []
+        if per == "step" and learned.patches is None:
+            found.append(self._errors_of_rows(learned, batch))
+        for rows in () if found else self._residuals(learned, learned.read(batch)):
+            squares = rows if of_steps else np.square(rows, dtype=np.float64)
+            if learned.patches is not None:
+                squares = learned.patches.rows(squares, batch.offsets)
+            found.append(squares.sum(axis=1) if summed else squares)
+        errors: Floats = np.concatenate(found)
+        mean = reduce == "mean"
+        if per in ("step", "element"):
+            if mean and summed:
+                errors /= batch.n_features
+            if batch.is_list:
+                return [errors[a:b].copy() for a, b in zip(batch.offsets[:-1], batch.offsets[1:])]
+            return errors.reshape(batch.n_sequences, -1, *errors.shape[1:])
+        sums: Floats = np.add.reduceat(errors, batch.offsets[:-1])
+        if mean:
+            sums /= batch.lengths().reshape(-1, *[1] * (sums.ndim - 1))
+        return sums if per == "feature" or of_steps else (sums.mean(axis=1) if mean else sums.sum(axis=1))
+
+    # ---- what a Learner asks ---------------------------------------------------------------------
+
+    def _decided(self, settings: Settings, batch: Batch, weights: Floats | None,
+                 rng: np.random.Generator) -> tuple[Settings, Patches | None]:
+        if settings.output == "auto":
+            settings = settings.but(output="softmax" if batch.is_ids else "linear")
+        n_hidden, length = sizes.decided(settings, batch, weights, rng)
+        patches = Patches.of(batch, weights, length) if length > 1 else None
+        return settings.but(n_hidden=n_hidden, patch_length=length), patches
+
+    def _other_forms(self, settings: Settings, learned: Learned, batch: Batch) -> list[Form]:
+        return [self._form(settings.but(n_hidden=n, output=learned.form.output), batch)
+                for n in sizes.others(settings, learned.form.n_hidden)]
+
+    def _form(self, settings: Settings, batch: Batch) -> Form:
+        _blas.check_size(settings.n_hidden + batch.n_features, "n_hidden plus the number of features of a step")
+        return Form(batch.n_features, settings.n_hidden, settings.objective, settings.decoder, settings.output,
+                    settings.tied, settings.hidden_weight, settings.reconstruct_h0, settings.n_code)
+
+    def _initial_values(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings,
+                        rng: np.random.Generator) -> tuple[Floats, Floats | None]:
+        alone = None
+        if settings.init == "linear":
+            # Who trains with the textbook's rates, or for something else, gets what that gives; and where a second
+            # model would take too much memory, or to judge both takes as long as a pass.
+            guarded = (settings.objective == "unfold" and settings.relative_rates
+                       and form.size * batch.dtype.itemsize <= _MOST_GUARDED
+                       and (form.output != "softmax" or batch.n_rows * form.n_inputs <= _MOST_JUDGED))
+            linear = form.with_linear_outputs() if form.output == "spherical" else form
+            start, alone = closed_form.initialise(
+                linear, batch, weights, rng, threads=settings.n_jobs, name=type(self).__name__,
+                verbose=settings.verbose > 0, wanted=(settings.max_iter != 0, settings.max_iter == 0 or guarded))
+            theta = alone if settings.max_iter == 0 else start
+            if not guarded or alone is None or not parameters.all_finite(alone):
+                alone = None
+        elif settings.init == "orthogonal":
+            theta = parameters.orthogonal(form, rng, batch.dtype, settings.n_jobs)
+        else:
+            theta = parameters.initialise(form, settings.init_scale, rng, batch.dtype)
+        assert theta is not None
+        if not parameters.all_finite(theta):
+            if settings.init == "normal":
+                raise ValueError(f"init_scale={settings.init_scale} overflows {theta.dtype}; make it smaller")
+            raise ValueError(f"the closed form of X overflows {theta.dtype}; scale X {inputs.way_to_scale(batch)}")
+        return theta, alone
+
+    def _read_first(self, X: Any, settings: Settings) -> Batch:
+        dtype = None if settings.dtype == "auto" else np.dtype(settings.dtype)
+        batch = inputs.as_batch(X, dtype, settings.n_features, type(self).__name__, settings.n_features is not None)
+        if settings.output in ("softmax", "spherical"):
+            inputs.check_distributions(batch)
+        return batch
+
+    def _read_targets(self, X: Any, learned: Learned) -> Batch:
+        batch = self._read(X, learned)
+        if learned.form.categorical:
+            inputs.check_distributions(batch)
+        return learned.read(batch)
+
+    def _errors(self, learned: Learned, batch: Batch) -> Floats:
+        return self._reconstruction_errors(learned, batch)
+
+    def _reconstruction_errors(self, learned: Learned, batch: Batch) -> Floats:
+        sums: Floats = np.add.reduceat(self._errors_of_rows(learned, batch), batch.offsets[:-1])
+        return sums
+
+    def _errors_of_rows(self, learned: Learned, batch: Batch) -> Floats:
+        """The error of each row that the model reads."""
+        form = learned.form
+        if (isinstance(batch, SparseBatch) and form.output != "softmax"
+                and form.n_inputs > _MANY_OUTPUTS * (form.n_hidden + 1) and batch.n_rows > form.n_hidden):
+            return self._errors_without_outputs(learned, batch)
+        errors = [rows if rows.ndim == 1 else np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+                  for rows in self._residuals(learned, batch)]
+        return np.concatenate(errors)
+
+    def _errors_without_outputs(self, learned: Learned, batch: SparseBatch) -> Floats:
+        """|o - x|^2 = y' Q y - 2 y' W'x + |x|^2 of outputs o = W y and Q = W'W: as the factored update has it."""
+        d, threads_ = learned.form.n_hidden + 1, threads(self.n_jobs)
+        weights = learned.form.views(learned.theta)
+        V, c = weights["V_hx"].T, weights["c_x"]
+        Q = np.zeros((d, d))
+        for first in range(0, len(V), 1 << 13):
+            some = np.column_stack([V[first:first + (1 << 13)], c[first:first + (1 << 13)]]).astype(np.float64)
+            Q += dense.product(some.T, some, threads_)
+        rows = batch.matrix(np.float64)
+        errors = np.empty(batch.n_rows)
+        states_of = self._states_of_outputs(learned)
+        for part, states in self._in_pieces(learned, self._codes(learned, batch), batch.offsets, states_of):
+            y = np.column_stack([states, np.ones(len(states))]).astype(np.float64)
+            x = rows[part.start:part.stop]
+            named, place = np.unique(x.indices, return_inverse=True)
+            few = np.column_stack([V[named], c[named]]).astype(np.float64)
+            row = np.repeat(np.arange(len(y)), np.diff(x.indptr))
+            outputs_there = np.einsum("ij,ij->i", few[place], y[row])
+            own = np.maximum(np.einsum("ij,ij->i", dense.product(y, Q, threads_), y), 0)
+            if learned.form.output == "spherical":
+                each = np.log(own + SMOOTHING)[row] - np.log(outputs_there**2 + SMOOTHING / len(V))
+                errors[part] = np.bincount(row, each * x.data, len(y))
+            else:
+                errors[part] = own + np.bincount(row, (x.data - 2 * outputs_there) * x.data, len(y))
+        return np.maximum(errors, 0)
+
+    def _residuals(self, learned: Learned, batch: Batch) -> Iterator[Floats]:
+        """Outputs of the rows that the model reads less these rows, 0 where none is judged; or, of categorical ones,
+        the cross-entropy of each row. Some rows after the others."""
+        whole = not isinstance(batch, SparseBatch)
+        for part, rows in self._in_pieces(learned, self._codes(learned, batch), batch.offsets, whole=whole):
+            given = batch.dense_rows(part)
+            if learned.form.categorical:
+                yield -np.einsum("ij,ij->i", given, outputs.log_probabilities(rows, learned.form), dtype=np.float64)
+                continue
+            rows -= given
+            if batch.missing is not None:
+                rows[batch.missing[part]] = 0
+            yield rows
