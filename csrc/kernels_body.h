@@ -331,6 +331,30 @@ static double K(sum_squares)(size_t n, const REAL *x)
     return sum;
 }
 
+static double K(distance)(size_t n, const REAL *x, const REAL *y)
+{
+    double sum = 0;
+    for (size_t start = 0; start < n; start += 4096) {
+        const size_t end = n - start < 4096 ? n : start + 4096;
+        VEC squares = {0}, more = {0};
+        size_t i = start;
+        for (; i + 2 * LANES <= end; i += 2 * LANES) {
+            const VEC d = K(load)(x + i) - K(load)(y + i);
+            const VEC e = K(load)(x + i + LANES) - K(load)(y + i + LANES);
+            squares += d * d;
+            more += e * e;
+        }
+        for (; i < end; i += LANES) {
+            const size_t rest = end - i;
+            const VEC d = rest < LANES ? K(load_part)(x + i, rest) - K(load_part)(y + i, rest)
+                                       : K(load)(x + i) - K(load)(y + i);
+            squares += d * d;
+        }
+        sum += K(lane_sum)(squares + more);
+    }
+    return sum;
+}
+
 static size_t K(first_beyond)(size_t n, REAL limit, const REAL *x)
 {
     enum { STRIDE = 256 * LANES };
@@ -447,6 +471,7 @@ static const TABLE K(table) = {
     .cross_entropy = K(cross_entropy),
     .axpy = K(axpy),
     .sum_squares = K(sum_squares),
+    .distance = K(distance),
     .solvers = K(solvers),
     .first_beyond = K(first_beyond),
     .rows_within = K(rows_within),

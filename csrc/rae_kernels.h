@@ -75,6 +75,9 @@ typedef struct {
         /* sum_i x[i]^2 */                                                                         \
         double (*sum_squares)(size_t n, const T *x);                                               \
                                                                                                    \
+        /* sum_i (x[i] - y[i])^2 */                                                                \
+        double (*distance)(size_t n, const T *x, const T *y);                                      \
+                                                                                                   \
         /* Solvers by name; the last has none. */                                                  \
         const SOLVER *solvers;                                                                     \
                                                                                                    \

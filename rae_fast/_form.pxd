@@ -39,6 +39,7 @@ cdef class AnyForm:
     cdef readonly str objective, decoder, output
     cdef readonly bint categorical, tied
     cdef readonly Py_ssize_t n_classes
+    cdef readonly double dropout           # of codes, as their labels see them
     cdef bint tanh_decoder, softmax
     cdef Layout layout     # of theta
     cdef int lay_out(self, dict sizes) except -1
@@ -59,6 +60,7 @@ cdef class Blocks:
     cdef void *data
     cdef bint single
 
+cdef double check_dropout(double dropout) except -1
 cdef bint same_places(const Layout *a, const Layout *b) noexcept nogil
 cdef Blocks new_blocks(AnyForm form, bint single)
 cdef bint is_single(object theta, AnyForm form, bint to_write=*) except -1

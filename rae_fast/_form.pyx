@@ -49,7 +49,8 @@ _TABLE = (
     ("W_hy", "K", "Y", True, "dense", None),
     ("b_y", "1", "K", False, "dense", None),
 )
-cdef tuple _ORDER = tuple([row[0] for row in _TABLE])
+ORDER = tuple([row[0] for row in _TABLE])
+cdef tuple _ORDER = ORDER
 
 DECODERS, OUTPUTS = ("linear", "tanh"), ("linear", "softmax", "spherical")
 
@@ -170,6 +171,12 @@ cdef class AnyForm:
         return named_views(theta, &self.layout, None)
 
 
+cdef double check_dropout(double dropout) except -1:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout lies in [0, 1), not at {dropout}")
+    return dropout
+
+
 cdef class Form(AnyForm):
     """What a model of sequences computes: its sizes and the choices that its mathematics depends on.
 
@@ -191,7 +198,8 @@ cdef class Form(AnyForm):
 
     def __cinit__(self, Py_ssize_t n_inputs, Py_ssize_t n_hidden, str objective="stepwise", str decoder="linear",
                   str output="linear", bint tied=False, double hidden_weight=1.0, bint reconstruct_h0=False,
-                  n_code=None, Py_ssize_t n_classes=0, double loss_unit=1.0, double alpha=1.0):
+                  n_code=None, Py_ssize_t n_classes=0, double loss_unit=1.0, double alpha=1.0,
+                  double dropout=0.0):
         if n_inputs < 1 or n_hidden < 1 or (n_code is not None and n_code < 1):
             raise ValueError("n_inputs, n_hidden and n_code must be at least 1")
         if n_code is not None and n_code > n_hidden:
@@ -207,6 +215,7 @@ cdef class Form(AnyForm):
         # Without labels all is reconstruction, as it is.
         self.loss_unit = loss_unit if n_classes else 1
         self.alpha = alpha if n_classes else 1
+        self.dropout = check_dropout(dropout) if n_classes else 0
         self.C = n_code or 0
         self.code_size = self.C or n_hidden
         self.objective, self.decoder, self.output, self.tied = objective, decoder, output, tied
@@ -218,7 +227,8 @@ cdef class Form(AnyForm):
 
     def choices(self):
         return (self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied,
-                self.hidden_weight, self.reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, self.alpha)
+                self.hidden_weight, self.reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, self.alpha,
+                self.dropout)
 
     @property
     def engine(self):
@@ -226,20 +236,22 @@ cdef class Form(AnyForm):
 
     def under(self, settings):
         """The same model under the objective of these settings."""
-        return self.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0, settings.alpha)
+        return self.learned_by(settings.objective, settings.hidden_weight, settings.reconstruct_h0, settings.alpha,
+                               settings.dropout)
 
-    def learned_by(self, str objective, double hidden_weight, bint reconstruct_h0, double alpha=1):
+    def learned_by(self, str objective, double hidden_weight, bint reconstruct_h0, double alpha=1,
+                   double dropout=0):
         """The same model under that objective."""
         if (self.objective == objective and self.hidden_weight == hidden_weight
-                and self.reconstruct_h0 == reconstruct_h0 and (self.n_classes == 0 or self.alpha == alpha)):
+                and self.reconstruct_h0 == reconstruct_h0 and (self.n_classes == 0 or self.alpha == alpha and self.dropout == dropout)):
             return self
         return Form(self.n_inputs, self.n_hidden, objective, self.decoder, self.output, self.tied, hidden_weight,
-                    reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, alpha)
+                    reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, alpha, dropout)
 
-    def with_labels(self, Py_ssize_t n_classes, double loss_unit, double alpha):
+    def with_labels(self, Py_ssize_t n_classes, double loss_unit, double alpha, double dropout=0):
         """The same whose codes have labels of so many classes."""
         return Form(self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied, self.hidden_weight,
-                    self.reconstruct_h0, self.n_code, n_classes, loss_unit, alpha)
+                    self.reconstruct_h0, self.n_code, n_classes, loss_unit, alpha, dropout)
 
     def without_labels(self):
         """The same without labels; its theta is the first part of this one's."""
@@ -249,7 +261,7 @@ cdef class Form(AnyForm):
     def with_linear_outputs(self):
         """The same with linear outputs; its theta is laid out alike."""
         return Form(self.n_inputs, self.n_hidden, self.objective, self.decoder, "linear", self.tied, self.hidden_weight,
-                    self.reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, self.alpha)
+                    self.reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, self.alpha, self.dropout)
 
 
 cdef bint same_places(const Layout *a, const Layout *b) noexcept nogil:

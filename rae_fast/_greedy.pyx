@@ -11,7 +11,7 @@ from libc.float cimport DBL_EPSILON, FLT_EPSILON
 from libc.string cimport memcpy
 
 from rae_fast._forest cimport Forest, nodes_of, size_of
-from rae_fast._kernels cimport tanh_
+from rae_fast._kernels cimport distance, tanh_
 from rae_fast._products cimport multiply
 from rae_fast._pulse cimport beat
 from rae_fast._tree_cell cimport SCORED_ROWS, decode, to_unit_length
@@ -70,15 +70,6 @@ cdef int score(const TreePlan *p, const TreeWeights *w, Pulse *pulse, const real
         memcpy(<real *>nodes.pair_lengths + 2 * a, <real *>nodes.lengths + 2 * i, 2 * sizeof(real))
     beat(pulse, 4.0 * m * H * H)
     return 0
-
-
-cdef inline double distance(Py_ssize_t n, const real *x, const real *y) noexcept nogil:
-    cdef real total = 0, d
-    cdef Py_ssize_t i
-    for i in range(n):
-        d = x[i] - y[i]
-        total += d * d
-    return total
 
 
 cdef inline void play(Nodes *nodes, Py_ssize_t *winner, Py_ssize_t i) noexcept nogil:

@@ -29,6 +29,7 @@ cdef class Objective:
     cdef readonly Batch batch
     cdef readonly object sample_weight
     cdef readonly double unit  # of the residuals of outputs
+    cdef Py_ssize_t update     # the number of the update that the gradient is for, from 1; 0 for none
     cdef bint has_unit         # whether its loss is made of these alone
     cdef const void *weights   # one an item of the batch, or NULL
     cdef bint single           # the element type: float

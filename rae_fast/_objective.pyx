@@ -211,8 +211,9 @@ cdef class Objective:
             raise ValueError("the objective was not made by objective_of")
         return new_blocks(self.form, self.single)
 
-    def loss_and_grad(self, theta not None, Blocks grad not None):
-        """The loss of the whole batch over unit^2; its gradient is written to grad, blocks of the form."""
+    def loss_and_grad(self, theta not None, Blocks grad not None, Py_ssize_t update=0):
+        """The loss of the whole batch over unit^2; its gradient is written to grad, blocks of the form. update: the number
+        of the update for which that is, which says what dropout drops; 0 for none."""
         cdef double loss = 0
         cdef Py_ssize_t n
         cdef const void *parameters = data_of(theta)
@@ -227,6 +228,7 @@ cdef class Objective:
             raise ValueError("the gradient is read-only")
         count(n, self.order)
         self.pulse()[0] = new_pulse(0)
+        self.update = update
         with nogil:
             self.gradient(parameters, self.order, n, grad.data, NULL, &loss)
         return loss

@@ -231,6 +231,8 @@ cdef double label_errors(Task *task, const real *theta, const Source *source, co
     memset(target, 0, bucket.n * K * sizeof(real))
     for n in range(bucket.n):
         item = bucket.which[n]
+        if task.head.dropout > 0:
+            x.key[n] = item
         label = source.label[item]
         (<real *>x.w)[n] = 0
         if label >= 0:
@@ -406,7 +408,7 @@ cdef class SequenceObjective(Objective):
         Objective.prepare(self, form, single, sparse, longest, most_rows, most, max_memory, n_jobs, most_named, by_rows,
                           outputs)
         self.plan = make_plan(<Form?>form, item, True, sparse)
-        self.head = make_head(form, (<Form>form).code_size, self.plan.own, False, item)
+        self.head = make_head(form, (<Form>form).code_size, self.plan.own, False, form.dropout, item)
         self.layout = compact(&form.layout, self.most_named, self.by_rows, self.outputs is not None)
         self.plan.grad = &self.layout
         if self.by_rows:
@@ -487,6 +489,7 @@ cdef class SequenceObjective(Objective):
                 and self.unit == 1 and self.head.K == 0):
             job.descent = descent
         plan.per_unit = 1 / self.unit
+        self.head.update = self.update
         if self.single:
             set_encoder(plan, <const float *>theta, n, True, &self.encoder)
             set_head(plan.theta, <const float *>theta, &self.head)

@@ -18,7 +18,8 @@ cdef struct Rule:              # how a model is updated: solvers.Solver
     int schedule
     double learning_rate
     double clip_norm
-    double weight_decay
+    double decay[N_BLOCKS]     # of each block
+    bint decays                # whether any of these is not 0
     double unit                # of the loss
     double output_rate         # of plain gradient descent on outputs in factors
     bint scaled                # the solver works in units of its own

@@ -5,6 +5,8 @@ NumPy twins: reference.update and reference.train. The solvers' formulas: solver
 
 import numpy as np
 
+from rae_fast._form import ORDER
+
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport INFINITY, M_PI, cos, isfinite, sqrt
@@ -72,10 +74,13 @@ cdef Rule rule_of(solver, bint scaled, double unit) except *:
     rule.schedule = _SCHEDULES[solver.schedule]
     rule.learning_rate = solver.learning_rate
     rule.clip_norm = INFINITY if solver.clip_norm is None else solver.clip_norm
-    rule.weight_decay = solver.weight_decay
+    rule.decays = False
+    for i in range(N_BLOCKS):
+        rule.decay[i] = solver.decay_of(ORDER[i])
+        rule.decays = rule.decays or rule.decay[i] != 0
     rule.squares, rule.adds, rule.scaled, rule.unit = solver.kind.squares, solver.kind.adds, scaled, unit
     # Plain SGD needs no gradient to look at: theta can take the sums at once.
-    rule.sums = solver.kind.adds and rule.clip_norm == INFINITY and rule.weight_decay == 0 and not scaled
+    rule.sums = solver.kind.adds and rule.clip_norm == INFINITY and not rule.decays and not scaled
     return rule
 
 
@@ -187,11 +192,25 @@ cdef bint within(Updates updates, const Rows *rows, double limit, const real *x,
     return True
 
 
+cdef void add_decay(Updates updates, const Rows *rows, double unit, const real *theta, real *grad) noexcept nogil:
+    """grad += weight_decay theta, block by block, of a gradient of the loss over unit^2."""
+    cdef const Layout *places = &updates.form.layout
+    cdef Py_ssize_t b, r, n = rows.layout.at[W_XH].columns
+    for b in range(N_BLOCKS):
+        if updates.whole[b] and updates.rule.decay[b] != 0:
+            axpy(places.at[b].rows * places.at[b].columns, updates.rule.decay[b] / unit / unit, theta + places.at[b].start,
+                 grad + rows.layout.at[b].start)
+    if updates.rule.decay[W_XH] != 0:
+        for r in range(rows.n):
+            axpy(n, updates.rule.decay[W_XH] / unit / unit, theta + places.at[W_XH].start + rows.column[r] * n,
+                 grad + rows.layout.at[W_XH].start + r * n)
+
+
 cdef void decay_resting(Updates updates, const Rows *rows, double rate, const real *scale, real *theta) noexcept nogil:
     """theta -= rate weight_decay theta of the rows of W_xh that have no gradient, in the solver's units."""
     cdef Py_ssize_t i, n = updates.form.layout.at[W_XH].columns
     cdef real *W_xh = theta + updates.form.layout.at[W_XH].start
-    cdef double decay = rate * updates.rule.weight_decay
+    cdef double decay = rate * updates.rule.decay[W_XH]
     cdef double s = 1
     for i in range(updates.form.n_inputs):
         if slot_of(rows.slots, i) < 0:
@@ -263,17 +282,15 @@ cdef bint apply(Updates updates, const Rows *rows, OutputFactor outputs, double 
         outputs.sum_up(rows.named)
     if rule.clip_norm < INFINITY:
         clip = clipped(updates, rows, outputs, unit, grad)
-    if rule.weight_decay != 0:
-        for i in range(pieces(updates, rows)):
-            stretch = piece(updates, rows, i)
-            axpy(stretch.n, rule.weight_decay / unit / unit, theta + stretch.theta, grad + stretch.grad)
+    if rule.decays:
+        add_decay(updates, rows, unit, theta, grad)
         if not within(updates, rows, rule.limit, grad, False):
             return False
     if outputs is not None:
         output_rate = clip * rate * rate_of_outputs(updates, scale, V_HX)
         if not outputs.prepare(rows.named, grad, rows.layout, output_rate,
-                               1 - rate * rate_of_outputs(updates, scale, V_HX) * rule.weight_decay,
-                               1 - rate * rate_of_outputs(updates, scale, C_X) * rule.weight_decay):
+                               1 - rate * rate_of_outputs(updates, scale, V_HX) * rule.decay[V_HX],
+                               1 - rate * rate_of_outputs(updates, scale, C_X) * rule.decay[C_X]):
             return False
     if rule.scaled:
         in_units(updates, rows, scale, rule.unit / unit / unit, grad)
@@ -299,7 +316,7 @@ cdef bint apply(Updates updates, const Rows *rows, OutputFactor outputs, double 
     elif not rule.adds and not within(updates, rows, FLT_MAX if updates.single else DBL_MAX, theta, True):
         put_back(updates, rows, <const real *>step, theta)
         return False
-    if rule.adds and rule.weight_decay != 0 and updates.by_rows:
+    if rule.adds and rule.decay[W_XH] != 0 and updates.by_rows:
         decay_resting(updates, rows, rate, scale, theta)
     if outputs is not None:
         outputs.commit(theta, rows.named, grad, rows.layout, output_rate)
@@ -382,6 +399,7 @@ cdef class Updates:
         cdef Descent descent
         cdef Rows rows
         descent.limit, descent.rate, descent.made = self.rule.limit, rate, False
+        objective.update = t
         objective.gradient(theta, chosen, n, objective.grad, &descent if self.rule.sums else NULL, loss)
         loss[0] *= objective.unit * objective.unit
         if descent.made:

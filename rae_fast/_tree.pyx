@@ -7,7 +7,7 @@ the sums over them, are products over the whole bucket. The loss of an item, wit
     alpha / m sum over inner nodes of share |l^ - l|^2 + share |r^ - r|^2  +  (1 - alpha) sum over nodes of w loss(label)
 
 (reduction "sum": without 1 / m); objective "unfold" has in place of the first sum that over the leaves of errors of what
-the root gives back of them (_tree_unfold.pyx). Leaves are given back as the form says. Twin: reference.tree_loss.
+the root gives back of them, and "unfold_all" the sum of that over all inner nodes (_tree_unfold.pyx). Leaves are given back as the form says. Twin: reference.tree_loss.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ from rae_fast._forest cimport Forest, by_level, copy_given, grow, nodes_of, plan
 from rae_fast._form cimport AnyForm, B_H, C_H, C_X, V_HH, V_HX, W_HH, W_XH, data_of, is_single, new_array
 from rae_fast._greedy cimport build, keep_codes
 from rae_fast._head cimport Head, Labelled, head_loss, make_head, take_labelled, zero_head
-from rae_fast._kernels cimport axpy, column_sums, cross_entropy, in_use, residual, start_team, sum_scratch, tanh_, team_members
+from rae_fast._kernels cimport axpy, column_sums, cross_entropy, distance, in_use, residual, start_team, sum_scratch, tanh_, team_members
 from rae_fast._objective cimport Descent, Objective, Part, cut_into_parts, gradient_of_parts, part_count
 from rae_fast._products cimport choose_own, multiply, sum_over_rows
 from rae_fast._pulse cimport Pulse, beat, new_pulse
@@ -31,7 +31,7 @@ from rae_fast._slots cimport compact, name_rows, slot_of, take_slots
 from rae_fast._tree_cell cimport (Nodes, TreePlan, TreeWeights, back_through, decode, leaf_codes, make_tree_plan, set_tree_weights,
                                   take_nodes, take_tree_weights, to_unit_length)
 from rae_fast._tree_form cimport AS_OUTPUT, AS_SYMBOL, GIVEN, GREEDY, TreeForm
-from rae_fast._tree_unfold cimport Unfolded, fold_back, take_unfolded, unfold
+from rae_fast._tree_unfold cimport Unfolded, begin_unfolding, fold_back, take_unfolded, unfold
 from rae_fast._workspace cimport Workspace
 
 cdef enum:
@@ -48,6 +48,7 @@ cdef struct TreeTask:          # one thread's part of a call; (real *) behind vo
     Nodes nodes
     void *dh                   # (rows, ld_h)    gradient of codes; of inner nodes then of what tanh is taken of
     void *g                    # (inner, ld_z)   what is decoded, then its gradient before f
+    void *error                # (H)
     void *norm                 # (inner, 2)      lengths of what is decoded, before these are made 1
     void *u                    # (inner, ld_z)   what flows into children
     Unfolded unfolded
@@ -117,62 +118,59 @@ cdef inline double share(const TreePlan *p, const Forest *forest, Py_ssize_t i, 
     return found if child < forest.leaves else found * p.hidden_weight
 
 
-cdef double code_errors(TreeTask *task, const real *h) noexcept nogil:
-    """Loss of children that are given back as codes; its gradient with respect to what is decoded into g, where it is
-    zero for other children, and with respect to the children's codes, as targets, into dh."""
+cdef double code_errors(TreeTask *task, const real *h, Py_ssize_t rows, const Py_ssize_t *left,
+                        const Py_ssize_t *right) noexcept nogil:
+    """Loss of children, those of so many rows, that are given back as codes; its gradient with respect to what is decoded
+    into g, and with respect to the children's codes, as targets, to dh."""
     cdef const TreePlan *p = task.plan
     cdef const Forest *forest = &task.nodes.forest
     cdef const real *w = <const real *>task.w
     cdef const real *c
     cdef real *g
     cdef real *d
-    cdef real error, total
+    cdef real *error = <real *>task.error
     cdef double loss = 0, s
     cdef Py_ssize_t i, j, side, child
-    for i in range(forest.inner):
+    for i in range(rows):
         for side in range(2):
-            child = forest.right[i] if side else forest.left[i]
+            child = right[i] if side else left[i]
             if p.unfold if child >= forest.leaves else p.leaf == AS_OUTPUT or p.leaf == AS_SYMBOL:
                 continue
             s = share(p, forest, i, child) * w[forest.tree[child]]
             g = <real *>task.g + i * p.ld_z + side * p.H
             c = h + child * p.ld_h
             d = <real *>task.dh + child * p.ld_h
-            total = 0
+            loss += s * distance(p.H, g, c)
             for j in range(p.H):
-                error = g[j] - c[j]
-                total += error * error
-                d[j] = error
-            loss += s * total
-            back_through(p, child < forest.leaves, 2 * s, (<real *>task.norm)[2 * i + side], d, g)
-            for j in range(p.H):
-                d[j] = 0 if p.stop_targets else <real>(-2 * s) * d[j]
+                error[j] = g[j] - c[j]
+            back_through(p, child < forest.leaves, 2 * s, (<real *>task.norm)[2 * i + side], error, g)
+            if not p.stop_targets:
+                axpy(p.H, -2 * s, error, d)
     return loss
 
 
-cdef int output_errors(TreeTask *task, const real *theta, const Source *source, bint accumulate, real *grad,
-                       double *loss) except -1 nogil:
-    """Loss of leaves that are given back by outputs, some of them at a time, its gradient before f into g, and that of
+cdef int output_errors(TreeTask *task, const real *theta, const Source *source, Py_ssize_t rows, const Py_ssize_t *left,
+                       const Py_ssize_t *right, real *grad, double *loss) except -1 nogil:
+    """Loss of leaves, children of so many rows, that are given back by outputs, some of them at a time, its gradient before f into g, and that of
     V_hx and c_x."""
     cdef const Forest *forest = &task.nodes.forest
     cdef Py_ssize_t i, side, n = 0
-    for i in range(forest.inner):
+    for i in range(rows):
         for side in range(2):
-            if (forest.right[i] if side else forest.left[i]) < forest.leaves:
+            if (right[i] if side else left[i]) < forest.leaves:
                 task.child[n] = 2 * i + side
                 n += 1
                 if n == OUTPUT_ROWS:
-                    loss[0] += some_outputs(task, theta, source, n, accumulate, grad)
-                    n, accumulate = 0, True
+                    loss[0] += some_outputs(task, theta, source, n, left, right, grad)
+                    n = 0
                     beat(&task.pulse, 6.0 * OUTPUT_ROWS * task.plan.H * task.plan.O)
     if n:
-        loss[0] += some_outputs(task, theta, source, n, accumulate, grad)
-        accumulate = True
+        loss[0] += some_outputs(task, theta, source, n, left, right, grad)
     return 0
 
 
-cdef double some_outputs(TreeTask *task, const real *theta, const Source *source, Py_ssize_t n, bint accumulate,
-                         real *grad) noexcept nogil:
+cdef double some_outputs(TreeTask *task, const real *theta, const Source *source, Py_ssize_t n, const Py_ssize_t *left,
+                         const Py_ssize_t *right, real *grad) noexcept nogil:
     cdef const TreePlan *p = task.plan
     cdef const TreeWeights *w = task.weights
     cdef const Forest *forest = &task.nodes.forest
@@ -187,7 +185,7 @@ cdef double some_outputs(TreeTask *task, const real *theta, const Source *source
     cdef double loss
     for r in range(n):
         i, side = task.child[r] // 2, task.child[r] % 2
-        leaf = forest.right[i] if side else forest.left[i]
+        leaf = right[i] if side else left[i]
         memcpy(decoded + r * p.ld_h, <real *>task.g + i * p.ld_z + side * H, H * sizeof(real))
         w_row[r] = <real>(share(p, forest, i, leaf) * weights[forest.tree[leaf]])
         write_row(p, source, row_of_leaf(forest, source, leaf), written + r * p.O)
@@ -205,9 +203,9 @@ cdef double some_outputs(TreeTask *task, const real *theta, const Source *source
         g = <real *>task.g + (task.child[r] // 2) * p.ld_z + (task.child[r] % 2) * H
         for j in range(H):
             g[j] = back[r * p.ld_h + j] * (1 - g[j] * g[j] if p.tanh_decoder else <real>1)
-    sum_over_rows(NULL, p.own, p.O, H, n, <const real *>outputs, p.ld_o, <const real *>decoded, p.ld_h, 1, accumulate,
+    sum_over_rows(NULL, p.own, p.O, H, n, <const real *>outputs, p.ld_o, <const real *>decoded, p.ld_h, 1, True,
                   <real *>task.scratch, block_to_write(grad, p.grad, V_HX), H)
-    column_sums(n, p.O, <const real *>outputs, p.ld_o, 1, accumulate, block_to_write(grad, p.grad, C_X))
+    column_sums(n, p.O, <const real *>outputs, p.ld_o, 1, True, block_to_write(grad, p.grad, C_X))
     return loss
 
 
@@ -257,6 +255,8 @@ cdef double label_errors(TreeTask *task, const real *theta, const Source *source
     for n in range(forest.n):
         for m in range(2 * size_of(forest, n) - 1):
             row = forest.row[nodes_of(forest, n) + m]
+            if head.dropout > 0:
+                task.labelled.key[row] = 2 * source.offset[forest.which[n]] - forest.which[n] + m
             (<real *>task.labelled.w)[row] = <real>(weights[n] * label_weight(p, forest, source, n, m, &label))
             if label >= 0:
                 target[row * head.K + label] = 1
@@ -324,6 +324,41 @@ cdef void leaf_gradient(TreeTask *task, const Source *source, bint accumulate, r
             axpy(p.H, 1.0 if values == NULL else <double>values[j], dh + i * p.ld_h, W_xh + at * p.H)
 
 
+cdef int decoder_errors(TreeTask *task, const real *theta, const Source *source, Py_ssize_t rows, const Py_ssize_t *left,
+                        const Py_ssize_t *right, real *grad, double *loss) except -1 nogil:
+    """The loss of what rows of g give back of their children, and its gradient before f in their place."""
+    loss[0] += code_errors(task, <const real *>task.nodes.h, rows, left, right)
+    if task.plan.O:
+        output_errors(task, theta, source, rows, left, right, grad, loss)
+    return 0
+
+
+cdef void add_decoder_sums(TreeTask *task, Py_ssize_t rows, const real *codes, real *grad) noexcept nogil:
+    """dV' += G' H, dc += column sums of G   (2H,H) = (2H,rows)(rows,H)"""
+    cdef const TreePlan *p = task.plan
+    cdef const real *g = <const real *>task.g
+    sum_over_rows(NULL, p.own, 2 * p.H, p.H, rows, g, p.ld_z, codes, p.ld_h, 1, True, <real *>task.scratch,
+                  block_to_write(grad, p.grad, V_HH), p.H)
+    column_sums(rows, 2 * p.H, g, p.ld_z, 1, True, block_to_write(grad, p.grad, C_H))
+
+
+cdef int unfolded_gradient(TreeTask *task, const real *theta, const Source *source, real *grad,
+                           double *loss) except -1 nogil:
+    """What the nodes that are unfolded say of their codes into dh, and of V and c."""
+    cdef const TreePlan *p = task.plan
+    cdef const TreeWeights *w = task.weights
+    cdef Unfolded *x = &task.unfolded
+    cdef real *g = <real *>task.g
+    cdef Py_ssize_t done = 0
+    begin_unfolding(&task.nodes.forest, x)
+    while done < task.nodes.forest.inner:
+        done = unfold(p, w, &task.pulse, theta, &task.nodes, x, done, g, <real *>task.norm)
+        decoder_errors(task, theta, source, x.rows, x.left, x.right, grad, loss)
+        fold_back(p, w, &task.pulse, &task.nodes, x, <const real *>task.norm, g, <real *>task.dh)
+        add_decoder_sums(task, x.rows, <const real *>x.y, grad)
+    return 0
+
+
 cdef int bucket_gradient(TreeTask *task, const real *theta, const Source *source, bint accumulate, real *grad,
                          double *loss) except -1 nogil:
     """Add the bucket's loss; write its gradient to grad, or add it (accumulate)."""
@@ -340,28 +375,21 @@ cdef int bucket_gradient(TreeTask *task, const real *theta, const Source *source
     codes_of_bucket(task, theta, source)
     inner = <const real *>task.nodes.h + L * p.ld_h
     memset(dh, 0, (L + forest.inner) * p.ld_h * sizeof(real))
-    # What is decoded, its loss and its gradient G before f.
     if p.unfold:
-        unfold(p, w, &task.pulse, theta, &task.nodes, &task.unfolded, u, g, <real *>task.norm)
-    elif p.builder != GREEDY:  # of these it is known
-        decode(p, w, theta, forest.inner, inner, forest.left, forest.right, L, g, <real *>task.norm)
-        beat(&task.pulse, 4.0 * forest.inner * H * H)
-    loss[0] += code_errors(task, <const real *>task.nodes.h)
-    if p.O:
-        output_errors(task, theta, source, accumulate, grad, loss)
-    if w.head.K and source.label != NULL:
-        loss[0] += label_errors(task, theta, source, grad)
-    # dH += G V'                   (inner,H) = (inner,2H)(2H,H)
-    if p.unfold:
-        fold_back(p, w, &task.pulse, &task.nodes, &task.unfolded, <const real *>task.norm, g, u, dh)
-        g, inner = u, <const real *>task.unfolded.y
+        unfolded_gradient(task, theta, source, grad, loss)
     else:
+        # What is decoded, its loss and its gradient G before f; of greedy trees it is known.
+        if p.builder != GREEDY:
+            decode(p, w, theta, forest.inner, inner, forest.left, forest.right, L, g, <real *>task.norm)
+            beat(&task.pulse, 4.0 * forest.inner * H * H)
+        decoder_errors(task, theta, source, forest.inner, forest.left, forest.right, grad, loss)
+        # dH += G V'               (inner,H) = (inner,2H)(2H,H)
         multiply(NULL, forest.inner, H, 2 * H, <const real *>g, p.ld_z, &w.V_T, <const real *>dh + L * p.ld_h, p.ld_h,
                  dh + L * p.ld_h, p.ld_h)
-    # dV' = G' H, dW = Z' dA       (2H,H) = (2H,inner)(inner,H)
-    sum_over_rows(NULL, p.own, 2 * H, H, forest.inner, <const real *>g, p.ld_z, inner, p.ld_h, 1, accumulate, scratch,
-                  block_to_write(grad, p.grad, V_HH), H)
-    column_sums(forest.inner, 2 * H, <const real *>g, p.ld_z, 1, accumulate, block_to_write(grad, p.grad, C_H))
+        add_decoder_sums(task, forest.inner, inner, grad)
+    if w.head.K and source.label != NULL:
+        loss[0] += label_errors(task, theta, source, grad)
+    # dW = Z' dA                   (2H,H) = (2H,inner)(inner,H)
     back_through_levels(task, dh)
     sum_over_rows(NULL, p.own, 2 * H, H, forest.inner, z, p.ld_z, <const real *>dh + L * p.ld_h, p.ld_h, 1, accumulate,
                   scratch, block_to_write(grad, p.grad, W_HH), H)
@@ -383,6 +411,7 @@ cdef struct TreeJob:
     const void *weights
     bint single
     void *codes                # encode: where those of all nodes go, (nodes, H); else NULL
+    bint roots                 # these alone, (N, H)
     Py_ssize_t *children       # encode: where the trees go, (inner, 2), or NULL
 
 
@@ -429,6 +458,10 @@ cdef void hand_out(const TreeTask *task, const TreeJob *job, real *codes) noexce
     cdef Py_ssize_t n, m, item, first, H = task.plan.H
     for n in range(forest.n):
         item = forest.which[n]
+        if job.roots:
+            memcpy(codes + item * H, <const real *>task.nodes.h + forest.row[nodes_of(forest, n + 1) - 1] * task.plan.ld_h,
+                   H * sizeof(real))
+            continue
         first = 2 * job.source.offset[item] - item
         for m in range(2 * size_of(forest, n) - 1):
             memcpy(codes + (first + m) * H,
@@ -457,6 +490,7 @@ cdef int take_task(Workspace space, const TreePlan *p, size_t item, Py_ssize_t t
     task.dh = space.take(2 * n * p.ld_h, item)
     task.g = space.take(n * p.ld_z, item)
     task.norm = space.take(2 * n, item)
+    task.error = space.take(p.ld_h if gradient else 0, item)
     if not gradient:
         task.g = task.norm = NULL
     task.u = space.take(n * p.ld_z, item)
@@ -493,7 +527,8 @@ cdef class TreeObjective(Objective):
         Objective.prepare(self, form, single, sparse, longest, most_rows, most, max_memory, n_jobs, most_named, by_rows,
                           outputs)
         self.plan = make_tree_plan(<TreeForm?>form, item, sparse)
-        self.weights_of_form.head = make_head(form, self.plan.H, self.plan.own, (<TreeForm>form).label_loss == "squared", item)
+        self.weights_of_form.head = make_head(form, self.plan.H, self.plan.own, (<TreeForm>form).label_loss == "squared",
+                                              form.dropout, item)
         self.layout = compact(&form.layout, self.most_named, self.by_rows, False)
         self.plan.grad = &self.layout
         if self.by_rows:
@@ -551,14 +586,16 @@ cdef class TreeObjective(Objective):
     cdef Pulse *pulse(self) noexcept nogil:
         return &self.tasks[0].pulse
 
-    cdef int run(self, const void *theta, Py_ssize_t *chosen, Py_ssize_t n, void *codes, Py_ssize_t *children, void *grad,
-                 double *loss) except -1 nogil:
+    cdef int run(self, const void *theta, Py_ssize_t *chosen, Py_ssize_t n, void *codes, bint roots, Py_ssize_t *children,
+                 void *grad, double *loss) except -1 nogil:
         """The gradient of the items, or with `codes` their codes and trees."""
         cdef const Py_ssize_t *offsets = self.batch.source.offset
         cdef TreeJob job
         cdef Py_ssize_t n_parts
         job.tasks, job.n, job.order, job.source = self.tasks, n, chosen, &self.batch.source
-        job.theta, job.weights, job.single, job.codes, job.children = theta, self.weights, self.single, codes, children
+        job.theta, job.weights, job.single = theta, self.weights, self.single
+        self.weights_of_form.head.update = self.update
+        job.codes, job.roots, job.children = codes, roots, children
         if self.single:
             set_tree_weights(&self.plan, <const float *>theta, &self.weights_of_form)
         else:
@@ -571,28 +608,28 @@ cdef class TreeObjective(Objective):
 
     cdef int gradient(self, const void *theta, Py_ssize_t *chosen, Py_ssize_t n, void *grad, Descent *descent,
                       double *loss) except -1 nogil:
-        return self.run(theta, chosen, n, NULL, NULL, grad, loss)
+        return self.run(theta, chosen, n, NULL, False, NULL, grad, loss)
 
-    def codes(self, theta):
-        """Codes of all nodes of the batch, (nodes, H), and its trees, (inner, 2)."""
+    def codes(self, theta, bint roots):
+        """Codes of all nodes of the batch, (nodes, H), and its trees, (inner, 2); or (roots) of roots, (N, H), and None."""
         cdef Py_ssize_t i, N = self.batch.n_sequences, rows = self.batch.n_rows
-        cdef object codes = new_array(self.single, 2 * rows - N, self.plan.H)
-        cdef object children = np.empty((rows - N, 2), dtype=np.intp)
+        cdef object codes = new_array(self.single, N if roots else 2 * rows - N, self.plan.H)
+        cdef object children = None if roots else np.empty((rows - N, 2), dtype=np.intp)
         cdef void *out = data_of(codes)
-        cdef Py_ssize_t *trees = <Py_ssize_t *>data_of(children)
+        cdef Py_ssize_t *trees = NULL if roots else <Py_ssize_t *>data_of(children)
         cdef const void *parameters = data_of(theta)
         cdef double loss = 0
         for i in range(N):
             self.order[i] = i
         self.pulse()[0] = new_pulse(0)
         with nogil:
-            self.run(parameters, self.order, N, out, trees, NULL, &loss)
+            self.run(parameters, self.order, N, out, roots, trees, NULL, &loss)
         return codes, children
 
 
-def encode(theta, Batch batch not None, TreeForm form not None, Py_ssize_t n_jobs=1):
+def encode(theta, Batch batch not None, TreeForm form not None, Py_ssize_t n_jobs=1, bint roots=False):
     """Codes of all nodes, (nodes, H): of item n from 2 offsets[n] - n on, leaves first; and the trees, (inner, 2), of item n
-    from offsets[n] - n on."""
+    from offsets[n] - n on. With `roots` their codes alone, (N, H), and None."""
     cdef TreeObjective objective = TreeObjective()
     if is_single(theta, form) != batch.single:
         raise ValueError("theta and the batch must be of one element type")
@@ -601,4 +638,4 @@ def encode(theta, Batch batch not None, TreeForm form not None, Py_ssize_t n_job
                       n_jobs)
     objective.layout.size = 0  # there is no gradient to be added up
     objective.take(batch, None)
-    return objective.codes(theta)
+    return objective.codes(theta, roots)

@@ -28,6 +28,7 @@ cdef struct TreePlan:
     bint mean
     bint stop_targets
     bint unfold
+    bint unfold_all           # from every inner node
     int builder
     int leaf
     double alpha, hidden_weight, leaf_weight, inner_weight, root_weight

@@ -33,7 +33,7 @@ cdef TreePlan make_tree_plan(TreeForm form, Py_ssize_t itemsize, bint sparse) no
     plan.tanh_decoder, plan.unit_codes = form.tanh_decoder, form.normalize_codes
     plan.unit_reconstruction, plan.word_weights = form.normalize_reconstruction, form.word_weights
     plan.mean, plan.stop_targets = form.reduction == "mean", form.stop_targets
-    plan.unfold = form.objective == "unfold"
+    plan.unfold, plan.unfold_all = form.objective != "stepwise", form.objective == "unfold_all"
     plan.alpha = form.alpha
     plan.hidden_weight = form.hidden_weight
     plan.leaf_weight, plan.inner_weight, plan.root_weight = form.leaf_weight, form.inner_weight, form.root_weight

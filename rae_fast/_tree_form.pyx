@@ -3,7 +3,9 @@
 The mathematics: docs/design.md, "Trees". The table of the blocks: _form.pyx.
 """
 
-TREE_OBJECTIVES = ("stepwise", "unfold")
+from rae_fast._form cimport check_dropout
+
+TREE_OBJECTIVES = ("stepwise", "unfold", "unfold_all")
 TREES = ("given", "greedy", "left", "right", "balanced")
 TREE_OUTPUTS, LABEL_LOSSES, REDUCTIONS = ("code", "linear", "softmax"), ("cross_entropy", "squared"), ("mean", "sum")
 
@@ -19,7 +21,8 @@ cdef class TreeForm(AnyForm):
     output : how leaves are given back: "code", "linear" or "softmax"
     normalize_codes, normalize_reconstruction : whether codes of inner nodes, and decoded ones, have length 1
     tree : one of TREES
-    objective : "stepwise", every node gives back its children; or "unfold", the root all leaves
+    objective : "stepwise", every node gives back its children; "unfold", the root all leaves; "unfold_all", every inner
+        node the leaves below it
     alpha : the part of reconstruction in the loss; the rest is that of labels
     hidden_weight : of inner nodes as children; word_weights : whether children count by the words below them
     reduction : "mean" or "sum" of an item's inner nodes
@@ -33,13 +36,13 @@ cdef class TreeForm(AnyForm):
              "normalize_reconstruction", "tree")
     # What the loss depends on besides, in the order of the constructor.
     OF_LOSS = ("objective", "alpha", "hidden_weight", "word_weights", "reduction", "stop_targets", "label_loss", "leaf_weight",
-               "inner_weight", "root_weight")
+               "inner_weight", "root_weight", "dropout")
 
     def __cinit__(self, Py_ssize_t n_inputs, Py_ssize_t n_hidden, Py_ssize_t n_classes=0, bint embeds=True,
                   str decoder="tanh", str output="code", bint normalize_codes=False, bint normalize_reconstruction=False,
                   str tree="given", str objective="stepwise", double alpha=1.0, double hidden_weight=1.0, bint word_weights=False,
                   str reduction="mean", bint stop_targets=False, str label_loss="cross_entropy", double leaf_weight=1.0,
-                  double inner_weight=1.0, double root_weight=1.0):
+                  double inner_weight=1.0, double root_weight=1.0, double dropout=0.0):
         if n_inputs < 1 or n_hidden < 1 or n_classes < 0 or n_classes == 1:
             raise ValueError("n_inputs and n_hidden must be at least 1, and n_classes 0 or at least 2")
         if not embeds and n_inputs != n_hidden:
@@ -54,6 +57,7 @@ cdef class TreeForm(AnyForm):
         self.n_inputs, self.n_hidden, self.n_classes, self.embeds = n_inputs, n_hidden, n_classes, embeds
         self.objective, self.decoder, self.output, self.tree = objective, decoder, output, tree
         self.normalize_codes, self.normalize_reconstruction = normalize_codes, normalize_reconstruction
+        self.dropout = check_dropout(dropout) if n_classes else 0
         self.alpha = alpha if n_classes else 1  # without labels all is reconstruction
         self.hidden_weight, self.word_weights, self.reduction = hidden_weight, word_weights, reduction
         self.stop_targets, self.label_loss = stop_targets, label_loss

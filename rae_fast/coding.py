@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rae_fast import _codes, dense, inputs, outputs
-from rae_fast._batch import Batch, SparseBatch, pack, ready, ready_codes
+from rae_fast._batch import Batch, SparseBatch, pack, ready, ready_codes, ready_ids
 from rae_fast._form import Form
 from rae_fast._kernels import threads
 from rae_fast._learner import Learner
@@ -293,6 +293,9 @@ class Coding(Learner):
         """Sequences for a fitted model, as the user has them."""
         if learned.patches is None and (batch := ready(X, learned.memory, learned.form)) is not None:
             return batch
+        if learned.reads_ids and learned.feature_names is None:
+            if (batch := ready_ids(X, learned.n_features, learned.memory.dtype)) is not None:
+                return batch
         batch = inputs.as_batch(X, learned.memory.dtype, learned.n_features, type(self).__name__,
                                 True if learned.reads_ids else False if learned.patches is None else None)
         if batch.is_ids and not learned.reads_ids:

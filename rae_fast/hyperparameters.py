@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rae_fast import _objectives, persistence
-from rae_fast._form import DECODERS, OUTPUTS
+from rae_fast._form import DECODERS, ORDER, OUTPUTS
 from rae_fast._kernels import threads
 from rae_fast._messages import shown
 from rae_fast._tree_form import LABEL_LOSSES, REDUCTIONS, TREE_OBJECTIVES, TREE_OUTPUTS, TREES
@@ -67,7 +67,7 @@ class Settings:
 # What models do that declare none of these.
 NOT_DECLARED = {"relative_rates": False, "output_update": "dense", "output_learning_rate": 1.0, "max_memory": 2**30,
                 "alpha": 1.0, "label_loss": "cross_entropy", "leaf_weight": 1.0, "inner_weight": 1.0,
-                "root_weight": 1.0}
+                "root_weight": 1.0, "dropout": 0.0}
 
 
 def check(estimator: Any) -> Settings:
@@ -142,6 +142,15 @@ def class_weights(name: str, value: Any) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{name} must be None, 'balanced' or a dict of a weight for each class; got {shown(value)}")
     return {label: real(f"{name}[{label!r}]", weight) for label, weight in value.items()}
+
+
+def decays(name: str, value: Any) -> float | dict[str, float]:
+    if not isinstance(value, dict):
+        return real(name, value)
+    if strange := [block for block in value if block not in ORDER]:
+        raise ValueError(f"{name} has {shown(strange[0])}, which names no block of parameters; those of a model are "
+                         "the keys of its parameters_")
+    return {block: real(f"{name}[{block!r}]", decay) for block, decay in value.items()}
 
 
 def joined(*choices: str) -> Check:
@@ -273,6 +282,7 @@ class LabelParameters:
 
     _: KW_ONLY
     alpha: float = declared(0.2, fraction_or_one)
+    dropout: float = declared(0.0, fraction)
     class_weight: Any = declared(None, class_weights)
 
 
@@ -302,7 +312,7 @@ class TrainingParameters:
     beta_2: float = declared(0.999, fraction)
     epsilon: float = declared(1e-8, positive)
     clip_norm: float | None = declared(None, optional(positive))
-    weight_decay: float = declared(0.0, real)
+    weight_decay: float | dict[str, float] = declared(0.0, decays)
     input_update: str = declared("dense", OneOf("dense", "rows"))
     batch_size: int | str = declared("auto", auto_or_integer(1))
     max_iter: int | str = declared("auto", auto_or_integer(0))

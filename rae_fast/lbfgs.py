@@ -12,7 +12,7 @@ from rae_fast._objective import Objective
 from rae_fast.hyperparameters import Settings
 from rae_fast.inputs import way_to_scale
 from rae_fast.learned import Learned
-from rae_fast.solvers import LBFGS_MEMORY, LBFGS_ROUND
+from rae_fast.solvers import LBFGS_MEMORY, LBFGS_ROUND, Solver
 
 Floats = NDArray[Any]
 
@@ -33,7 +33,7 @@ class LBFGS:
         import scipy.optimize  # a fifth of the time that importing this package would take, for one solver
 
         learned, settings, record = self.learned, self.settings, self.learned.record
-        theta, decay = learned.theta, settings.weight_decay
+        theta, decay = learned.theta, self._decay()
         # The loss's unit, as the objective measures it and as the user does.
         unit, own_unit = learned.solver.unit / self.objective.unit / self.objective.unit, learned.solver.unit
         scale = self._scale()
@@ -46,8 +46,8 @@ class LBFGS:
                 at = (u * scale).astype(theta.dtype)
                 loss = self.objective.loss_and_grad(at, grad) / unit
                 g = grad.memory * (scale / unit)
-                if decay:
-                    loss += 0.5 * decay / own_unit * float(np.square(at, dtype=np.float64).sum())
+                if decay is not None:
+                    loss += 0.5 / own_unit * float(decay @ np.square(at, dtype=np.float64))
                     g += (decay / own_unit) * at * scale
             if not abs(loss) < huge or not np.abs(g).max() < huge:
                 return huge, np.zeros_like(u)  # too far: the line search comes back
@@ -82,6 +82,15 @@ class LBFGS:
 
     def end(self) -> None:
         self.objective.end_team()
+
+    def _decay(self) -> Floats | None:
+        """The weight decay of each number of theta, None where there is none."""
+        solver, form = Solver.of(self.settings), self.learned.form
+        decay = form.empty(np.float64)
+        for block in form.blocks:  # of a tied model without V
+            end = block.start + block.shape[0] * block.shape[1]
+            decay[block.start:end] = solver.decay_of(block.name)
+        return decay if decay.any() else None
 
     def _scale(self) -> Floats:
         """The units of theta, number by number."""

@@ -112,8 +112,8 @@ class RAE(SequenceModel, SequenceParameters):
         Added to denominators by "rmsprop", "adadelta" (1e-6 is usual there) and "adam".
     clip_norm : float or None, default=None
         Scale the gradient, as `loss_and_grad` gives it, down to this Euclidean norm where it is longer.
-    weight_decay : float, default=0.0
-        This times theta_ is added to the gradient.
+    weight_decay : float or dict, default=0.0
+        This times theta_ is added to the gradient; a dict has one for each block of `parameters_` that decays.
     input_update : {"dense", "rows"}, default="dense"
         Of token ids and sparse rows, how solvers that remember (all but "sgd") treat the rows of W_xh that a batch does
         not name. "dense": as if the rows of X had been written out, so that they go on moving. "rows": they and their

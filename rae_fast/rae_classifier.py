@@ -75,6 +75,8 @@ class RAEClassifier(Classifier, SequenceModel, LabelParameters, SequenceParamete
         As of `RAE`.
     alpha : float, default=0.2
         The part of reconstruction in the loss, from 0 to 1.
+    dropout : float, default=0.0
+        The part of a code's numbers that the softmax does not see, drawn anew for every update and code.
     class_weight : dict, "balanced" or None, default=None
         Weights of classes, as scikit-learn has them.
     solver : {"adam", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "rprop", "lbfgs"}, default="adam"
@@ -95,7 +97,7 @@ class RAEClassifier(Classifier, SequenceModel, LabelParameters, SequenceParamete
         As of `RAE`.
     clip_norm : float or None, default=None
         As of `RAE`.
-    weight_decay : float, default=0.0
+    weight_decay : float or dict, default=0.0
         As of `RAE`.
     input_update : {"dense", "rows"}, default="dense"
         As of `RAE`.
@@ -293,7 +295,8 @@ class RAEClassifier(Classifier, SequenceModel, LabelParameters, SequenceParamete
 
     def _form(self, settings: Settings, batch: Batch) -> Form:
         form = super()._form(settings, batch)
-        return form.with_labels(batch.n_classes, relative_rates.loss_unit(settings.output, batch), settings.alpha)
+        return form.with_labels(batch.n_classes, relative_rates.loss_unit(settings.output, batch), settings.alpha,
+                                settings.dropout)
 
     def _initial_values(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings,
                         rng: np.random.Generator) -> tuple[Floats, Floats | None]:

@@ -486,23 +486,28 @@ def tree_loss(theta: Any, form: Any, rows: Any, children: Any = None, labels: An
     targets = np.real(codes) if form.stop_targets else codes
     below: list[Any] = [1] * n
     reconstruction = supervised = 0.0
-    unfolded = {2 * n - 2: codes[-1]}
     for pair in children:
         below.append(below[pair[0]] + below[pair[1]])
-    for node in range(2 * n - 2, n - 1, -1):
-        for side, child in zip(("left", "right"), children[node - n].tolist()):
-            h = unfolded[node] if form.objective == "unfold" else codes[node]
-            decoded = unfolded[child] = _decoded(p, form, h, side, child < n)
-            if form.objective == "unfold" and child >= n:
+    tops = {"unfold": [2 * n - 2] if n > 1 else [], "unfold_all": range(n, 2 * n - 1)}.get(form.objective)
+    # What each node is decoded from: its own code, or what comes back from the top that is unfolded.
+    for top in [None] if tops is None else tops:
+        unfolded = {} if top is None else {top: codes[top]}
+        for node in range(2 * n - 2, n - 1, -1):
+            if top is not None and node not in unfolded:
                 continue
-            share = below[child] / below[node] if form.word_weights and form.objective == "stepwise" else 1.0
-            if child < n and "V_hx" in p:
-                out = decoded @ p["V_hx"] + p["c_x"]
-                error = (np.sum(rows[child] * (log_sum_exp(out) - out)) if form.output == "softmax"
-                         else np.sum((out - rows[child]) ** 2))
-            else:
-                error = np.sum((decoded - targets[child]) ** 2) * (1.0 if child < n else form.hidden_weight)
-            reconstruction = reconstruction + share * error
+            for side, child in zip(("left", "right"), children[node - n].tolist()):
+                h = codes[node] if top is None else unfolded[node]
+                decoded = unfolded[child] = _decoded(p, form, h, side, child < n)
+                if top is not None and child >= n:
+                    continue
+                share = below[child] / below[node] if form.word_weights and top is None else 1.0
+                if child < n and "V_hx" in p:
+                    out = decoded @ p["V_hx"] + p["c_x"]
+                    error = (np.sum(rows[child] * (log_sum_exp(out) - out)) if form.output == "softmax"
+                             else np.sum((out - rows[child]) ** 2))
+                else:
+                    error = np.sum((decoded - targets[child]) ** 2) * (1.0 if child < n else form.hidden_weight)
+                reconstruction = reconstruction + share * error
     if form.reduction == "mean" and n > 1:
         reconstruction = reconstruction / (n - 1)
     if not form.n_classes or labels is None:

@@ -84,13 +84,17 @@ class Solver:
     beta_2: float
     epsilon: float
     clip_norm: float | None
-    weight_decay: float
+    weight_decay: float | dict[str, float]    # of all blocks, or by their names
 
     def check_for(self, dtype: np.dtype[Any]) -> None:
         """ValueError for a number that is of no use once it is of the model's type."""
         tiny = float(np.finfo(dtype).tiny)
-        for name in ("learning_rate", "clip_norm", "weight_decay", *self.kind.numbers):
-            value = getattr(self, name)
+        checked: dict[str, Any] = {name: getattr(self, name) for name in
+                                   ("learning_rate", "clip_norm", "weight_decay", *self.kind.numbers)}
+        if isinstance(self.weight_decay, dict):
+            del checked["weight_decay"]
+            checked |= {f"weight_decay[{name!r}]": value for name, value in self.weight_decay.items()}
+        for name, value in checked.items():
             with np.errstate(all="ignore"):
                 cast = 0.0 if value is None else float(dtype.type(value))
             if value and (cast == np.inf or (name in _DIVISORS and cast < tiny) or (name in _FRACTIONS and cast == 1)):
@@ -115,6 +119,10 @@ class Solver:
     @property
     def kind(self) -> Kind:
         return SOLVERS[self.name]
+
+    def decay_of(self, block: str) -> float:
+        """The weight decay of a block of parameters."""
+        return self.weight_decay.get(block, 0.0) if isinstance(self.weight_decay, dict) else self.weight_decay
 
     @property
     def rising(self) -> bool:

@@ -238,9 +238,10 @@ class TreeRAE(TreeModel, TreeParameters):
         How a leaf is given back, and judged: "softmax", by cross-entropy of all ids; "linear", by squared error of its
         numbers; "code", by squared error of its code, as inner nodes are, which without labels makes trained embeddings
         shrink to nothing. "auto" is "softmax" for ids, else "linear".
-    objective : {"stepwise", "unfold"}, default="stepwise"
+    objective : {"stepwise", "unfold", "unfold_all"}, default="stepwise"
         What is minimised: the error with which every inner node gives back its two children, or that of all leaves once
-        the root is decoded down to them (Socher et al., NIPS 2011), which is what `reconstruct` shows.
+        the root is decoded down to them (Socher et al., NIPS 2011), which is what `reconstruct` shows, or
+        ("unfold_all") the sum of that over all inner nodes.
     decoder : {"tanh", "linear"}, default="tanh"
         How children are decoded; leaves that are codes themselves are decoded linearly.
     normalize_codes : bool, default=False
@@ -280,8 +281,8 @@ class TreeRAE(TreeModel, TreeParameters):
         Added to denominators.
     clip_norm : float or None, default=None
         Longest gradient.
-    weight_decay : float, default=0.0
-        This times theta_ is added to the gradient.
+    weight_decay : float or dict, default=0.0
+        This times theta_ is added to the gradient; a dict has one for each block of `parameters_` that decays.
     input_update : {"dense", "rows"}, default="dense"
         Whether embeddings that a batch does not name go on moving, or rest with their memory.
     batch_size : int or "auto", default="auto"

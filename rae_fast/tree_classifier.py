@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
 from rae_fast._batch import Batch
+from rae_fast._messages import shown
 from rae_fast.classifiers import Classifier, labels_in, logits_of, no_labels, numbered, weights_of_classes
 from rae_fast.hyperparameters import LabelParameters, NodeLabelParameters, Settings, TreeParameters, declared, positive
 from rae_fast.learned import Learned
@@ -18,6 +19,17 @@ from rae_fast.tree import TreeModel
 from rae_fast.tree_coding import Given, node_bounds
 
 Floats = NDArray[Any]
+
+_DECAY = {"W_hh": 1e-5, "W_rh": 1e-5, "V_hh": 1e-5, "V_hr": 1e-5, "W_xh": 1e-4, "W_hy": 1e-7}
+_BOTH: dict[str, Any] = {"tree": "greedy", "output": "code", "normalize_codes": True, "init": "uniform",
+                         "solver": "lbfgs", "max_iter": 70, "min_count": 1, "weight_decay": _DECAY}
+# Settings of Socher et al., EMNLP 2011: of the paper, and of the program that came with it, which differs.
+VARIANTS = {
+    "paper": _BOTH | {"n_hidden": 100, "word_weights": True, "reduction": "sum", "alpha": 0.2, "leaf_weight": 0.0,
+                      "inner_weight": 1.0, "root_weight": 1.0},
+    "released": _BOTH | {"n_hidden": 50, "normalize_reconstruction": True, "alpha": 1 / 9, "label_loss": "squared",
+                         "leaf_weight": 1.0, "inner_weight": 0.5, "root_weight": 0.5},
+}
 
 
 @dataclass(eq=False, repr=False)
@@ -43,7 +55,7 @@ class TreeRAEClassifier(Classifier, TreeModel, NodeLabelParameters, LabelParamet
         As of `TreeRAE`.
     output : {"auto", "code", "linear", "softmax"}, default="auto"
         As of `TreeRAE`, but "auto" is "code" for ids: labels keep the embeddings from shrinking.
-    objective : {"stepwise", "unfold"}, default="stepwise"
+    objective : {"stepwise", "unfold", "unfold_all"}, default="stepwise"
         As of `TreeRAE`.
     decoder : {"tanh", "linear"}, default="tanh"
         As of `TreeRAE`.
@@ -67,6 +79,8 @@ class TreeRAEClassifier(Classifier, TreeModel, NodeLabelParameters, LabelParamet
         As of `TreeRAE`.
     alpha : float, default=0.2
         The part of reconstruction in the loss.
+    dropout : float, default=0.0
+        The part of a code's numbers that the softmax does not see, drawn anew for every update and node.
     class_weight : dict, "balanced" or None, default=None
         Weights of classes beside these, as scikit-learn has them.
     label_loss : {"cross_entropy", "squared"}, default="cross_entropy"
@@ -91,7 +105,7 @@ class TreeRAEClassifier(Classifier, TreeModel, NodeLabelParameters, LabelParamet
         As of `RAE`.
     clip_norm : float or None, default=None
         As of `RAE`.
-    weight_decay : float, default=0.0
+    weight_decay : float or dict, default=0.0
         As of `RAE`.
     input_update : {"dense", "rows"}, default="dense"
         As of `TreeRAE`.
@@ -161,6 +175,46 @@ class TreeRAEClassifier(Classifier, TreeModel, NodeLabelParameters, LabelParamet
 
     _kind = "TreeRAEClassifier"
     _amounts = Amounts(300, 2, 50, 32)
+
+    @classmethod
+    def variant(cls, name: str, **changes: Any) -> Self:
+        """A model with the settings of Socher et al. (EMNLP 2011), not fitted.
+
+        Parameters
+        ----------
+        name : {"paper", "released"}
+            "paper": 100 numbers a code, codes of length 1, children weighted by the words below them, cross-entropy of
+            labels at inner nodes. "released": the authors' program, which has 50 numbers, makes reconstructions of
+            length 1 as well, weights no children, and judges labels of leaves and (half) of inner nodes by half the
+            squared error. Both: greedy trees, a uniform start, 70 iterations of L-BFGS, and a weight decay, the
+            program's.
+        **changes : hyper-parameters that shall be others
+
+        Returns
+        -------
+        TreeRAEClassifier
+
+        Raises
+        ------
+        ValueError
+            For another name.
+
+        Notes
+        -----
+        In the program an item's reconstruction error counts by its part of all inner nodes, here by the mean over its
+        own; the program keeps word vectors near a fixed start, by a decay of what was learned, and here they decay
+        themselves. `alpha` is 1/9 for its 0.2, for its reconstruction errors are halved.
+
+        Examples
+        --------
+        >>> from rae_fast import TreeRAEClassifier
+        >>> model = TreeRAEClassifier.variant("released", random_state=0)
+        >>> model.n_hidden, model.normalize_codes, model.label_loss
+        (50, True, 'squared')
+        """
+        if name not in VARIANTS:
+            raise ValueError(f"the variant must be one of {', '.join(map(repr, VARIANTS))}; got {shown(name)}")
+        return cls(**VARIANTS[name] | changes)
 
     def _output_of(self, batch: Batch) -> str:
         return "code" if batch.is_ids else "linear"
@@ -384,8 +438,7 @@ class TreeRAEClassifier(Classifier, TreeModel, NodeLabelParameters, LabelParamet
     def _logits(self, given: Given) -> Floats:
         learned = self._fitted()
         batch = self._read(given.X, given.trees, learned)
-        codes, _ = self._codes(learned, batch)
-        return logits_of(learned, codes[node_bounds(batch)[1:] - 1])
+        return logits_of(learned, self._roots(learned, batch))
 
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
         """The whole loss of each item."""

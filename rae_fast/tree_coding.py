@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from rae_fast import _tree, dense, inputs
-from rae_fast._batch import Batch
+from rae_fast._batch import Batch, ready_ids, ready_trees
 from rae_fast._learner import Learner
 from rae_fast._messages import shown
 from rae_fast._tree_form import TreeForm
@@ -70,7 +70,8 @@ class TreeCoding(Learner):
                 n_features = len(given.vocabulary)
             batch = inputs.as_batch(X, dtype, n_features, name, settings.n_features is not None)
         else:
-            batch = inputs.as_batch(X, learned.memory.dtype, learned.n_features, name, learned.reads_ids)
+            found = ready_ids(X, learned.n_features, learned.memory.dtype) if learned.reads_ids else None
+            batch = found or inputs.as_batch(X, learned.memory.dtype, learned.n_features, name, learned.reads_ids)
             if batch.is_ids and not learned.reads_ids:
                 raise ValueError(f"X holds token ids, but {name} was fitted on rows of numbers")
             inputs.check_feature_names(X, learned.feature_names, name)
@@ -78,7 +79,9 @@ class TreeCoding(Learner):
         if given.trees is not None:
             if kind not in ("auto", "given"):
                 raise ValueError(f"trees are given, but tree={kind!r}; choose tree='given', or pass none")
-            children, orders = as_children(given.trees, batch.lengths())
+            children = ready_trees(given.trees, batch)
+            if children is None:
+                children, orders = as_children(given.trees, batch.lengths())
         elif kind == "given":
             raise ValueError("tree='given' needs the trees: pass them as trees=, or X as bracketed strings")
         return self._attach_labels(given, batch, children, orders, labels, settings, learned)
@@ -137,6 +140,12 @@ class TreeCoding(Learner):
         codes, children = _tree.encode(learned.theta, batch, learned.form, settings.n_jobs)
         return codes, children if batch.children is None else batch.children
 
+    def _roots(self, learned: Learned, batch: Batch) -> Floats:
+        """Codes of roots, (N, H)."""
+        settings = self._checked or self._settings()
+        codes: Floats = _tree.encode(learned.theta, batch, learned.form, settings.n_jobs, True)[0]
+        return codes
+
     # ---- codes and trees ---------------------------------------------------------------------------
 
     def transform(self, X: Any, *, trees: Any = None) -> Floats:
@@ -165,8 +174,11 @@ class TreeCoding(Learner):
         """
         learned = self._fitted()
         batch = self._read(X, trees, learned)
-        codes, _ = self._codes(learned, batch)
-        found: Floats = self._pooled(codes, node_bounds(batch), (self._checked or self._settings()).pooling)
+        pooling = (self._checked or self._settings()).pooling
+        if pooling == "root":
+            found = self._roots(learned, batch)
+        else:
+            found = self._pooled(self._codes(learned, batch)[0], node_bounds(batch), pooling)
         output: Floats = self._in_output(found, self.get_feature_names_out)
         return output
 
@@ -448,7 +460,7 @@ class TreeCoding(Learner):
     def _tree_errors(self, learned: Learned, batch: Batch, codes: Floats, children: Integers) -> Floats:
         """The reconstruction error of each item, as it is in the loss."""
         lengths = batch.lengths()
-        if learned.form.objective == "unfold":
+        if learned.form.objective != "stepwise":
             sums = self._leaf_errors(learned, batch, codes, children)
         else:
             errors = self._node_errors(learned, batch, codes, children)

@@ -13,7 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 from test_sklearn import EXPECTED_FAILURES
 
-from rae_fast import RAE, RAEClassifier
+from rae_fast import RAE, RAEClassifier, _objectives
+from rae_fast.rae_classifier import Labelled
 
 RNG = np.random.default_rng(0)
 Y = np.array(["up", "down", "flat"] * 20)
@@ -147,6 +148,26 @@ def test_an_interrupted_fit_goes_on(tmp_path):
     np.testing.assert_equal(everything(RAEClassifier(**settings).fit(X3, Y, resume=True)), everything(whole))
     with pytest.raises(ValueError, match="other data|same"):
         model.set_params(callbacks=None, max_iter=20).fit(X3, Y[::-1], resume=tmp_path / "fit.st")
+
+
+@pytest.mark.parametrize("options", [{}, {"n_code": 3}, {"objective": "stepwise"}], ids=str)
+def test_dropout(options, tmp_path):
+    model, plain = fitted(RAGGED, dropout=0.3, max_iter=100, **options), fitted(RAGGED, max_iter=100, **options)
+    assert model.score(RAGGED, Y) > 0.9 and (model.theta_ != plain.theta_).any()
+    assert model.loss_and_grad(RAGGED, Y)[0] == fitted(RAGGED, dropout=0.3, max_iter=100, n_jobs=2,
+                                                       **options).loss_and_grad(RAGGED, Y)[0]
+    form = model._learned.form
+    batch = model._read_targets(Labelled(RAGGED, Y), model._learned)
+    objective = _objectives.objective_of(form, batch)
+    grad = objective.new_gradient()
+    objective.loss_and_grad(model.theta_, grad, 7)
+    found = grad.memory.copy()
+    for i in np.random.default_rng(0).choice(form.size, 30, replace=False):
+        moved = model.theta_.copy()
+        moved[i] += 1e-6
+        above = objective.loss_and_grad(moved, grad, 7)
+        moved[i] -= 2e-6
+        assert found[i] == pytest.approx((above - objective.loss_and_grad(moved, grad, 7)) / 2e-6, rel=2e-5, abs=1e-8)
 
 
 def test_partial_fit():

@@ -92,6 +92,10 @@ FORMS = [
     dict(objective="unfold", output="softmax", n_classes=3, alpha=0.4, tree="greedy"),
     dict(objective="unfold", output="linear", decoder="linear", tree="balanced", stop_targets=True),
     dict(objective="unfold", embeds=False, output="linear", tree="left"),
+    dict(objective="unfold_all"),
+    dict(objective="unfold_all", output="softmax", n_classes=3, alpha=0.4, tree="greedy", stop_targets=True),
+    dict(objective="unfold_all", normalize_codes=True, normalize_reconstruction=True, reduction="sum", tree="left"),
+    dict(objective="unfold_all", output="linear", decoder="linear", tree="balanced"),
     dict(embeds=False, output="linear"),
     dict(embeds=False, output="linear", tree="greedy", decoder="tanh"),
     dict(embeds=False, output="code", decoder="linear"),
@@ -114,7 +118,7 @@ def test_gradients_of_every_form_by_complex_step(choices, ids):
     np.testing.assert_allclose(grad, complex_step(theta, form, items, w), rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("choices", [FORMS[0], FORMS[3], FORMS[5], FORMS[8], FORMS[13], FORMS[15]], ids=str)
+@pytest.mark.parametrize("choices", [FORMS[0], FORMS[3], FORMS[5], FORMS[8], FORMS[13], FORMS[15], FORMS[19]], ids=str)
 @pytest.mark.parametrize("H", [1, 17])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_implementation_and_size(isa, gemm, dtype, H, choices):
@@ -129,7 +133,7 @@ def test_every_implementation_and_size(isa, gemm, dtype, H, choices):
     assert np.abs(grad - plain_grad).max() <= eps * max(1, np.abs(plain_grad).max())
 
 
-@pytest.mark.parametrize("choices", [FORMS[0], FORMS[8], FORMS[11], FORMS[12], FORMS[16]], ids=str)
+@pytest.mark.parametrize("choices", [FORMS[0], FORMS[8], FORMS[11], FORMS[12], FORMS[16], FORMS[20]], ids=str)
 def test_threads_change_no_bit(choices):
     form = TreeForm(9, 8, **choices)
     theta, batch, _ = problem(np.random.default_rng(1), form,
@@ -143,13 +147,13 @@ def test_threads_change_no_bit(choices):
                                                                                                  n_jobs)))
 
 
-@pytest.mark.parametrize("choices", [dict(), dict(word_weights=True), dict(normalize_codes=True),
-                                     dict(normalize_codes=True, normalize_reconstruction=True), dict(decoder="linear")],
-                         ids=str)
-def test_greedy_trees_are_those_of_plain_python(choices):
+@pytest.mark.parametrize("n, choices", [(1000, {}), (200, dict(word_weights=True)), (200, dict(normalize_codes=True)),
+                                        (200, dict(normalize_codes=True, normalize_reconstruction=True)),
+                                        (200, dict(decoder="linear"))], ids=str)
+def test_greedy_trees_are_those_of_plain_python(n, choices):
     form = TreeForm(12, 5, tree="greedy", **choices)
     rng = np.random.default_rng(7)
-    theta, batch, items = problem(rng, form, lengths=tuple(rng.integers(1, 14, 200)))
+    theta, batch, items = problem(rng, form, lengths=tuple(rng.integers(1, 14, n)))
     codes, children = _tree.encode(theta, batch, form)
     for i, (rows, *_) in enumerate(items):
         a, b = batch.offsets[i:i + 2]
@@ -185,6 +189,57 @@ def test_a_tree_of_a_hundred_thousand_levels(objective):
     theta, batch, _ = problem(np.random.default_rng(0), form, lengths=(n, 3), of_nodes=False)
     loss, grad = compiled(theta, form, batch)
     assert np.isfinite(loss) and np.isfinite(grad).all() and np.abs(grad).max() > 0
+
+
+def test_more_nodes_are_unfolded_than_there_is_memory_for():
+    form = TreeForm(4, 3, tree="left", objective="unfold_all", output="softmax")
+    theta, batch, items = problem(np.random.default_rng(0), form, lengths=(40, 1, 60, 2, 30), scale=0.4)
+    loss, grad = compiled(theta, form, batch)
+    assert np.isclose(loss, reference_loss(theta, form, items), rtol=1e-12)
+    direction = np.random.default_rng(1).standard_normal(form.size)
+    exact = np.imag(reference_loss(theta + 1e-30j * direction, form, items)) / 1e-30
+    assert np.isclose(grad @ direction, exact, rtol=1e-9)
+
+
+def test_dropout():
+    """What is dropped depends on the update, the node and the number; the gradient is that of what is seen."""
+    form = TreeForm(30, 16, n_classes=3, alpha=0.3, dropout=0.4)
+    lengths = tuple(np.random.default_rng(2).integers(1, 30, 120))
+    theta, batch, _ = problem(np.random.default_rng(1), form, lengths=lengths)
+
+    def at(update, theta=theta, n_jobs=1, batch=batch, weights=None):
+        objective = _objectives.objective_of(form, batch, weights, 0, 2**30, n_jobs)
+        grad = objective.new_gradient()
+        return objective.loss_and_grad(theta, grad, update), grad.memory
+
+    plain = compiled(theta, form.but(dropout=0.0), batch)
+    assert at(0)[0] == plain[0] and (at(0)[1] == plain[1]).all()
+    losses = np.array([at(update)[0] for update in range(1, 60)])
+    assert len(set(losses)) == 59
+    loss, grad = at(3)
+    for n_jobs in (2, 3):
+        assert at(3, n_jobs=n_jobs)[0] == loss and (at(3, n_jobs=n_jobs)[1] == grad).all()
+    rng = np.random.default_rng(4)
+    for i in rng.choice(form.size, 40, replace=False):
+        moved = theta.copy()
+        moved[i] += 1e-6
+        above = at(3, moved)[0]
+        moved[i] -= 2e-6
+        assert grad[i] == pytest.approx((above - at(3, moved)[0]) / 2e-6, rel=1e-5, abs=1e-8)
+    # Scores are linear in what is seen: their mean is that without dropout, the loss, which is convex, is more.
+    assert losses.mean() > plain[0]
+    one_hot = TreeForm(2, 400, n_classes=2, alpha=0.0, dropout=0.4, tree="left")
+    p = one_hot.views(theta := one_hot.empty(np.float64))
+    theta[:] = 0
+    p["W_xh"][...], p["W_hy"][:, 1] = 1.0, 0.01
+    single = SparseBatch([0] * 50, np.arange(51), 2, np.float64, True).attach(None, [1] * 50, None, 2)
+    objective = _objectives.objective_of(one_hot, single, None)
+    gradient = objective.new_gradient()
+    objective.loss_and_grad(theta, gradient, 1)
+    # Of each of 50 codes of ones, 1 / 0.6 where a number is seen: the gradient of W_hy tells how often.
+    seen = -gradient.views()["W_hy"][:, 1]
+    seen /= seen.mean()
+    assert 0.05 < seen.std() < 0.2 and np.abs(seen - 1).max() < 0.5
 
 
 def test_gradients_by_rows_are_those_of_all_rows():

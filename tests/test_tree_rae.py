@@ -373,3 +373,15 @@ def test_balanced_classes_weigh_as_scikit_learn_has_it():
     balanced = TreeRAEClassifier(**settings, class_weight="balanced").fit(LINES, y)
     assert (balanced.theta_ == TreeRAEClassifier(**settings, class_weight=each).fit(LINES, y).theta_).all()
     assert not (balanced.theta_ == TreeRAEClassifier(**settings).fit(LINES, y).theta_).all()
+
+
+@pytest.mark.parametrize("name", ["paper", "released"])
+def test_variants(name):
+    model = TreeRAEClassifier.variant(name, n_hidden=6, max_iter=15, random_state=0)
+    assert model.get_params()["solver"] == "lbfgs" and model.word_weights == (name == "paper")
+    model.fit(LINES, Y)
+    assert model.loss_curve_[-1] < model.loss_curve_[0] and model.score(LINES, Y) > 0.7
+    several = [line for line in LINES if " " in line]  # a single word is a leaf, which has any length
+    np.testing.assert_allclose(np.linalg.norm(model.transform(several), axis=1), 1, rtol=1e-6)
+    with pytest.raises(ValueError, match="must be one of 'paper', 'released'; got 'other'"):
+        TreeRAEClassifier.variant("other")

@@ -31,6 +31,10 @@ static void F(check_vectors)(const TABLE *k, size_t n)
         squares += (double)x[i] * x[i];
     }
     near(k->sum_squares(n, x), squares, (double)(n + 8) * EPSILON * squares);
+    double apart = 0;
+    for (size_t i = 0; i < n; ++i)
+        apart += ((double)x[i] - z[i]) * ((double)x[i] - z[i]);
+    near(k->distance(n, x, z), apart, (double)(n + 8) * EPSILON * apart);
     REAL *d = F(copy)(n, z), *sum = F(copy)(n, z);
     k->tanh_backward(n, y, d);
     k->axpy(n, (REAL)-0.75, x, sum);
