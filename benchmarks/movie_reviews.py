@@ -1,6 +1,6 @@
 """Sentences of movie reviews (Pang & Lee 2005), ten folds: recursive auto-encoders with labels, and bags of words.
 
-    python benchmarks/movie_reviews.py FOLDER [--seeds 3] [--part recipes baselines lbfgs defaults]
+    python benchmarks/movie_reviews.py FOLDER [--seeds 3] [--part recipes baselines lbfgs defaults leaves]
 
 FOLDER holds rt-polarity.neg and rt-polarity.pos. The settings are those of docs/quality.md, "Movie reviews", fixed
 before these folds were looked at; nothing is chosen here.
@@ -23,19 +23,22 @@ from sklearn.model_selection import StratifiedKFold  # noqa: E402
 from sklearn.naive_bayes import MultinomialNB  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
-from rae_fast import TreeRAEClassifier, show_config  # noqa: E402
+from rae_fast import TreeRAE, TreeRAEClassifier, show_config  # noqa: E402
 
 FEATURES = "root+leaves+inner"
 # B: identity start, nothing normalised, labels of all nodes by squared error. A: the start and the lengths of Socher's
 # release.
 B = {"dtype": "float32", "tree": "greedy", "label_loss": "squared", "batch_size": 100, "max_iter": 4,
-     "learning_rate": 1e-3,
-     "pooling": FEATURES}
+     "learning_rate": 1e-3, "pooling": FEATURES}
 A = B | {"init": "uniform", "normalize_codes": True, "normalize_reconstruction": True}
 RECIPES = {"B, greedy trees": B, "B, balanced trees": B | {"tree": "balanced"}, "A, codes of length 1": A,
            "paper: children by their words": A | {"word_weights": True}}
 LBFGS = A | {"solver": "lbfgs", "max_iter": 70}
 ENSEMBLE = 5
+# Without labels: how leaves are given back, on three folds. A fixed embedding is one of untrained vectors.
+LEAVES = {"softmax": {"output": "softmax"}, "as codes": {"output": "code"},
+          "as codes of length 1": {"output": "code", "normalize_codes": True, "normalize_reconstruction": True},
+          "not trained": {"max_iter": 0}}
 
 
 def reviews(folder):
@@ -68,6 +71,22 @@ def one_fold(job):
     done = time.perf_counter()
     right = ((p > 0.5) == y[held_out]).mean()
     return right, model.score(new, y[held_out]), p, fitted - start, done - fitted
+
+
+def without_labels(job):
+    """Accuracy of the read-out of a model that has seen no labels, the size of its embedding, and seconds."""
+    folder, fold, settings = job
+    lines, y = reviews(folder)
+    learn, held_out = folds(lines, y)[fold]
+    known, new = lines[learn].tolist(), lines[held_out].tolist()
+    start = time.perf_counter()
+    options = {"dtype": "float32", "tree": "balanced", "batch_size": 100, "max_iter": 10, "pooling": FEATURES}
+    model = TreeRAE(random_state=0, **options | settings).fit(known)
+    took = time.perf_counter() - start
+    scaler = StandardScaler()
+    read_out = LogisticRegression(C=0.001, max_iter=1000).fit(scaler.fit_transform(model.transform(known)), y[learn])
+    right = read_out.score(scaler.transform(model.transform(new)), y[held_out])
+    return right, float(np.abs(model.parameters_["W_xh"]).mean()), took
 
 
 def words_of(line):
@@ -139,7 +158,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
     parser.add_argument("--seeds", type=int, default=3)
-    parts = ["recipes", "baselines", "lbfgs", "defaults"]
+    parts = ["recipes", "baselines", "lbfgs", "defaults", "leaves"]
     parser.add_argument("--split", type=int, default=100, help="the first of five random splits for the defaults")
     parser.add_argument("--part", nargs="+", default=parts, choices=parts)
     args = parser.parse_args()
@@ -170,6 +189,13 @@ def main():
             cells = list(pool.map(by_defaults, [(args.folder, args.split + k) for k in range(5)]))
             for name, right in zip(("2,400 reviews: bag of words", "2,400 reviews: defaults"), zip(*cells)):
                 print(f"  {name:38}{percent(right)}{'':30}   {100 * np.mean(right):.2f}", flush=True)
+        if "leaves" in args.part:
+            for name, settings in LEAVES.items():
+                cells = list(pool.map(without_labels, [(args.folder, k, settings) for k in range(3)]))
+                print(f"  {'no labels, leaves ' + name:38}{percent([cell[0] for cell in cells])}{'':42}   "
+                      f"{100 * np.mean([cell[0] for cell in cells]):.2f}   embedding "
+                      f"{np.mean([cell[1] for cell in cells]):.5f}   {np.mean([cell[2] for cell in cells]):.1f} s",
+                      flush=True)
         if "lbfgs" in args.part:
             right, root, _, fit, _ = one_fold((args.folder, 0, LBFGS, 0))
             print(f"  {'A by L-BFGS, 70 iterations, fold 0':38}{100 * right:5.1f}   root {100 * root:.1f}   "
