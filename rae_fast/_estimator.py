@@ -60,8 +60,8 @@ class Estimator:
 
         Parameters
         ----------
-        deep : ignored
-            There are no estimators within this one.
+        deep : bool, default=True
+            Whether also those of estimators among them, as ``name__parameter``.
 
         Returns
         -------
@@ -73,7 +73,11 @@ class Estimator:
         >>> RAE(n_hidden=4).get_params()["n_hidden"]
         4
         """
-        return {name: getattr(self, name) for name in constructor_parameters(type(self))}
+        found = {name: getattr(self, name) for name in constructor_parameters(type(self))}
+        for name, value in list(found.items()) if deep else ():
+            if isinstance(value, Estimator):
+                found |= {f"{name}__{inner}": of_inner for inner, of_inner in value.get_params().items()}
+        return found
 
     def set_params(self, **params: Any) -> Self:
         """Set hyper-parameters by name; they are checked by the next fit.
@@ -99,10 +103,16 @@ class Estimator:
         RAE(n_hidden=4, solver='sgd', learning_rate=0.1)
         """
         valid = constructor_parameters(type(self))
-        for name in params:
-            if name not in valid:
+        within: dict[str, dict[str, Any]] = {}
+        for name in list(params):
+            owner, _, inner = name.partition("__")
+            if inner and owner in valid and isinstance(params.get(owner, getattr(self, owner)), Estimator):
+                within.setdefault(owner, {})[inner] = params.pop(name)
+            elif name not in valid:
                 raise ValueError(f"{type(self).__name__} has no parameter {shown(name)}; "
                                  f"its parameters are {', '.join(valid)}")
+        for owner, of_owner in within.items():
+            params.get(owner, getattr(self, owner)).set_params(**of_owner)
         for name, value in params.items():
             setattr(self, name, value)
         return self
@@ -273,7 +283,7 @@ class Estimator:
 
     def __repr__(self) -> str:
         defaults = constructor_parameters(type(self))
-        changed = [f"{name}={value!r}" for name, value in self.get_params().items()
+        changed = [f"{name}={value!r}" for name, value in self.get_params(deep=False).items()
                    if not _same(value, defaults[name])]
         return f"{type(self).__name__}({', '.join(changed)})"
 

@@ -39,6 +39,7 @@ from rae_fast._training import Updates
 from rae_fast.hyperparameters import Settings, TrainingParameters
 from rae_fast.learned import Learned, SolverState, new_solver
 from rae_fast.patches import Patches
+from rae_fast.scaling import Scaling
 from rae_fast.solvers import SOLVERS, Solver
 from rae_fast.vocabulary import Vocabulary
 
@@ -280,6 +281,7 @@ class Learner(Estimator, TrainingParameters):
         declared = hyperparameters.declarations(self)
         fixed = {name: getattr(learned.form, name) for name in self._form_type.FIXED}
         fixed |= {"patch_length": learned.patch_length, "n_features": learned.n_features,
+                  "standardize": learned.standardize,
                   "dtype": str(learned.memory.dtype)}
         for name, then in fixed.items():
             if name in declared and (now := getattr(settings, name)) != then and now != declared[name].chosen:
@@ -290,6 +292,8 @@ class Learner(Estimator, TrainingParameters):
                n_steps: int | None, names: tuple[str, ...] | None) -> tuple[Learned, Floats | None, Batch]:
         """A model that has learned nothing yet but its initial values, parameters that no fit must end above, and the
         batch as the model reads it."""
+        scaling = self._scaling(settings, batch, weights)
+        batch = batch if scaling is None else scaling.read(batch)
         settings, patches = self._decided(settings, batch, weights, rng)
         batch = batch if patches is None else patches.read(batch)
         form = self._form(settings, batch)
@@ -297,7 +301,7 @@ class Learner(Estimator, TrainingParameters):
         whole = 1 if factored.chosen(settings, form, batch) else 3
         sizes.check_memory(form, batch.dtype, whole + len(SOLVERS[settings.solver].state))
         learned, alone = self._started(form, batch, weights, settings, rng, patches)
-        learned = replace(learned, record=Record(n_steps), feature_names=names, reads_ids=batch.is_ids)
+        learned = replace(learned, record=Record(n_steps), feature_names=names, reads_ids=batch.is_ids, scaling=scaling)
         return learned, alone, batch
 
     def _started(self, form: Any, batch: Batch, weights: Floats | None, settings: Settings, rng: np.random.Generator,
@@ -319,7 +323,7 @@ class Learner(Estimator, TrainingParameters):
         if form is not learned.form:
             new, at_most = start(form, batch, weights)
             learned = replace(new, record=learned.record, feature_names=learned.feature_names,
-                              reads_ids=learned.reads_ids)
+                              reads_ids=learned.reads_ids, scaling=learned.scaling)
         return learned, at_most, stop_at
 
     def _errors_of(self, learned: Learned, theta: Floats, part: Batch) -> Floats:
@@ -550,6 +554,10 @@ class Learner(Estimator, TrainingParameters):
                  rng: np.random.Generator) -> tuple[Settings, Patches | None]:
         """The settings with what is left to the data decided, and how rows are read."""
         return settings, None
+
+    def _scaling(self, settings: Settings, batch: Batch, weights: Floats | None) -> Scaling | None:
+        """The units in which numbers are read, if they are not the data's."""
+        return None
 
     def _other_forms(self, settings: Settings, learned: Learned, batch: Batch) -> list[Form]:
         """What else could be learned than what was decided; a trial chooses."""

@@ -128,7 +128,7 @@ class Coding(Learner):
         rows = _codes.unroll(learned.theta, codes, number, learned.form, False, threads(self.n_jobs))
         if patches is not None:
             rows = patches.rows_latest_first(rows, length)
-        return _outputs(rows, learned.form, logits)
+        return _outputs(learned.shown(rows), learned.form, logits)
 
     def inverse_transform(self, codes: Any, lengths: Any = None, *, logits: bool = False,
                           symbols: bool | None = None) -> Floats | list[Floats]:
@@ -352,7 +352,7 @@ class Coding(Learner):
     def _symbols(self, learned: Learned, codes: Floats, offsets: Integers) -> Integers:
         """The feature with the largest output of each row."""
         pieces = self._in_pieces(learned, codes, offsets)
-        return np.concatenate([outputs.ranked(rows, learned.form).argmax(axis=1) for _, rows in pieces])
+        return np.concatenate([outputs.ranked(learned.shown(rows), learned.form).argmax(axis=1) for _, rows in pieces])
 
     def _codes(self, learned: Learned, batch: Batch) -> Floats:
         states = _codes.encode(learned.memory, batch, learned.form, True, threads(self.n_jobs))
@@ -371,7 +371,7 @@ class Coding(Learner):
             return same
         at_once = max(1, _UNROLLED // batch.n_features)
         parts = (slice(a, min(a + at_once, batch.n_rows)) for a in range(0, batch.n_rows, at_once))
-        return np.concatenate([found[part] == batch.dense_rows(part).argmax(axis=1) for part in parts])
+        return np.concatenate([found[part] == learned.shown(batch.dense_rows(part)).argmax(axis=1) for part in parts])
 
     def _given_back(self, learned: Learned, codes: Floats, steps: int | Integers) -> Integers | list[Integers]:
         """The symbols of codes in the user's container."""
@@ -383,11 +383,13 @@ class Coding(Learner):
         """The same in the user's rows."""
         patches = learned.patches
         if patches is None:
-            return self._unrolled(learned, codes, steps)
-        if isinstance(steps, int):
+            rows = self._unrolled(learned, codes, steps)
+        elif isinstance(steps, int):
             rows = self._unrolled(learned, codes, patches.number(steps)).reshape(len(codes), -1, learned.n_features)
-            return np.ascontiguousarray(rows[:, -steps:])
-        return patches.rows(self._unrolled(learned, codes, patches.offsets(steps)), steps)
+            rows = np.ascontiguousarray(rows[:, -steps:])
+        else:
+            rows = patches.rows(self._unrolled(learned, codes, patches.offsets(steps)), steps)
+        return learned.shown(rows)
 
 
 def _steps(learned: Learned, codes: Floats, lengths: Any) -> int | Integers:

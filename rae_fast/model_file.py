@@ -23,13 +23,14 @@ from rae_fast.learned import Learned, SolverState
 from rae_fast.patches import Patches
 from rae_fast.persistence import Arrays, FilePath, bad, parse_json
 from rae_fast.relative_rates import BY_ROW
+from rae_fast.scaling import STANDARDIZE, Scaling
 from rae_fast.solvers import SOLVERS
 from rae_fast.vocabulary import Vocabulary
 
 Model = TypeVar("Model")
 
-# 5: token ids. 6: how output weights are updated. 7: classes of labels. 8: and of sequences.
-_VERSION = "8"
+# 5: token ids. 6: how output weights are updated. 7: classes of labels. 8: and of sequences. 9: units of channels.
+_VERSION = "9"
 # Types that numbers of classes can have.
 _NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 # Losses in the file of a model, which may go on learning for ever; a checkpoint's are those of one fit, and whole.
@@ -61,6 +62,8 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
         check_array(array, name, array.shape, learned.theta.dtype)
     if learned.patches is not None:
         arrays["patch_fill"] = learned.patches.fill
+    if learned.scaling is not None:
+        arrays |= {"scaling_mean": learned.scaling.mean, "scaling_scale": learned.scaling.scale}
     if learned.vocabulary is not None:
         arrays["vocabulary"] = np.frombuffer(learned.vocabulary.to_json().encode(), dtype=np.uint8)
     first = 0 if most_losses is None else -most_losses
@@ -73,7 +76,7 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
         as_json(name, value)
     counts = {"n_iter": record.n_iter, "n_updates": record.n_updates, "n_steps": record.n_steps,
               "solver": solver.name, "loss_unit": solver.unit, "feature_names": learned.feature_names,
-              "patch_length": learned.patch_length, "reads_ids": learned.reads_ids,
+              "patch_length": learned.patch_length, "standardize": learned.standardize, "reads_ids": learned.reads_ids,
               "output_update": learned.output_update,
               "classes": None if learned.classes is None else [_dtype_name(learned.classes), learned.classes.tolist()]}
     return arrays, {"format": f"rae_fast.{kind}", "format_version": _VERSION, "params": json.dumps(params),
@@ -158,7 +161,7 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
         raise ValueError("W_hh and W_xh do not have the shapes that its sizes say")
     if form.n_classes and arrays["W_hy"].shape != (form.code_size, form.n_classes):
         raise ValueError("W_hy does not have the shape that its sizes say")
-    known = {"loss_curve", "validation_scores", "patch_fill", "vocabulary"}
+    known = {"loss_curve", "validation_scores", "patch_fill", "scaling_mean", "scaling_scale", "vocabulary"}
 
     def take(prefix: str, views: Arrays) -> None:
         for name, view in named(prefix, form, views).items():
@@ -208,7 +211,7 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
     return Learned(form, theta, history, SolverState(record["solver"], state, scale, unit),
                    arrays["validation_scores"].tolist(), None if names is None else tuple(names), patches,
                    record["reads_ids"], _vocabulary(arrays, n_features), record["output_update"],
-                   _classes(record, form))
+                   _classes(record, form), _scaling(record, arrays, n_features, dtype))
 
 
 def _dtype_name(classes: Any) -> str:
@@ -267,6 +270,20 @@ def _patches(record: dict[str, Any], arrays: Arrays, form: Form,
         return None, n_features
     check_array(arrays["patch_fill"], "patch_fill", (n_features,), dtype)
     return Patches(length, arrays["patch_fill"].copy()), n_features
+
+
+def _scaling(record: dict[str, Any], arrays: Arrays, n_features: int, dtype: np.dtype[Any]) -> Scaling | None:
+    """The units in which channels are read."""
+    kind = record["standardize"]
+    if kind not in STANDARDIZE or (kind == "none") == ("scaling_mean" in arrays):
+        raise ValueError(f"standardize is {kind!r}, which does not fit")
+    if kind == "none":
+        return None
+    for name in ("scaling_mean", "scaling_scale"):
+        check_array(arrays[name], name, (n_features,), dtype)
+    if not (arrays["scaling_scale"] > 0).all():
+        raise ValueError("scaling_scale has values that are not positive")
+    return Scaling(kind, arrays["scaling_mean"].copy(), arrays["scaling_scale"].copy())
 
 
 def check_array(array: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -44,6 +44,11 @@ class RAE(SequenceModel, SequenceParameters):
         few steps. Nothing is lost: where k does not divide a length, the first step holds the oldest rows, beside them
         the mean row in place of those that are not there, which counts in no loss. States are one a step; all else is
         in rows as before. "auto" is 1 without `n_code`, or else chosen from the data (`docs/quality.md`, "Sizes").
+    standardize : {"none", "channel", "global"}, default="none"
+        Whether numbers are read less the mean of their channel and over its deviation ("channel"), or over one scale of
+        all ("global"), both of all steps that `fit` saw; outputs are given back in the data's units. What is minimised
+        then counts in standardised units, and so do `loss_and_grad` and `parameters_`. "none" minimises errors as
+        they are: the channels with the largest variance count most.
     objective : {"unfold", "stepwise"}, default="unfold"
         What is minimised. "unfold": the loss of the whole sequence unrolled from its last code (Socher et al.,
         NIPS 2011), which is what `reconstruct` shows. "stepwise": at every step the loss of the reconstructed
@@ -281,11 +286,11 @@ class RAE(SequenceModel, SequenceParameters):
             raise ValueError(f"metric must be 'error', 'symbols' or 'sequences'; got {shown(metric)}")
         learned = self._learned or self._fitted()
         if sample_weight is None and metric == "error":
-            return -float(self._errors(learned, self._read_targets(X, learned)).mean())
+            return -float(self._reconstruction_errors(learned, self._read_targets(X, learned), True).mean())
         batch, weights = inputs.as_weighted(sample_weight, self._read_targets(X, learned))
         w = np.ones(batch.n_sequences) if weights is None else weights / weights.max()
         if metric == "error":
-            return -float(np.average(self._errors(learned, batch), weights=w))
+            return -float(np.average(self._reconstruction_errors(learned, batch, True), weights=w))
         if not (learned.form.categorical or learned.reads_ids):
             raise ValueError(f"metric={metric!r} is for categorical outputs, which tell symbols, and for token ids; "
                              "this model has linear outputs of rows of numbers")

@@ -49,6 +49,8 @@ class RAEClassifier(Classifier, SequenceModel, LabelParameters, SequenceParamete
         As of `RAE`.
     patch_length : int or "auto", default="auto"
         As of `RAE`.
+    standardize : {"none", "channel", "global"}, default="none"
+        As of `RAE`.
     objective : {"unfold", "stepwise"}, default="unfold"
         As of `RAE`.
     hidden_weight : float, default=1.0
@@ -313,7 +315,7 @@ class RAEClassifier(Classifier, SequenceModel, LabelParameters, SequenceParamete
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
         """The whole loss of each sequence."""
         form = learned.form
-        errors: Floats = form.alpha / form.loss_unit * self._reconstruction_errors(learned, batch)
+        errors: Floats = form.alpha / form.loss_unit * self._reconstruction_errors(learned, batch, False)
         if batch.labels is None:
             return errors
         logits = logits_of(learned, self._codes(learned, batch)).astype(np.float64)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast import _blas, _objectives, closed_form, dense, inputs, outputs, parameters, sizes
+from rae_fast import _blas, _objectives, closed_form, dense, inputs, layouts, outputs, parameters, sizes
 from rae_fast._batch import Batch, SparseBatch
 from rae_fast._form import SMOOTHING, Form
 from rae_fast._kernels import threads
@@ -20,6 +20,7 @@ from rae_fast.coding import Coding
 from rae_fast.hyperparameters import Settings
 from rae_fast.learned import Learned
 from rae_fast.patches import Patches
+from rae_fast.scaling import Scaling
 from rae_fast.streams import Streams
 
 Floats = NDArray[Any]
@@ -114,7 +115,8 @@ class SequenceModel(Coding, Streams):
                 grad.memory[:] = grad.memory * unit * unit
         return loss, grad.views()
 
-    def reconstruction_error(self, X: Any, *, per: str = "sequence", reduce: str = "sum") -> Floats | list[Floats]:
+    def reconstruction_error(self, X: Any, *, per: str = "sequence", reduce: str = "sum",
+                             units: str = "data") -> Floats | list[Floats]:
         """Squared error of `reconstruct`, summed over steps and features: an anomaly score.
 
         With categorical output the cross-entropy of each step, in nats.
@@ -127,6 +129,9 @@ class SequenceModel(Coding, Streams):
         reduce : {"sum", "mean"}, default="sum"
             What is made of the errors of a sequence, of a step, or of a feature of a sequence. Means do not grow with
             the length.
+        units : {"data", "model"}, default="data"
+            With `standardize`, whether errors are those of the data, or ("model") of the standardised data, in which
+            every channel counts the same.
 
         Returns
         -------
@@ -148,8 +153,11 @@ class SequenceModel(Coding, Streams):
         True
         """
         learned = self._learned or self._fitted()
+        if units not in ("data", "model"):
+            raise ValueError(f"units must be 'data' or 'model'; got {shown(units)}")
+        in_data = units == "data"
         if per == "sequence" and reduce == "sum":
-            return self._reconstruction_errors(learned, self._read_targets(X, learned))
+            return self._reconstruction_errors(learned, self._read_targets(X, learned), in_data)
         if per not in ("sequence", "step", "feature", "element") or reduce not in ("sum", "mean"):
             raise ValueError("per must be 'sequence', 'step', 'feature' or 'element' and reduce 'sum' or 'mean'; got "
                              f"{shown(per)} and {shown(reduce)}")
@@ -159,11 +167,12 @@ class SequenceModel(Coding, Streams):
         batch = self._read(X, learned)
         if of_steps:
             inputs.check_distributions(batch)
+        read = learned.read(batch)
         summed = per == "step" and not of_steps
         found = []
         if per == "step" and learned.patches is None:
-            found.append(self._errors_of_rows(learned, batch))
-        for rows in () if found else self._residuals(learned, learned.read(batch)):
+            found.append(self._errors_of_rows(learned, read, in_data))
+        for rows in () if found else self._residuals(learned, read, in_data):
             squares = rows if of_steps else np.square(rows, dtype=np.float64)
             if learned.patches is not None:
                 squares = learned.patches.rows(squares, batch.offsets)
@@ -190,6 +199,15 @@ class SequenceModel(Coding, Streams):
         n_hidden, length = sizes.decided(settings, batch, weights, rng)
         patches = Patches.of(batch, weights, length) if length > 1 else None
         return settings.but(n_hidden=n_hidden, patch_length=length), patches
+
+    def _scaling(self, settings: Settings, batch: Batch, weights: Floats | None) -> Scaling | None:
+        if settings.standardize == "none":
+            return None
+        if isinstance(batch, SparseBatch) or settings.output in ("softmax", "spherical"):
+            raise ValueError(f"standardize={settings.standardize!r} is for linear outputs of rows of numbers; choose "
+                             "standardize='none' for token ids, sparse rows and categorical outputs")
+        rows_w = None if weights is None else np.repeat(weights.astype(np.float64) / weights.max(), batch.lengths())
+        return Scaling.of(settings.standardize, batch.data, rows_w)
 
     def _other_forms(self, settings: Settings, learned: Learned, batch: Batch) -> list[Form]:
         return [self._form(settings.but(n_hidden=n, output=learned.form.output), batch)
@@ -228,6 +246,7 @@ class SequenceModel(Coding, Streams):
         return theta, alone
 
     def _read_first(self, X: Any, settings: Settings) -> Batch:
+        layouts.warn(X)
         dtype = None if settings.dtype == "auto" else np.dtype(settings.dtype)
         batch = inputs.as_batch(X, dtype, settings.n_features, type(self).__name__, settings.n_features is not None)
         if settings.output in ("softmax", "spherical"):
@@ -241,20 +260,21 @@ class SequenceModel(Coding, Streams):
         return learned.read(batch)
 
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
-        return self._reconstruction_errors(learned, batch)
+        return self._reconstruction_errors(learned, batch, False)
 
-    def _reconstruction_errors(self, learned: Learned, batch: Batch) -> Floats:
-        sums: Floats = np.add.reduceat(self._errors_of_rows(learned, batch), batch.offsets[:-1])
+    def _reconstruction_errors(self, learned: Learned, batch: Batch, in_data: bool) -> Floats:
+        """Of each sequence that the model reads, in units of the data or its own."""
+        sums: Floats = np.add.reduceat(self._errors_of_rows(learned, batch, in_data), batch.offsets[:-1])
         return sums
 
-    def _errors_of_rows(self, learned: Learned, batch: Batch) -> Floats:
+    def _errors_of_rows(self, learned: Learned, batch: Batch, in_data: bool) -> Floats:
         """The error of each row that the model reads."""
         form = learned.form
         if (isinstance(batch, SparseBatch) and form.output != "softmax"
                 and form.n_inputs > _MANY_OUTPUTS * (form.n_hidden + 1) and batch.n_rows > form.n_hidden):
             return self._errors_without_outputs(learned, batch)
         errors = [rows if rows.ndim == 1 else np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-                  for rows in self._residuals(learned, batch)]
+                  for rows in self._residuals(learned, batch, in_data)]
         return np.concatenate(errors)
 
     def _errors_without_outputs(self, learned: Learned, batch: SparseBatch) -> Floats:
@@ -284,7 +304,7 @@ class SequenceModel(Coding, Streams):
                 errors[part] = own + np.bincount(row, (x.data - 2 * outputs_there) * x.data, len(y))
         return np.maximum(errors, 0)
 
-    def _residuals(self, learned: Learned, batch: Batch) -> Iterator[Floats]:
+    def _residuals(self, learned: Learned, batch: Batch, in_data: bool) -> Iterator[Floats]:
         """Outputs of the rows that the model reads less these rows, 0 where none is judged; or, of categorical ones,
         the cross-entropy of each row. Some rows after the others."""
         whole = not isinstance(batch, SparseBatch)
@@ -296,4 +316,4 @@ class SequenceModel(Coding, Streams):
             rows -= given
             if batch.missing is not None:
                 rows[batch.missing[part]] = 0
-            yield rows
+            yield rows if learned.scaling is None or not in_data else learned.scaling.residuals(rows)

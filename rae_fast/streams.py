@@ -94,10 +94,15 @@ class Streams(Learner):
         ids = as_stream_ids(x, np.shape(state), learned.n_features) if learned.reads_ids else None
         if out is not None:
             inputs.check_out(out, np.shape(state), theta.dtype)
-        after = _codes.step(theta, state, x if ids is None else ids, form, out, ids is not None)
+        after = None
+        if learned.scaling is None:
+            after = _codes.step(theta, state, x if ids is None else ids, form, out, ids is not None)
         if after is None:  # something has to be converted, or explained
             if ids is None:
                 state, x = inputs.as_streams(state, x, form.n_hidden, form.n_inputs, theta.dtype)
+                if learned.scaling is not None:
+                    shape = (*x.shape[:-1], learned.patch_length, learned.n_features)
+                    x = np.ascontiguousarray(learned.scaling.rows(x.reshape(shape)).reshape(x.shape))
             else:
                 rows = inputs.as_matrix(np.atleast_2d(state), "state", form.n_hidden, theta.dtype)
                 state = rows.reshape(np.shape(state))

@@ -23,11 +23,13 @@ from rae_fast import (
     _messages,
     classifiers,
     coding,
+    detector,
     inputs,
     plotting,
     rae,
     rae_classifier,
     sequence_model,
+    sequence_scaler,
     solvers,
     streams,
     tree,
@@ -192,8 +194,8 @@ def test_every_compiled_module_that_python_uses_has_a_stub():
     assert {name for name in used if (PACKAGE / f"{name}.pyx").exists() or name in STUBS} <= set(STUBS)
 
 
-WITH_EXAMPLES = [rae, sequence_model, rae_classifier, tree_classifier, coding, vocabulary, streams, _learner,
-                 _estimator, _config, _messages, solvers, inputs,
+WITH_EXAMPLES = [rae, sequence_model, sequence_scaler, detector, rae_classifier, tree_classifier, coding, vocabulary,
+                 streams, _learner, _estimator, _config, _messages, solvers, inputs,
                  trees, tree, tree_coding, classifiers, plotting]
 
 
@@ -215,7 +217,8 @@ def public_members(cls):
     return {name: inspect.getattr_static(cls, name) for name in dir(cls) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("cls", [rae_fast.RAE, rae_fast.RAEClassifier, rae_fast.TreeRAE, rae_fast.TreeRAEClassifier])
+@pytest.mark.parametrize("cls", [rae_fast.RAE, rae_fast.RAEClassifier, rae_fast.RAEDetector, rae_fast.SequenceScaler,
+                                 rae_fast.TreeRAE, rae_fast.TreeRAEClassifier])
 def test_public_methods_say_what_they_take_return_and_raise(cls):
     """numpydoc's sections; of hyper-parameters and attributes the class's own docstring has them."""
     attributes = inspect.cleandoc(cls.__doc__).split("\nAttributes\n----------\n")[1]

@@ -15,9 +15,9 @@ ORDER = """
     _slots _cell _head _judge _factored _objective _sequence _stepwise _unfold _tree_form _forest _tree_cell _greedy
     _tree_unfold _tree
     _objectives _codes _training
-    sparse_inputs inputs closed_form relative_rates hyperparameters patches sizes vocabulary trees learned factored
-    model_file lbfgs training trial checkpoint _learner streams coding sequence_model rae classifiers rae_classifier
-    tree_coding tree tree_classifier plotting
+    sparse_inputs inputs layouts closed_form relative_rates scaling hyperparameters patches sizes vocabulary trees
+    learned factored model_file lbfgs training trial checkpoint _learner streams coding sequence_model rae classifiers
+    rae_classifier detector sequence_scaler tree_coding tree tree_classifier plotting
     __init__
 """.split()
 

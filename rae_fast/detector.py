@@ -1,0 +1,336 @@
+"""class RAEDetector: anomalies among sequences, by the outlier contract of scikit-learn.
+
+A sequence is strange in two ways: it does not come back from its code, or its code lies where no other does. A large
+code gives back anomalies as well as what it has learned from, a small one puts them where normal sequences are; so both
+count, each over its median: docs/quality.md, "Anomalies".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rae_fast._estimator import Estimator, not_fitted
+from rae_fast._messages import shown
+from rae_fast.hyperparameters import generator, real
+from rae_fast.rae import RAE
+
+Floats = NDArray[Any]
+
+SCORES = ("both", "error", "distance")
+
+# The part of the codes, the most distant ones, that covariance is found again without.
+_TRIMMED = 0.1
+# Passes of the default model: docs/quality.md, "Anomalies".
+_PASSES = 100
+# contamination="auto": so many interquartile ranges of log scores above their third quartile (Tukey's outer fence).
+_FENCE = 3.0
+
+
+class Codes:
+    """Where codes lie: their mean, and the inverse of their covariance, robust against a tenth of strange ones."""
+
+    def __init__(self, codes: Floats) -> None:
+        self.mean, self.precision = _gaussian(codes)
+        if len(codes) >= 1 / _TRIMMED:
+            squares = self.squares(codes)
+            self.mean, self.precision = _gaussian(codes[squares <= np.quantile(squares, 1 - _TRIMMED)])
+
+    def squares(self, codes: Floats) -> Floats:
+        """Squared Mahalanobis distances."""
+        d = codes.astype(np.float64) - self.mean
+        found: Floats = np.maximum(np.einsum("ni,ij,nj->n", d, self.precision, d), 0)
+        return found
+
+
+def _gaussian(codes: Floats) -> tuple[Floats, Floats]:
+    """Mean and precision, of the covariance shrunk as Ledoit and Wolf have it (J. Multivariate Analysis 88, 2004)."""
+    x = codes.astype(np.float64)
+    mean = x.mean(axis=0)
+    x = x - mean
+    n, p = x.shape
+    covariance = x.T @ x / n
+    target = np.trace(covariance) / p
+    apart = np.square(covariance).sum() - p * target**2
+    noise = (np.square(x).T @ np.square(x) / n - np.square(covariance)).sum() / n
+    shrinkage = 1.0 if apart <= 0 else min(1.0, max(0.0, noise / apart))
+    covariance = (1 - shrinkage) * covariance + shrinkage * target * np.eye(p)
+    # Codes that are all alike have no covariance: then any distance from them counts alike.
+    scale = np.trace(covariance) / p
+    values, vectors = np.linalg.eigh(covariance / scale if scale > 0 else np.eye(p))
+    precision = (vectors / np.maximum(values, 1e-10)) @ vectors.T
+    return mean, precision / scale if scale > 0 else precision
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a detector has learned."""
+
+    model: RAE
+    codes: Codes
+    medians: tuple[float, float]    # of errors, and of squared distances
+    offset: float
+
+
+class RAEDetector(Estimator):
+    """Anomalies among sequences: the error of their reconstruction and the distance of their codes.
+
+    Parameters
+    ----------
+    model : RAE, optional
+        What is fitted, on a copy. None is ``RAE(standardize="channel", max_iter=100)``, 24 units.
+    score_by : {"both", "error", "distance"}, default="both"
+        "both": the mean squared error of the reconstruction over its median, plus the squared Mahalanobis distance of
+        the code over its median; or one of them alone.
+    contamination : "auto" or float, default="auto"
+        The part of the training data that is taken for anomalies, above 0 and at most 0.5. "auto": those with a score
+        beyond Tukey's outer fence of the logarithms, which are none where all are normal.
+    random_state : None, int or NumPy generator, default=None
+        The model's, where `model` is None.
+    n_jobs : int or None, default=1
+        Threads, where `model` is None.
+
+    Attributes
+    ----------
+    model_ : RAE, fitted
+    offset_ : float, `decision_function` is `score_samples` less this; may be set
+    n_features_in_ : int
+
+    Notes
+    -----
+    Medians, covariance and `offset_` are those of the training data: of few sequences none is left to be held out, and
+    what ranks sequences hardly depends on it (docs/quality.md, "Anomalies"). New normal sequences come back a little
+    worse than those learned from; for a rate of false alarms that is kept, choose `offset_` by scores of normal
+    sequences of your own. The error is a mean over steps and channels, so lengths may differ.
+
+    References
+    ----------
+    Ledoit, O. and Wolf, M. (2004). A well-conditioned estimator for large-dimensional covariance matrices. Journal of
+    Multivariate Analysis 88.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rae_fast import RAEDetector
+    >>> rng = np.random.default_rng(0)
+    >>> t = np.arange(30)[:, None]
+    >>> X = [np.sin(0.4 * t + rng.uniform(0, 6)) + 0.05 * rng.standard_normal((30, 1)) for _ in range(100)]
+    >>> detector = RAEDetector(random_state=0).fit(X)
+    >>> strange = X[0].copy()
+    >>> strange[15:20] = 0
+    >>> detector.predict([X[1], strange]).tolist()
+    [1, -1]
+    """
+
+    _estimator_type = "outlier_detector"
+    _found: Found | None = None
+
+    def __init__(self, model: Any = None, *, score_by: str = "both", contamination: Any = "auto",
+                 random_state: Any = None, n_jobs: int | None = 1) -> None:
+        self.model = model
+        self.score_by = score_by
+        self.contamination = contamination
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn what is normal.
+
+        Parameters
+        ----------
+        X : sequences, as `RAE` takes them, most of them normal
+        y : ignored
+        sample_weight : array-like of shape (N,), optional
+            As of `RAE.fit`; medians and covariance are of all that weigh anything.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, FloatingPointError
+            As of `RAE.fit`; the detector is unchanged.
+
+        Examples
+        --------
+        See the class.
+        """
+        if self.score_by not in SCORES:
+            raise ValueError(f"score_by must be one of {', '.join(map(repr, SCORES))}; got {shown(self.score_by)}")
+        if self.contamination != "auto" and not 0 < real("contamination", self.contamination) <= 0.5:
+            raise ValueError(f"contamination must be 'auto' or lie in (0, 0.5]; got {shown(self.contamination)}")
+        generator(self.random_state)
+        if self.model is None:
+            model = RAE(standardize="channel", max_iter=_PASSES, random_state=self.random_state, n_jobs=self.n_jobs)
+        else:
+            if not isinstance(self.model, RAE):
+                raise ValueError(f"model must be None or an RAE; got {type(self.model).__name__}")
+            model = type(self.model)(**self.model.get_params())
+        model.fit(X, None, sample_weight)
+        errors, codes = _errors(model, X), model.transform(X)
+        if sample_weight is not None:
+            weighs = np.asarray(sample_weight) > 0
+            errors, codes = errors[weighs], codes[weighs]
+        found = Codes(codes)
+        medians = _median(errors), _median(found.squares(codes))
+        scores = self._scores(errors, found.squares(codes), medians)
+        if self.contamination == "auto":
+            logs = np.log(np.maximum(-scores, np.finfo(float).tiny))
+            low, high = np.quantile(logs, [0.25, 0.75])
+            offset = -float(np.exp(min(high + _FENCE * (high - low), 700.0)))
+        else:
+            offset = float(np.quantile(scores, float(self.contamination)))
+        self._found = Found(model, found, medians, offset)
+        return self
+
+    def score_samples(self, X: Any) -> Floats:
+        """How normal sequences are: higher is more normal.
+
+        Parameters
+        ----------
+        X : sequences
+
+        Returns
+        -------
+        ndarray of shape (N,): minus the error over its median plus the squared distance over its median
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAEDetector
+        >>> X = np.random.default_rng(0).standard_normal((30, 8, 2))
+        >>> RAEDetector(random_state=0).fit(X).score_samples(X).shape
+        (30,)
+        """
+        found = self._fitted()
+        return self._scores(_errors(found.model, X), found.codes.squares(found.model.transform(X)), found.medians)
+
+    def decision_function(self, X: Any) -> Floats:
+        """`score_samples` less `offset_`: below 0 for anomalies.
+
+        Parameters
+        ----------
+        X : sequences
+
+        Returns
+        -------
+        ndarray of shape (N,)
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAEDetector
+        >>> X = np.random.default_rng(0).standard_normal((30, 8, 2))
+        >>> detector = RAEDetector(random_state=0).fit(X)
+        >>> bool((detector.decision_function(X) == detector.score_samples(X) - detector.offset_).all())
+        True
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> NDArray[np.intp]:
+        """+1 for normal sequences and -1 for anomalies.
+
+        Parameters
+        ----------
+        X : sequences
+
+        Returns
+        -------
+        ndarray of int of shape (N,)
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        See the class.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.intp]:
+        """`fit` and `predict`.
+
+        Parameters
+        ----------
+        X : sequences
+        y : ignored
+
+        Returns
+        -------
+        ndarray of int of shape (N,)
+
+        Raises
+        ------
+        ValueError, FloatingPointError
+            As of `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAEDetector
+        >>> X = np.random.default_rng(0).standard_normal((40, 8, 2))
+        >>> int((RAEDetector(contamination=0.1, random_state=0).fit_predict(X) == -1).sum())
+        4
+        """
+        return self.fit(X, y).predict(X)
+
+    @property
+    def model_(self) -> RAE:
+        return self._fitted().model
+
+    @property
+    def offset_(self) -> float:
+        return self._fitted().offset
+
+    @offset_.setter
+    def offset_(self, value: Any) -> None:
+        self._found = replace(self._fitted(), offset=float(value))
+
+    @property
+    def n_features_in_(self) -> int:
+        return int(self._fitted().model.n_features_in_)
+
+    def _scores(self, errors: Floats, squares: Floats, medians: tuple[float, float]) -> Floats:
+        parts = {"error": errors / medians[0], "distance": squares / medians[1]}
+        found: Floats = -(parts["error"] + parts["distance"] if self.score_by == "both" else parts[self.score_by])
+        return found
+
+    def _fitted(self) -> Found:
+        if self._found is None:
+            raise not_fitted(f"this {type(self).__name__} is not fitted yet; call fit first")
+        return self._found
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._found is not None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type, tags.transformer_tags = "outlier_detector", None
+        return tags
+
+
+def _errors(model: RAE, X: Any) -> Floats:
+    """The mean squared error of each sequence over its steps and channels, in the model's units."""
+    found: Floats = np.asarray(model.reconstruction_error(X, reduce="mean", units="model"))
+    return found
+
+
+def _median(values: Floats) -> float:
+    """The median, 1 where that is 0."""
+    return float(np.median(values)) or 1.0

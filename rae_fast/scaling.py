@@ -1,0 +1,74 @@
+"""Channels in units of their own: the mean and deviation of all steps that fit saw, taken off what is read and put back
+on what is given.
+
+A channel that is constant, or as good as that (its deviation is within the rounding of its values), counts in units of
+1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rae_fast._batch import Batch
+
+Floats = NDArray[Any]
+
+STANDARDIZE = ("none", "channel", "global")
+
+# Roundings of a channel's largest value within which its deviation is no more than noise.
+_ROUNDINGS = 16
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scaling:
+    """How a model reads numbers: (x - mean) / scale, both (I,)."""
+
+    kind: str
+    mean: Floats
+    scale: Floats
+
+    @staticmethod
+    def of(kind: str, data: Floats, rows_w: Floats | None = None) -> Scaling:
+        """That of rows (n, I), by channel or ("global") with one scale for all, the root of their mean variance."""
+        rows = data.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = np.average(rows, axis=0, weights=rows_w)
+            variance = np.average(np.square(rows - mean), axis=0, weights=rows_w)
+            deviation = np.sqrt(variance)
+            if kind == "global":
+                deviation = np.full_like(deviation, np.sqrt(variance.mean()))
+            noise = _ROUNDINGS * np.finfo(data.dtype).eps * np.abs(rows).max(axis=0)
+        scale = np.where(deviation > noise if kind == "channel" else deviation > noise.min(), deviation, 1.0)
+        if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+            raise ValueError("X is too large to be standardised: the variance of a channel overflows; divide it first")
+        return Scaling(kind, mean.astype(data.dtype), np.maximum(scale, np.finfo(data.dtype).tiny).astype(data.dtype))
+
+    def rows(self, rows: Floats) -> Floats:
+        """What the model reads of rows (..., I)."""
+        with np.errstate(over="ignore"):
+            scaled: Floats = (rows - self.mean) / self.scale
+        if not np.isfinite(scaled).all():
+            raise ValueError("X holds numbers too far from those that the model was fitted on: standardised they "
+                             f"overflow {rows.dtype}")
+        return scaled
+
+    def read(self, batch: Batch) -> Batch:
+        """The same of a batch."""
+        scaled = Batch(np.ascontiguousarray(self.rows(batch.data)), batch.offsets, batch.is_list, batch.missing)
+        return batch.hand_labels(scaled)
+
+    def back(self, rows: Floats) -> Floats:
+        """Rows (..., I) of the model's as the user's."""
+        with np.errstate(over="ignore"):
+            given: Floats = rows * self.scale + self.mean
+        return given
+
+    def residuals(self, rows: Floats) -> Floats:
+        """Differences of rows (n, k I), k of the user's to one of the model's, in the user's units."""
+        k = rows.shape[1] // len(self.scale)
+        given: Floats = rows * np.tile(self.scale, k)
+        return given
