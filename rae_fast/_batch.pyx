@@ -496,17 +496,19 @@ def ready_ids(X, Py_ssize_t n_features, dtype):
     cdef Py_ssize_t *column
     cdef Py_ssize_t *offset
     cdef SparseBatch batch
+    cdef tuple arrays
     if type(X) is not list or len(<list>X) == 0:
         return None
-    for x in <list>X:
+    arrays = tuple(X)  # another thread may change the list
+    for x in arrays:
         if not is_integers(x, 1) or cnp.PyArray_DIM(<cnp.ndarray>x, 0) == 0:
             return None
         rows += cnp.PyArray_DIM(<cnp.ndarray>x, 0)
-    columns, bounds = np.empty(rows, dtype=np.intp), np.empty(len(<list>X) + 1, dtype=np.intp)
+    columns, bounds = np.empty(rows, dtype=np.intp), np.empty(len(arrays) + 1, dtype=np.intp)
     column, offset = <Py_ssize_t *>cnp.PyArray_DATA(columns), <Py_ssize_t *>cnp.PyArray_DATA(bounds)
     offset[0] = 0
-    for i in range(len(<list>X)):
-        x = (<list>X)[i]
+    for i in range(len(arrays)):
+        x = arrays[i]
         n, ids = cnp.PyArray_DIM(<cnp.ndarray>x, 0), <const Py_ssize_t *>cnp.PyArray_DATA(<cnp.ndarray>x)
         for j in range(n):
             if not 0 <= ids[j] < n_features:
@@ -516,7 +518,7 @@ def ready_ids(X, Py_ssize_t n_features, dtype):
     bounds.flags.writeable = False
     batch = SparseBatch.__new__(SparseBatch)
     batch.columns, batch.bounds, batch.is_list = columns, bounds, True
-    batch.n_sequences, batch.n_rows, batch.n_features = len(<list>X), rows, n_features
+    batch.n_sequences, batch.n_rows, batch.n_features = len(arrays), rows, n_features
     batch.single = dtype == np.float32
     batch.source.column, batch.source.offset, batch.source.largest = column, offset, 1
     batch.take_lengths()

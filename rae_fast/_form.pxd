@@ -50,7 +50,7 @@ cdef class Form(AnyForm):
     cdef Py_ssize_t C                      # n_code, or 0
     cdef readonly bint reconstruct_h0
     cdef bint spherical
-    cdef readonly double hidden_weight, loss_unit, alpha
+    cdef readonly double hidden_weight, loss_unit, hidden_unit, alpha
 
 cdef class Blocks:
     cdef readonly AnyForm form

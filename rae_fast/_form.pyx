@@ -189,17 +189,18 @@ cdef class Form(AnyForm):
     output : "linear" (squared error), "softmax" or "spherical" (cross-entropy); categorical : whether it is of these
     tied : whether V is the transpose of W
     hidden_weight, reconstruct_h0 : of the stepwise objective's hidden term
-    alpha : the part of reconstruction in the loss, measured in loss_unit; the rest is that of labels
+    alpha : the part of reconstruction in the loss, measured in loss_unit, hidden terms in hidden_unit; the rest is that of
+        labels
     FIXED : tuple of str
         Those of the attributes that are the model's own and stay when it goes on learning; files keep them.
     """
 
-    FIXED = ("n_inputs", "n_hidden", "decoder", "output", "tied", "n_code", "n_classes", "loss_unit")
+    FIXED = ("n_inputs", "n_hidden", "decoder", "output", "tied", "n_code", "n_classes", "loss_unit", "hidden_unit")
 
     def __cinit__(self, Py_ssize_t n_inputs, Py_ssize_t n_hidden, str objective="stepwise", str decoder="linear",
                   str output="linear", bint tied=False, double hidden_weight=1.0, bint reconstruct_h0=False,
-                  n_code=None, Py_ssize_t n_classes=0, double loss_unit=1.0, double alpha=1.0,
-                  double dropout=0.0):
+                  n_code=None, Py_ssize_t n_classes=0, double loss_unit=1.0, double hidden_unit=1.0,
+                  double alpha=1.0, double dropout=0.0):
         if n_inputs < 1 or n_hidden < 1 or (n_code is not None and n_code < 1):
             raise ValueError("n_inputs, n_hidden and n_code must be at least 1")
         if n_code is not None and n_code > n_hidden:
@@ -209,11 +210,12 @@ cdef class Form(AnyForm):
                              "use for a code of the last one")
         if decoder not in DECODERS or output not in OUTPUTS:
             raise ValueError(f"decoder can be one of {DECODERS} and output one of {OUTPUTS}, not {decoder!r}, {output!r}")
-        if n_classes < 0 or n_classes == 1 or not 0 < loss_unit < float("inf") or not 0 <= alpha <= 1:
-            raise ValueError("n_classes is 0 or at least 2, loss_unit positive, and alpha lies between 0 and 1")
+        if n_classes < 0 or n_classes == 1 or not 0 < min(loss_unit, hidden_unit) <= max(loss_unit, hidden_unit) < float("inf") or not 0 <= alpha <= 1:
+            raise ValueError("n_classes is 0 or at least 2, units are positive, and alpha lies between 0 and 1")
         self.n_inputs, self.n_hidden, self.n_code, self.n_classes = n_inputs, n_hidden, n_code, n_classes
         # Without labels all is reconstruction, as it is.
         self.loss_unit = loss_unit if n_classes else 1
+        self.hidden_unit = hidden_unit if n_classes else 1
         self.alpha = alpha if n_classes else 1
         self.dropout = check_dropout(dropout) if n_classes else 0
         self.C = n_code or 0
@@ -227,8 +229,8 @@ cdef class Form(AnyForm):
 
     def choices(self):
         return (self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied,
-                self.hidden_weight, self.reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, self.alpha,
-                self.dropout)
+                self.hidden_weight, self.reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, self.hidden_unit,
+                self.alpha, self.dropout)
 
     @property
     def engine(self):
@@ -246,22 +248,24 @@ cdef class Form(AnyForm):
                 and self.reconstruct_h0 == reconstruct_h0 and (self.n_classes == 0 or self.alpha == alpha and self.dropout == dropout)):
             return self
         return Form(self.n_inputs, self.n_hidden, objective, self.decoder, self.output, self.tied, hidden_weight,
-                    reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, alpha, dropout)
+                    reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, self.hidden_unit, alpha, dropout)
 
-    def with_labels(self, Py_ssize_t n_classes, double loss_unit, double alpha, double dropout=0):
+    def with_labels(self, Py_ssize_t n_classes, double loss_unit, double hidden_unit, double alpha, double dropout=0):
         """The same whose codes have labels of so many classes."""
         return Form(self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied, self.hidden_weight,
-                    self.reconstruct_h0, self.n_code, n_classes, loss_unit, alpha, dropout)
+                    self.reconstruct_h0, self.n_code, n_classes, loss_unit, hidden_unit, alpha, dropout)
 
     def without_labels(self):
-        """The same without labels; its theta is the first part of this one's."""
-        return Form(self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied, self.hidden_weight,
-                    self.reconstruct_h0, self.n_code)
+        """The same without labels, whose loss over loss_unit is what alpha is the part of; its theta is the first part of
+        this one's."""
+        return Form(self.n_inputs, self.n_hidden, self.objective, self.decoder, self.output, self.tied,
+                    self.hidden_weight * (self.loss_unit / self.hidden_unit), self.reconstruct_h0, self.n_code)
 
     def with_linear_outputs(self):
         """The same with linear outputs; its theta is laid out alike."""
         return Form(self.n_inputs, self.n_hidden, self.objective, self.decoder, "linear", self.tied, self.hidden_weight,
-                    self.reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, self.alpha, self.dropout)
+                    self.reconstruct_h0, self.n_code, self.n_classes, self.loss_unit, self.hidden_unit, self.alpha,
+                    self.dropout)
 
 
 cdef bint same_places(const Layout *a, const Layout *b) noexcept nogil:

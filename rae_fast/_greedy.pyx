@@ -8,17 +8,18 @@ another row. Twin: reference.greedy_tree.
 """
 
 from libc.float cimport DBL_EPSILON, FLT_EPSILON
+from libc.math cimport sqrt
 from libc.string cimport memcpy
 
 from rae_fast._forest cimport Forest, nodes_of, size_of
-from rae_fast._kernels cimport distance, tanh_
+from rae_fast._kernels cimport distance, sum_squares, tanh_
 from rae_fast._products cimport multiply
 from rae_fast._pulse cimport beat
 from rae_fast._tree_cell cimport SCORED_ROWS, decode, to_unit_length
 
 
 cdef enum:
-    EQUAL = 64                 # roundings by which equal errors may differ
+    EQUAL = 16                 # roundings by which what is equal may differ
 
 
 cdef inline real *code_at(const TreePlan *p, const Nodes *nodes, Py_ssize_t at, real *h) noexcept nogil:
@@ -41,7 +42,7 @@ cdef int score(const TreePlan *p, const TreeWeights *w, Pulse *pulse, const real
     cdef const real *l
     cdef const real *r
     cdef const real *bias = <const real *>w.b
-    cdef double share_l, share_r, total
+    cdef double share_l, share_r, total, size
     for i in range(m):
         a, b = first[i], nodes.after[first[i]]
         left[i], right[i] = nodes.at[a], nodes.at[b]
@@ -65,6 +66,8 @@ cdef int score(const TreePlan *p, const TreeWeights *w, Pulse *pulse, const real
         total = (share_l * distance(H, decoded + i * p.ld_z, code_at(p, nodes, left[i], h))
                  + share_r * distance(H, decoded + i * p.ld_z + H, code_at(p, nodes, right[i], h)))
         nodes.score[a] = total
+        size = sum_squares(H, code_at(p, nodes, left[i], h)) + sum_squares(H, code_at(p, nodes, right[i], h))
+        nodes.bound[a] = less_rounding(total, size, FLT_EPSILON if real is float else DBL_EPSILON)
         memcpy(<real *>nodes.pairs + a * p.ld_h, codes + i * p.ld_h, p.ld_h * sizeof(real))
         memcpy(<real *>nodes.pair_decoded + a * p.ld_z, decoded + i * p.ld_z, p.ld_z * sizeof(real))
         memcpy(<real *>nodes.pair_lengths + 2 * a, <real *>nodes.lengths + 2 * i, 2 * sizeof(real))
@@ -72,10 +75,16 @@ cdef int score(const TreePlan *p, const TreeWeights *w, Pulse *pulse, const real
     return 0
 
 
+cdef inline double less_rounding(double error, double size, double eps) noexcept nogil:
+    """What is smaller than an error beyond rounding: that of codes with so many squares, of which both are differences."""
+    cdef double root = sqrt(error) * (1 - EQUAL * eps) - EQUAL * eps * sqrt(size)
+    return root * root if root > 0 else 0
+
+
 cdef inline void play(Nodes *nodes, Py_ssize_t *winner, Py_ssize_t i) noexcept nogil:
     """Which of two subtrees of the minima has the smaller score; the left one of equals; -1 for none."""
     cdef Py_ssize_t a = winner[2 * i], b = winner[2 * i + 1]
-    winner[i] = a if b < 0 or (a >= 0 and not nodes.score[b] < nodes.equal * nodes.score[a]) else b
+    winner[i] = a if b < 0 or (a >= 0 and not nodes.score[b] < nodes.bound[a]) else b
 
 
 cdef inline Py_ssize_t power_above(Py_ssize_t n) noexcept nogil:
@@ -123,7 +132,6 @@ cdef int build(const TreePlan *p, const TreeWeights *w, Pulse *pulse, const real
     cdef Forest *forest = &nodes.forest
     cdef Py_ssize_t i, j, m = 0, made = 0, running = forest.n, a, order
     cdef real *h = <real *>nodes.h
-    nodes.equal = 1 - EQUAL * (FLT_EPSILON if real is float else DBL_EPSILON)
     multiply(NULL, forest.leaves, 2 * p.H, p.H, <const real *>h, p.ld_h, &w.sides, <const real *>NULL, 0,
              <real *>nodes.sides, p.ld_z)
     beat(pulse, 4.0 * forest.leaves * p.H * p.H)

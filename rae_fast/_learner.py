@@ -126,7 +126,7 @@ class Learner(Estimator, TrainingParameters):
         path = checkpoint.place(resume, target)
         batch, weights = inputs.as_weighted(sample_weight, self._read_first(X, settings))
         n_steps = batch.common_length
-        checksum = checkpoint.fingerprint(batch, weights) if target or path else 0
+        checksum = checkpoint.fingerprint(batch, weights, getattr(X, "classes", None)) if target or path else 0
         saved = None if path is None else checkpoint.read(path, type(self), self._kind)
         if saved is not None:
             checkpoint.check_resumable(saved, self, batch)
@@ -144,7 +144,7 @@ class Learner(Estimator, TrainingParameters):
             learned = self._completed(learned, X)
         else:
             learned = saved.learned
-            inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
+            inputs.check_feature_names(self._data(X), learned.feature_names, type(self).__name__)
             batch = learned.read(batch)
         if held_out is not None:
             held_out.batch = learned.read(held_out.batch)
@@ -563,9 +563,13 @@ class Learner(Estimator, TrainingParameters):
         """What else could be learned than what was decided; a trial chooses."""
         return []
 
+    def _data(self, X: Any) -> Any:
+        """What of that which is learned from are sequences."""
+        return X
+
     def _names(self, X: Any) -> tuple[str, ...] | None:
         """Of the columns of X, where they have some."""
-        return inputs.feature_names(X)
+        return inputs.feature_names(self._data(X))
 
     def _completed(self, learned: Learned, X: Any) -> Learned:
         """What has just been made, with what else the data say of it."""

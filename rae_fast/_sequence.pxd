@@ -72,6 +72,7 @@ cdef class SequenceObjective(Objective):
     cdef void set_decoder(self, const void *theta, Py_ssize_t sequences) noexcept nogil
     cdef Py_ssize_t least(self) noexcept nogil
 
+cdef double root_of(double unit, bint categorical) noexcept nogil
 cdef Extent measure(const Plan *plan, Py_ssize_t longest, Py_ssize_t rows, Py_ssize_t batch,
                     Py_ssize_t most_kept) noexcept nogil
 cdef int take_trace(Workspace space, const Plan *p, const Extent *e, size_t item, Trace *trace) except -1

@@ -14,6 +14,7 @@ Everything between the methods of Objective and the C kernels is nogil. Memory i
 loop starts.
 """
 
+from libc.math cimport frexp, ldexp
 from libc.string cimport memcpy, memset
 
 from rae_fast._batch cimport Batch
@@ -379,6 +380,15 @@ cdef int one_part(void *argument, Py_ssize_t member, Part *part) noexcept nogil:
     return (<part_f64>&part_gradient[double])(&job.tasks[member], part, job, <const double *>job.theta)
 
 
+cdef double root_of(double unit, bint categorical) noexcept nogil:
+    """A power of two near the root of a loss's unit; 1 for a cross-entropy."""
+    cdef int exponent
+    if categorical:
+        return 1
+    frexp(unit, &exponent)
+    return ldexp(1, exponent // 2)
+
+
 cdef class SequenceObjective(Objective):
     """An objective of sequences; a subclass says how a bucket's loss comes about, with which weights and buffers."""
 
@@ -478,9 +488,13 @@ cdef class SequenceObjective(Objective):
         cdef const Py_ssize_t *offsets = self.batch.source.offset
         cdef Job job
         cdef Py_ssize_t n_parts
+        # With labels, residuals are measured in about the root of the loss's unit: neither is too small or large a number.
+        plan.per_unit = 1 / (self.unit if self.head.K == 0 else root_of((<Form>self.form).loss_unit, self.form.categorical))
+        self.head.update = self.update
         job.tasks, job.n, job.order, job.source = self.tasks, n, chosen, &self.batch.source
         job.theta, job.weights, job.single = theta, self.weights, self.single
-        job.share, job.label_share = (<Form>self.form).alpha / (<Form>self.form).loss_unit, 1 - (<Form>self.form).alpha
+        job.share = (<Form>self.form).alpha / (<Form>self.form).loss_unit / plan.per_unit / plan.per_unit
+        job.label_share = 1 - (<Form>self.form).alpha
         job.bucket_single, job.bucket_double = self.bucket_single, self.bucket_double
         # A tied model's sums meet in one block, and so do two in h0 that is reconstructed: these need a gradient. So
         # does a code of its own, which stands between decoder and encoder, and so do labels.
@@ -488,8 +502,6 @@ cdef class SequenceObjective(Objective):
         if (plan.own and not plan.tied and not self.by_rows and not (<Form>self.form).reconstruct_h0 and plan.C == 0
                 and self.unit == 1 and self.head.K == 0):
             job.descent = descent
-        plan.per_unit = 1 / self.unit
-        self.head.update = self.update
         if self.single:
             set_encoder(plan, <const float *>theta, n, True, &self.encoder)
             set_head(plan.theta, <const float *>theta, &self.head)

@@ -20,7 +20,7 @@ from rae_fast._products cimport Factor, backward, multiply, set_factor, take_fac
 from rae_fast._pulse cimport beat
 from rae_fast._sequence cimport (Extent, SequenceObjective, Task, add_decoder_gradient, add_encoder_gradient,
                                  bucket_f32, bucket_f64, encode, encoder_within, h0_gradient, keep_last, keep_next, label_errors,
-                                 residuals_within, span_of, targets)
+                                 residuals_within, root_of, span_of, targets)
 from rae_fast._workspace cimport Workspace
 
 
@@ -230,6 +230,9 @@ cdef class Stepwise(SequenceObjective):
         cdef Weights *w = &self.weights_of_decoder
         cdef bint halves = p.tanh_decoder
         w.hidden_weight, w.reconstruct_h0 = self.form.hidden_weight, self.form.reconstruct_h0
+        if self.head.K:  # rows' weights are those of residuals in another unit
+            w.hidden_weight *= self.form.loss_unit / self.form.hidden_unit / root_of(self.form.loss_unit,
+                                                                                    self.form.categorical) ** 2
         take_factor(space, p.H, 0 if halves else p.K, self.item, p.own, &w.V)
         take_factor(space, p.H, p.H if halves and not p.tied else 0, self.item, p.own, &w.V_hh)
         take_factor(space, p.H, p.I if halves and p.split == NULL else 0, self.item, p.own, &w.V_hx)

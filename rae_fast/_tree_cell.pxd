@@ -67,7 +67,7 @@ cdef struct Nodes:             # what a bucket's nodes hold
     void *made_decoded         # (inner, ld_z)   the same of those that are made
     void *made_lengths         # (inner, 2)
     double *score              # (leaves)        their errors
-    double equal               # how far one must lie below another to be smaller
+    double *bound              # (leaves)        what an error must lie below to be smaller than each, rounding left out
     Py_ssize_t *winner         # (4 leaves)      a tree of minima over the scores, of each sentence
     Py_ssize_t *after          # (leaves)        the first leaf of the right neighbour, -1 for none
     Py_ssize_t *before

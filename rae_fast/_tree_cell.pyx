@@ -103,6 +103,7 @@ cdef int take_nodes(Workspace space, const TreePlan *p, size_t item, Py_ssize_t 
     nodes.made_decoded = space.take(made * p.ld_z, item)
     nodes.made_lengths = space.take(2 * made, item)
     nodes.score = <double *>space.take(made, sizeof(double))
+    nodes.bound = <double *>space.take(made, sizeof(double))
     nodes.winner = <Py_ssize_t *>space.take(4 * made, sizeof(Py_ssize_t))
     nodes.after = <Py_ssize_t *>space.take(made, sizeof(Py_ssize_t))
     nodes.before = <Py_ssize_t *>space.take(made, sizeof(Py_ssize_t))

@@ -67,9 +67,10 @@ def place(resume: Any, checkpoint: Path | None) -> Path | None:
     return Path(os.fsdecode(persistence.checked(resume)))
 
 
-def fingerprint(batch: Batch, weights: Floats | None) -> int:
-    """A checksum of the sequences and their weights: tells other data, guards against nothing."""
-    value = 0
+def fingerprint(batch: Batch, weights: Floats | None, classes: NDArray[Any] | None = None) -> int:
+    """A checksum of the sequences, their weights and what their labels are called: tells other data, guards against
+    nothing."""
+    value = 0 if classes is None else zlib.crc32(repr(classes.tolist()).encode())
     for array in batch.memory():
         value = zlib.crc32(np.ascontiguousarray(array).data.cast("B"), value)
     value = zlib.crc32(batch.offsets.astype(np.int64).tobytes(), value)

@@ -5,6 +5,7 @@ A softmax on codes is learned together with the reconstruction.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,8 @@ from rae_fast._messages import shown
 Floats = NDArray[Any]
 
 
-def labels_in(y: Any, lengths: NDArray[np.intp], orders: Any) -> tuple[NDArray[Any], bool]:
-    """All labels in one array of objects or of the user's type, None for those that are missing, and whether they
-    are of nodes."""
+def labels_in(y: Any, lengths: NDArray[np.intp], orders: Any) -> NDArray[Any]:
+    """All labels of items or of nodes, as `of_items` has them."""
     n_nodes = 2 * lengths - 1
     if isinstance(y, (list, tuple)) and len(y) and isinstance(y[0], (list, tuple, np.ndarray)):
         if len(y) != len(lengths):
@@ -29,18 +29,55 @@ def labels_in(y: Any, lengths: NDArray[np.intp], orders: Any) -> tuple[NDArray[A
                 raise ValueError(f"y[{i}] has {len(labels)} labels, but its tree has {n} nodes")
         if orders is not None:
             y = [labels if order is None else [labels[j] for j in order] for labels, order in zip(y, orders)]
-        found = np.empty(int(n_nodes.sum()), dtype=object)
-        found[:] = [label for labels in y for label in labels]
-        return found, True
-    return of_items(y, len(lengths), ", or a list with labels for all nodes of each"), False
+        return _of_one_kind([label for labels in y for label in labels])
+    return of_items(y, len(lengths), ", or a list with labels for all nodes of each")
 
 
 def of_items(y: Any, n: int, otherwise: str = "") -> NDArray[Any]:
-    """One label for each of n items."""
-    array = np.asarray(y)
-    if array.ndim != 1 or len(array) != n:
-        raise ValueError(f"y has shape {array.shape}; expected ({n},), one label for each item{otherwise}")
-    return np.array(array.tolist()) if array.dtype == object and None not in array.tolist() else array
+    """One label for each of n items: an array of the user's type, or of objects where some are None."""
+    array: NDArray[Any] | None = None
+    elements: list[Any] = []
+    if isinstance(y, np.ma.MaskedArray) and np.ma.is_masked(y):
+        array = np.asarray(y.data).astype(object)
+        array[np.ma.getmaskarray(y)] = None
+    elif isinstance(y, np.ndarray) or not hasattr(y, "__len__") or isinstance(y, (str, bytes)):
+        array = np.asarray(y)
+    else:  # as objects, for NumPy would make text of numbers beside text
+        elements = list(y)
+    nested = [label for label in elements if isinstance(label, (list, tuple, np.ndarray))]
+    shape = (len(elements), *((len(nested[0]),) if nested else ())) if array is None else array.shape
+    if array is not None and array.dtype.kind == "O" and array.ndim == 1:
+        elements = array.tolist()
+    if len(shape) != 1 or shape[0] != n:
+        raise ValueError(f"y has shape {shape}; expected ({n},), one label for each item{otherwise}")
+    if array is not None and array.dtype.kind != "O":
+        return array
+    return _of_one_kind(elements)
+
+
+def _of_one_kind(labels: list[Any]) -> NDArray[Any]:
+    """Labels as they are, or as objects where some are missing; ValueError for kinds that do not go together."""
+    known: list[Any] = []
+    kinds: dict[str, Any] = {}
+    for i, label in enumerate(labels):
+        if type(label).__name__ in ("NAType", "NaTType", "MaskedConstant"):
+            labels[i] = label = None
+        if label is None:
+            continue
+        kind = ("text" if isinstance(label, str) else "booleans" if isinstance(label, (bool, np.bool_)) else
+                "numbers" if isinstance(label, Real) else type(label).__name__)
+        kinds.setdefault(kind, label)
+        if len(kinds) > 1:
+            first, second = kinds.values()
+            raise ValueError(f"y holds labels of several kinds, such as {shown(first)} and {shown(second)}; pass None "
+                             "for a label that is missing")
+        known.append(label)
+    array = np.array(known) if known else np.empty(0)
+    if len(known) == len(labels):
+        return array
+    found = np.empty(len(labels), dtype=object)
+    found[:] = labels
+    return found
 
 
 def no_labels(estimator: Any) -> ValueError:
@@ -51,23 +88,16 @@ def no_labels(estimator: Any) -> ValueError:
 def numbered(found: NDArray[Any], classes: NDArray[Any] | None,
              expected: Any = None) -> tuple[NDArray[np.intp], NDArray[Any]]:
     """Their numbers, -1 for None, and the classes, which rise: of a fitted model, or all that are expected."""
-    if expected is not None and classes is None:
-        classes = np.unique(np.asarray(expected))
-        if classes.dtype.kind not in "biufU" or len(classes) < 2:
-            raise ValueError(f"classes must be at least 2 different labels; got {shown(expected)}")
-    elif expected is not None and classes is not None and not np.array_equal(np.unique(np.asarray(expected)), classes):
-        raise ValueError(f"classes={shown(expected)} are not those of the first call")
+    if expected is not None:
+        wanted = _expected(expected)
+        if classes is not None and not np.array_equal(wanted, classes):
+            raise ValueError(f"classes={shown(expected)} are not those of the first call")
+        classes = wanted
     there = np.ones(len(found), dtype=bool)
     if found.dtype == object:
         there = np.array([label is not None for label in found], dtype=bool)
         found = np.array(found[there].tolist()) if there.any() else np.empty(0)
-    if found.dtype.kind not in "biufU":
-        raise ValueError(f"labels are of type {found.dtype}; numbers, strings or booleans are needed")
-    if found.dtype.kind == "f" and not np.isfinite(found).all():
-        raise ValueError("y holds NaN or infinity; pass None for a label that is missing")
-    if found.dtype.kind == "f" and (found != np.round(found)).any():
-        raise ValueError(f"Unknown label type: y holds {shown(found[found != np.round(found)][0].item())}, and numbers "
-                         "that are no integers are no classes")
+    _check_kind(found, "y")
     known = np.unique(found) if classes is None else classes
     if classes is None and len(known) < 2:
         raise ValueError(f"y holds {len(known)} class; a classifier needs at least 2")
@@ -79,6 +109,29 @@ def numbered(found: NDArray[Any], classes: NDArray[Any] | None,
     numbers = np.full(len(there), -1, dtype=np.intp)
     numbers[there] = at
     return numbers, known
+
+
+def _check_kind(found: NDArray[Any], what: str) -> None:
+    """ValueError for what no labels are."""
+    if found.dtype.kind not in "biufU":
+        raise ValueError(f"labels are of type {found.dtype}; numbers, strings or booleans are needed")
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise ValueError(f"{what} holds NaN or infinity; pass None for a label that is missing")
+    if found.dtype.kind == "f" and (found != np.round(found)).any():
+        raise ValueError(f"Unknown label type: {what} holds {shown(found[found != np.round(found)][0].item())}, and "
+                         "numbers that are no integers are no classes")
+
+
+def _expected(classes: Any) -> NDArray[Any]:
+    """The classes that a user says there are, which rise."""
+    try:
+        found = of_items(classes, len(classes))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"classes must be a list of different labels of one kind; got {shown(classes)}") from error
+    if found.dtype == object or len(np.unique(found)) < 2:
+        raise ValueError(f"classes must be at least 2 different labels; got {shown(classes)}")
+    _check_kind(found, "classes")
+    return np.unique(found)
 
 
 def weights_of_classes(class_weight: Any, classes: NDArray[Any], numbers: NDArray[np.intp]) -> Floats | None:

@@ -91,6 +91,35 @@ class Coding(Learner):
         batch = learned.read(self._read(X, learned))
         return batch.in_container(_codes.encode(learned.memory, batch, learned.form, False, threads(self.n_jobs)))
 
+    def last_states(self, X: Any) -> Floats:
+        """The state after the last step, of which the code is made: `transform` where a code has no size of its own.
+
+        Parameters
+        ----------
+        X : sequences
+
+        Returns
+        -------
+        ndarray of shape (N, H)
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, n_code=2, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> model.last_states([np.eye(3), np.eye(3)[:2]]).shape
+        (2, 4)
+        """
+        learned = self._learned or self._fitted()
+        batch = learned.read(self._read(X, learned))
+        states: Floats = _codes.encode(learned.memory, batch, learned.form, True, threads(self.n_jobs))
+        return states
+
     def unroll(self, codes: Any, n_steps: int, *, logits: bool = False) -> Floats:
         """Decode latest input first.
 

@@ -1,8 +1,9 @@
 """class RAEDetector: anomalies among sequences, by the outlier contract of scikit-learn.
 
-A sequence is strange in two ways: it does not come back from its code, or its code lies where no other does. A large
-code gives back anomalies as well as what it has learned from, a small one puts them where normal sequences are; so both
-count, each over its median: docs/quality.md, "Anomalies".
+A sequence is strange in two ways: it does not come back from its code, or its last state lies where no other does. A
+large code gives back anomalies as well as what it has learned from, a small one puts them where normal sequences are;
+so the error of a small one and the distance of the whole state both count, each over its median: docs/quality.md,
+"Anomalies".
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ SCORES = ("both", "error", "distance")
 
 # The part of the codes, the most distant ones, that covariance is found again without.
 _TRIMMED = 0.1
-# Passes of the default model: docs/quality.md, "Anomalies".
-_PASSES = 100
+# The default model: docs/quality.md, "Anomalies".
+_UNITS, _CODE, _PASSES, _BATCH = 24, 8, 100, 32
 # contamination="auto": so many interquartile ranges of log scores above their third quartile (Tukey's outer fence).
 _FENCE = 3.0
 
 
 class Codes:
-    """Where codes lie: their mean, and the inverse of their covariance, robust against a tenth of strange ones."""
+    """Where states lie: their mean, and the inverse of their covariance, robust against a tenth of strange ones."""
 
     def __init__(self, codes: Floats) -> None:
         self.mean, self.precision = _gaussian(codes)
@@ -76,15 +77,15 @@ class Found:
 
 
 class RAEDetector(Estimator):
-    """Anomalies among sequences: the error of their reconstruction and the distance of their codes.
+    """Anomalies among sequences: the error of their reconstruction, and how far off the states lie that they end in.
 
     Parameters
     ----------
     model : RAE, optional
-        What is fitted, on a copy. None is ``RAE(standardize="channel", max_iter=100)``, 24 units.
+        What is fitted, on a copy. None is ``RAE(24, n_code=8, standardize="channel", max_iter=100, batch_size=32)``.
     score_by : {"both", "error", "distance"}, default="both"
         "both": the mean squared error of the reconstruction over its median, plus the squared Mahalanobis distance of
-        the code over its median; or one of them alone.
+        the last state over its median; or one of them alone.
     contamination : "auto" or float, default="auto"
         The part of the training data that is taken for anomalies, above 0 and at most 0.5. "auto": those with a score
         beyond Tukey's outer fence of the logarithms, which are none where all are normal.
@@ -165,13 +166,14 @@ class RAEDetector(Estimator):
             raise ValueError(f"contamination must be 'auto' or lie in (0, 0.5]; got {shown(self.contamination)}")
         generator(self.random_state)
         if self.model is None:
-            model = RAE(standardize="channel", max_iter=_PASSES, random_state=self.random_state, n_jobs=self.n_jobs)
+            model = RAE(_UNITS, n_code=_CODE, standardize="channel", max_iter=_PASSES, batch_size=_BATCH,
+                        random_state=self.random_state, n_jobs=self.n_jobs)
         else:
             if not isinstance(self.model, RAE):
                 raise ValueError(f"model must be None or an RAE; got {type(self.model).__name__}")
-            model = type(self.model)(**self.model.get_params())
+            model = type(self.model)(**self.model.get_params(deep=False))
         model.fit(X, None, sample_weight)
-        errors, codes = _errors(model, X), model.transform(X)
+        errors, codes = _errors(model, X), model.last_states(X)
         if sample_weight is not None:
             weighs = np.asarray(sample_weight) > 0
             errors, codes = errors[weighs], codes[weighs]
@@ -212,7 +214,7 @@ class RAEDetector(Estimator):
         (30,)
         """
         found = self._fitted()
-        return self._scores(_errors(found.model, X), found.codes.squares(found.model.transform(X)), found.medians)
+        return self._scores(_errors(found.model, X), found.codes.squares(found.model.last_states(X)), found.medians)
 
     def decision_function(self, X: Any) -> Floats:
         """`score_samples` less `offset_`: below 0 for anomalies.

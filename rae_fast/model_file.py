@@ -92,12 +92,27 @@ def saved_params(model: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers and booleans of every kind as Python's own."""
+    """Numbers and booleans of every kind as Python's own; dictionaries with keys that are no text as pairs."""
+    if isinstance(value, dict):
+        if all(type(key) is str for key in value) and "" not in value:
+            return {key: _plain(of_key) for key, of_key in value.items()}
+        return {"": [[_plain(key), _plain(of_key)] for key, of_key in value.items()]}
+    if isinstance(value, np.str_):
+        return str(value)
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, Integral):
         return int(value)
     return float(value) if isinstance(value, Real) else value
+
+
+def _dictionary(value: Any) -> Any:
+    """A dictionary of pairs as `_plain` has written it."""
+    if isinstance(value, dict) and set(value) == {""}:
+        if any(type(key) not in (str, int, float, bool) for key, _ in value[""]):
+            raise ValueError("a dictionary in it has keys that are no labels")
+        return {key: of_key for key, of_key in value[""]}
+    return value
 
 
 def as_json(name: str, value: Any) -> str:
@@ -118,6 +133,7 @@ def unpack(cls: type[Model], kind: str, path: FilePath, arrays: Arrays,
         raise bad(path, f"it has format version {metadata.get('format_version')!r}; this rae_fast reads {_VERSION!r}")
     try:
         params, sizes, record = (parse_json(path, metadata[name]) for name in ("params", "form", "record"))
+        params = {name: _dictionary(value) for name, value in params.items()}
         in_constructor, declared = constructor_parameters(cls), hyperparameters.declarations(cls)
         if wrong := [name for name in params if name in declared and not declared[name].saved]:
             raise ValueError(f"it sets {wrong[0]!r}, which no model file may")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from rae_fast import inputs, relative_rates
+from rae_fast import relative_rates
 from rae_fast._batch import Batch
 from rae_fast._form import Form
 from rae_fast.classifiers import Classifier, logits_of, no_labels, numbered, of_items, weights_of_classes
@@ -34,8 +34,9 @@ class RAEClassifier(Classifier, SequenceModel, LabelParameters, SequenceParamete
     """Recursive auto-encoder of sequences whose codes are labelled.
 
     A softmax on the code of a sequence predicts its label, and is learned together with the reconstruction, by
-    ``alpha E(X) / U + (1 - alpha) cross_entropy(y)``, where U is the loss of always giving back the mean step: what
-    alpha means does not depend on the units of X.
+    ``alpha E(X) / U + (1 - alpha) cross_entropy(y)``, where U is the loss of always giving back the mean step
+    (of a sample): what alpha means does not depend on the units of X. Hidden terms of the stepwise objective count over
+    the number of steps and units.
 
     Parameters
     ----------
@@ -273,8 +274,8 @@ class RAEClassifier(Classifier, SequenceModel, LabelParameters, SequenceParamete
 
     # ---- what a Learner asks ---------------------------------------------------------------------
 
-    def _names(self, X: Any) -> tuple[str, ...] | None:
-        return inputs.feature_names(X.X)
+    def _data(self, X: Any) -> Any:
+        return X.X
 
     def _read_first(self, X: Any, settings: Settings) -> Batch:
         return self._labelled(X, super()._read_first(X.X, settings), settings, None)
@@ -297,8 +298,8 @@ class RAEClassifier(Classifier, SequenceModel, LabelParameters, SequenceParamete
 
     def _form(self, settings: Settings, batch: Batch) -> Form:
         form = super()._form(settings, batch)
-        return form.with_labels(batch.n_classes, relative_rates.loss_unit(settings.output, batch), settings.alpha,
-                                settings.dropout)
+        return form.with_labels(batch.n_classes, *relative_rates.loss_units(settings.output, form.n_hidden, batch),
+                                settings.alpha, settings.dropout)
 
     def _initial_values(self, form: Form, batch: Batch, weights: Floats | None, settings: Settings,
                         rng: np.random.Generator) -> tuple[Floats, Floats | None]:

@@ -150,7 +150,8 @@ def label_grad(theta: Floats, code: Floats, label: Label, form: Form) -> tuple[F
 
 
 def sequence_loss(theta: Floats, X: Floats, form: Form, missing: Floats | None = None, label: Label = None) -> Any:
-    """E(X) of one sequence; with labels alpha E(X) / loss_unit + (1 - alpha) times the loss of its label.
+    """E(X) of one sequence; with labels alpha E(X) / loss_unit + (1 - alpha) times the loss of its label, where hidden
+    terms of E count over hidden_unit.
 
     stepwise: sum_t loss(x^_t, x_t) + hidden_weight sum_{t>=2} |h^_{t-1} - h_{t-1}|^2, where [h^_{t-1},
     x^_t] is decoded from h_t: what the step read is what it must give back.
@@ -239,7 +240,7 @@ def sequence_grad(theta: Floats, X: Floats, form: Form, missing: Floats | None =
             dH[-1] += of_label
     else:
         y = h[1:]
-        G, pull = stepwise_decoder_grad(h, X, V, c, form, missing)
+        G, pull = stepwise_decoder_grad(h, X, V, c, form.without_labels(), missing)
         G, pull = share * G, share * pull
         dH = G @ V.T
         dH[-1] += of_label
@@ -439,8 +440,11 @@ def greedy_tree(theta: Any, form: Any, leaves: Any) -> NDArray[np.intp]:
                       for side, node, code in (("left", a, left), ("right", b, right))]
             if form.word_weights:
                 errors = [error * below / (below_l + below_r) for error, below in zip(errors, (below_l, below_r))]
-            if best is None or sum(errors) < (1 - 64 * np.finfo(theta.dtype).eps) * best[0]:
-                best = (sum(errors), i, h)
+            if best is None or sum(errors) < best[0]:
+                # Below this another error is smaller beyond the rounding of codes and differences.
+                eps, size = 16 * np.finfo(theta.dtype).eps, np.sum(left * left) + np.sum(right * right)
+                root = np.sqrt(sum(errors)) * (1 - eps) - eps * np.sqrt(size)
+                best = (max(root, 0) ** 2, i, h)
         _, i, h = best
         (a, _, below_l), (b, _, below_r) = nodes[i:i + 2]
         nodes[i:i + 2] = [(n + len(children), h, below_l + below_r)]

@@ -20,6 +20,9 @@ _FEWEST_STEPS = 8
 # Sparse rows of more features are not written out, and of more numbers no copy is made.
 _MANY_FEATURES, _MANY_NUMBERS = 1 << 13, 1 << 22
 
+# Roundings of the largest number within which data are constant; and codes that are no smaller than that, of states.
+_CONSTANT, _LEAST_CODE = 16, 0.01
+
 # Blocks that have a unit for every row: the inputs', whose features may lie far from 0.
 BY_ROW = ("W_xh",)
 
@@ -62,11 +65,13 @@ def _loss_unit(n_inputs: int, output: str, n_steps: float, deviation: float) -> 
     return unit if np.finfo(float).tiny < unit < np.finfo(float).max else 1.0
 
 
-def loss_unit(output: str, batch: Batch) -> float:
-    """The loss of always giving back the mean of a sample of the batch; of categorical outputs one nat a step."""
+def loss_units(output: str, n_hidden: int, batch: Batch) -> tuple[float, float]:
+    """The loss of always giving back the mean of a sample of the batch, of categorical outputs one nat a step; and that
+    of hidden terms, a number for each of a state's."""
     n_steps = float(batch.lengths().mean())
+    hidden = n_steps * n_hidden
     if output != "linear":
-        return n_steps
+        return n_steps, hidden
     if isinstance(batch, SparseBatch):
         sparse, _ = sample_sparse(batch, None)
         rows = sparse.matrix(np.float64)
@@ -74,8 +79,14 @@ def loss_unit(output: str, batch: Batch) -> float:
         variance = float(mean_squares - np.square(means).sum()) / batch.n_features
     else:
         rows = sample(batch, None)[0].data.astype(np.float64)
+        scale = float(np.abs(rows).max()) or 1.0  # whose square may be no number
+        rows = rows / scale
         variance = float(np.square(rows - rows.mean(axis=0)).mean())
-    return _loss_unit(batch.n_features, output, n_steps, float(np.sqrt(max(0.0, variance))))
+        # Of data that are constant up to rounding: what would be lost by giving back 0.
+        if variance <= (_CONSTANT * np.finfo(batch.dtype).eps) ** 2:
+            variance = float(np.square(rows).mean())
+        return _loss_unit(batch.n_features, output, n_steps, float(np.sqrt(variance)) * scale), hidden
+    return _loss_unit(batch.n_features, output, n_steps, float(np.sqrt(max(0.0, variance)))), hidden
 
 
 def _units_of_sparse(theta: Floats, form: Form, batch: SparseBatch, weights: Floats | None) -> tuple[Blocks, float]:
@@ -122,7 +133,8 @@ def scales(theta: Floats, form: Form, code: float, output: float, offset: Floats
         rms |= {"b_c": rms["W_hc"] * code, "c_1": rms["V_hh"] * code}
     if form.n_classes:
         # W_hy starts at 0: scores of codes of that size are about 1, however many steps made them.
-        rms |= {"W_hy": 1 / (code or 1.0) / np.sqrt(form.code_size), "b_y": 1.0}
+        least = _LEAST_CODE * (rms["W_hc"] if form.n_code else 1.0)
+        rms |= {"W_hy": 1 / (max(code, least) or 1.0) / np.sqrt(form.code_size), "b_y": 1.0}
     found = Blocks(form, theta.dtype, by_row=BY_ROW)
     for name, view in found.views().items():
         if not (form.tied and name in ("V_hh", "V_hx")):

@@ -127,14 +127,28 @@ def stepper(learned: Learned, batch: Batch, weights: Floats | None, settings: Se
             bits: np.random.BitGenerator) -> Stepper:
     """That of the settings' solver."""
     if SOLVERS[settings.solver].whole:
+        if settings.dropout:
+            raise ValueError(f"dropout={settings.dropout} is drawn anew for every update, and "
+                             f"solver={settings.solver!r} compares losses between updates; choose another solver")
+        check_decay(learned.form, settings)
         objective = objective_of(learned.form, batch, weights, 0, settings.max_memory, settings.n_jobs,
                                  learned.solver.residual_unit(learned.form))
         return LBFGS(learned, objective, settings, tol)
     return ByUpdates(learned, batch, weights, settings, tol, bits)
 
 
+def check_decay(form: AnyForm, settings: Settings) -> None:
+    """ValueError for a weight decay of blocks that a model has no numbers of."""
+    own = {block.name for block in form.blocks}
+    decay = settings.weight_decay if isinstance(settings.weight_decay, dict) else {}
+    if strange := [name for name in decay if name not in own]:
+        why = "is the transpose of W in a tied model" if strange[0] in form.views(np.empty(form.size)) else "it has not"
+        raise ValueError(f"weight_decay has {strange[0]!r}, which {why}; the blocks of this model are {', '.join(own)}")
+
+
 def updates_of(learned: Learned, form: AnyForm, settings: Settings, batch: Batch) -> Updates:
     """How a model is updated by such a batch, under the objective of that form, by the settings' solver."""
+    check_decay(form, settings)
     solver, chosen = learned.solver, Solver.of(settings)
     chosen.check_for(learned.memory.dtype)
     output_rate = None

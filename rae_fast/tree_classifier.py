@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
@@ -118,7 +119,7 @@ class TreeRAEClassifier(Classifier, TreeModel, NodeLabelParameters, LabelParamet
     n_iter_no_change : int, default=10
         As of `RAE`.
     early_stopping : bool, default=False
-        As of `RAE`, by the whole loss.
+        As of `RAE`, by the whole loss; with ``objective="unfold_all"`` its reconstruction is that from the root.
     validation_fraction : float, default=0.1
         The part held out.
     shuffle : bool, default=True
@@ -212,9 +213,9 @@ class TreeRAEClassifier(Classifier, TreeModel, NodeLabelParameters, LabelParamet
         >>> model.n_hidden, model.normalize_codes, model.label_loss
         (50, True, 'squared')
         """
-        if name not in VARIANTS:
+        if not isinstance(name, str) or name not in VARIANTS:
             raise ValueError(f"the variant must be one of {', '.join(map(repr, VARIANTS))}; got {shown(name)}")
-        return cls(**VARIANTS[name] | changes)
+        return cls(**copy.deepcopy(VARIANTS[name]) | changes)
 
     def _output_of(self, batch: Batch) -> str:
         return "code" if batch.is_ids else "linear"
@@ -230,7 +231,7 @@ class TreeRAEClassifier(Classifier, TreeModel, NodeLabelParameters, LabelParamet
             y = labels
         if y is None:
             raise no_labels(self)
-        found, _ = labels_in(y, batch.lengths(), orders)
+        found = labels_in(y, batch.lengths(), orders)
         numbers, given.classes = numbered(found, None if learned is None else learned.classes, given.all_classes)
         weights = weights_of_classes(settings.class_weight, given.classes, numbers)
         return batch.attach(children, numbers, weights, len(given.classes))

@@ -122,8 +122,8 @@ class TreeCoding(Learner):
     def _read(self, X: Any, trees: Any, learned: Learned) -> Batch:
         return self._read_given(Given(X, trees), self._checked or self._settings(), learned)
 
-    def _names(self, X: Any) -> tuple[str, ...] | None:
-        return inputs.feature_names(X.X)
+    def _data(self, X: Any) -> Any:
+        return X.X
 
     def _read_first(self, X: Any, settings: Settings) -> Batch:
         return self._read_given(X, settings, None)
@@ -427,8 +427,8 @@ class TreeCoding(Learner):
         trees : the trees over them, where these are given
         per : {"tree", "node"}, default="tree"
             "node": the error of each inner node; "tree": the mean of these, or with ``reduction="sum"`` the sum; but
-            with
-            ``objective="unfold"`` that of all leaves when the root is decoded, over the number of inner nodes or not.
+            with ``objective="unfold"`` that of all leaves when the root is decoded, over the number of inner nodes or
+            not. With "unfold_all" it is the same, and not the loss, which has that of all inner nodes.
 
         Returns
         -------

@@ -155,7 +155,7 @@ FORMS += [{"objective": "unfold", "decoder": "tanh", "output": "spherical", "tie
           {"objective": "stepwise", "decoder": "linear", "output": "spherical", "tied": False}]
 UNLABELLED = list(FORMS)
 # Labels of codes, with each way in which what they say flows back.
-LABELS = {"n_classes": 3, "loss_unit": 2.5, "alpha": 0.3}
+LABELS = {"n_classes": 3, "loss_unit": 2.5, "hidden_unit": 1.5, "alpha": 0.3}
 FORMS += [{"objective": "unfold", "decoder": "tanh", "output": "linear", "tied": False, **LABELS},
           {"objective": "unfold", "decoder": "linear", "output": "softmax", "tied": True, "n_code": 3, **LABELS},
           {"objective": "stepwise", "decoder": "tanh", "output": "linear", "tied": True, **LABELS},

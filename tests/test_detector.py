@@ -48,7 +48,8 @@ def test_it_finds_what_is_strange(settings):
 def test_the_score_is_what_the_documentation_says():
     model = RAEDetector(random_state=0).fit(NORMAL)
     errors = [m.reconstruction_error(NORMAL, reduce="mean", units="model") for m in (model.model_,)][0]
-    codes = model.model_.transform(NORMAL)
+    codes = model.model_.last_states(NORMAL)
+    assert codes.shape == (80, 24) and model.model_.transform(NORMAL).shape == (80, 8)
     first = detector.Codes(codes[:9])  # too few to leave some out
     covariance, _ = ledoit_wolf(codes[:9])
     expected = np.einsum("ni,ij,nj->n", codes - codes[:9].mean(0), np.linalg.inv(covariance), codes - codes[:9].mean(0))

@@ -146,6 +146,9 @@ def test_an_interrupted_fit_goes_on(tmp_path):
     with pytest.raises(Stop):
         model.fit(X3, Y)
     np.testing.assert_equal(everything(RAEClassifier(**settings).fit(X3, Y, resume=True)), everything(whole))
+    for names in (np.char.upper(Y), np.where(Y == "up", "flat", np.where(Y == "flat", "up", Y))):
+        with pytest.raises(ValueError, match="other data|same"):
+            RAEClassifier(**settings).fit(X3, names, resume=tmp_path / "fit.st")
     with pytest.raises(ValueError, match="other data|same"):
         model.set_params(callbacks=None, max_iter=20).fit(X3, Y[::-1], resume=tmp_path / "fit.st")
 
@@ -188,7 +191,11 @@ def test_partial_fit():
 @pytest.mark.parametrize("y, message", [
     (None, "requires y to be passed"), (Y[:5], r"y has shape \(5,\); expected \(60,\), one label for each item"),
     (np.zeros((60, 2)), r"y has shape \(60, 2\)"), (["a"] * 60, "y holds 1 class; a classifier needs at least 2"),
-    ([None] * 60, "y holds 0 class"), (np.where(Y == "up", np.nan, 1.0), "y holds NaN or infinity"),
+    ([None] * 60, "y holds 0 class"), (["a", float("nan"), "b"] * 20, "labels of several kinds, such as 'a' and nan"),
+    ([1, "a", True] * 20, "labels of several kinds, such as 1 and 'a'"),
+    ([1, True] * 30, "several kinds, such as 1 and True"), ([["a"], ["b"]] * 30, r"y has shape \(60, 1\)"),
+    (np.where(Y == "up", np.nan, Y.astype(object)), "several kinds"), ("a", r"y has shape \(\)"),
+    (np.where(Y == "up", np.nan, 1.0), "y holds NaN or infinity"),
     (np.linspace(0, 1, 60), "Unknown label type"), (np.zeros(60, dtype=complex), "labels are of type complex128")])
 def test_bad_labels_change_nothing(y, message):
     model = fitted(max_iter=2)
@@ -198,7 +205,62 @@ def test_bad_labels_change_nothing(y, message):
     np.testing.assert_equal(everything(model), before)
 
 
+@pytest.mark.parametrize("y", [
+    pytest.param(lambda pd: pd.Series(Y), id="series"),
+    pytest.param(lambda pd: pd.Series(Y, dtype="category"), id="category"),
+    pytest.param(lambda pd: pd.Series(Y, dtype=object), id="object")])
+def test_labels_of_pandas(y):
+    pd = pytest.importorskip("pandas")
+    np.testing.assert_array_equal(fitted(y=y(pd)).theta_, fitted().theta_)
+    some = pd.Series(Y, dtype="string")
+    some[::4] = pd.NA
+    theirs = fitted(y=[None if i % 4 == 0 else label for i, label in enumerate(Y)])
+    np.testing.assert_array_equal(fitted(y=some).theta_, theirs.theta_)
+    masked = np.ma.array(np.searchsorted(["down", "flat", "up"], Y), mask=np.arange(60) % 4 == 0)
+    assert fitted(y=masked).classes_.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(fitted(y=masked).theta_, theirs.theta_)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", [{}, {"n_code": 3}, {"objective": "stepwise"}], ids=str)
+def test_data_in_any_unit(options, dtype):
+    one = fitted(X3.astype(dtype), **options)
+    for power in (-80, -40, 60):
+        X = (X3 * 2.0**power).astype(dtype)
+        other = fitted(X, **options)
+        np.testing.assert_allclose(other.predict_proba(X), one.predict_proba(X3.astype(dtype)), rtol=0.05, atol=0.02)
+        assert other.loss_and_grad(X)[0] == pytest.approx(one.loss_and_grad(X3.astype(dtype))[0], rel=0.1)
+
+
+def test_constant_data():
+    for value in (0.0, 0.1, 1.0, 1e6):
+        X = [np.full((3 if i % 2 else 7, 2), value) for i in range(40)]
+        model = RAEClassifier(4, random_state=0, max_iter=100).fit(X, [i % 2 for i in range(40)])
+        assert np.isfinite(model.predict_proba(X)).all() and model.loss_curve_[-1] < 10
+
+
+@pytest.mark.parametrize("weights", [{0: 1.0, 1: 5.0}, {False: 0.0, True: 2.0}, {np.int64(0): np.float32(1), 1: 2},
+                                     {"a": np.float64(2), "b": 1}], ids=str)
+def test_weights_of_classes_in_files(weights, tmp_path):
+    y = [list(weights)[i % 2] for i in range(60)]
+    y = y if isinstance(y[0], str) else np.array(y)
+    model = fitted(y=y, class_weight=weights, max_iter=3, checkpoint=tmp_path / "fit.st")
+    again = RAEClassifier.load(tmp_path / "fit.st")
+    assert again.class_weight == weights
+    np.testing.assert_array_equal(again.partial_fit(X3, y).theta_, model.partial_fit(X3, y).theta_)
+
+
 def test_bad_settings():
+    with pytest.raises(ValueError, match="dropout=0.5 is drawn anew for every update"):
+        fitted(dropout=0.5, solver="lbfgs")
+    for classes, message in (([0, 1, None], "at least 2 different"), ([0, "a"], "different labels of one kind"),
+                             ([[0, 1], [2, 3]], "different labels of one kind"), ([0.5, 1.0], "Unknown label type"),
+                             (3, "list of")):
+        with pytest.raises(ValueError, match=message):
+            RAEClassifier(4).partial_fit(X3, Y, classes=classes)
+    for decay, options in (({"V_ch": 1.0}, {}), ({"V_hh": 1.0}, {"tied": True}), ({"W_rh": 1.0}, {"solver": "lbfgs"})):
+        with pytest.raises(ValueError, match=f"weight_decay has '{next(iter(decay))}', which"):
+            fitted(weight_decay=decay, **options)
     with pytest.raises(ValueError, match="alpha must lie in"):
         fitted(alpha=1.5)
     with pytest.raises(ValueError, match="class_weight has the class 'other', which y does not hold"):

@@ -171,6 +171,25 @@ def test_of_equal_pairs_the_leftmost_is_joined():
     assert (tree == reference.tree_codes(theta, form, np.eye(3)[[1] * 6])[1]).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_equal_pairs_whose_errors_are_mere_rounding(dtype):
+    """Near the identity start errors are far smaller than codes: what is rounding follows from these."""
+    form, rng = TreeForm(3, 8, tree="greedy", decoder="linear"), np.random.default_rng(3)
+    for _ in range(30):
+        theta = form.empty(dtype)
+        theta[:] = 0
+        p = form.views(theta)
+        p["W_xh"][...] = 0.01 * rng.standard_normal((3, 8))
+        for name, part in (("W_hh", 0.5), ("W_rh", 0.5), ("V_hh", 1), ("V_hr", 1)):
+            p[name][...] = part * np.eye(8) + 1e-4 * rng.standard_normal((8, 8))
+        alone = _tree.encode(theta, SparseBatch([0] * 6, [0, 6], 3, dtype, True), form)[1]
+        assert alone[0].tolist() == [0, 1]
+        if dtype == np.float64:
+            assert (alone == reference.tree_codes(theta, form, np.eye(3)[[0] * 6])[1]).all()
+        several = SparseBatch([1, 2, 1] + [0] * 6 + [2, 2], [0, 3, 9, 11], 3, dtype, True)
+        assert (_tree.encode(theta, several, form)[1][2:7] == alone).all()
+
+
 @pytest.mark.parametrize("kind", ["left", "right", "balanced"])
 def test_trees_that_follow_from_the_length(kind):
     form = TreeForm(3, 4, tree=kind)

@@ -385,3 +385,7 @@ def test_variants(name):
     np.testing.assert_allclose(np.linalg.norm(model.transform(several), axis=1), 1, rtol=1e-6)
     with pytest.raises(ValueError, match="must be one of 'paper', 'released'; got 'other'"):
         TreeRAEClassifier.variant("other")
+    with pytest.raises(ValueError, match="must be one of"):
+        TreeRAEClassifier.variant(["paper"])
+    TreeRAEClassifier.variant("paper").weight_decay["W_hh"] = 99.0
+    assert TreeRAEClassifier.variant(name).weight_decay["W_hh"] == 1e-5
