@@ -316,6 +316,36 @@ class Coding(Learner):
         prefix = type(self).__name__.lower()
         return np.array([f"{prefix}{i}" for i in range(self._fitted().form.code_size)], dtype=object)
 
+    def read_rows(self, rows: Any) -> Floats:
+        """Rows (..., I) in the units in which the model reads them: standardised, where `standardize` says so.
+
+        Parameters
+        ----------
+        rows : array-like of shape (..., I)
+
+        Returns
+        -------
+        ndarray of the same shape
+
+        Raises
+        ------
+        ValueError
+            For another number of features.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, standardize="channel", max_iter=0, random_state=0).fit(np.eye(3))
+        >>> np.allclose(model.read_rows(np.eye(3)).std(axis=0), 1)
+        True
+        """
+        learned = self._fitted()
+        array = np.asarray(rows, dtype=learned.memory.dtype)
+        if array.ndim < 1 or array.shape[-1] != learned.n_features:
+            raise ValueError(f"rows have shape {array.shape}; the model reads {learned.n_features} features")
+        return array if learned.scaling is None else learned.scaling.rows(array)
+
     # ---- what these share --------------------------------------------------------------------------
 
     def _read(self, X: Any, learned: Learned) -> Batch:

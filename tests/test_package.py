@@ -30,8 +30,11 @@ from rae_fast import (
     rae_classifier,
     sequence_model,
     sequence_scaler,
+    size_choice,
     solvers,
+    stream_detector,
     streams,
+    stretches,
     tree,
     tree_classifier,
     tree_coding,
@@ -194,7 +197,8 @@ def test_every_compiled_module_that_python_uses_has_a_stub():
     assert {name for name in used if (PACKAGE / f"{name}.pyx").exists() or name in STUBS} <= set(STUBS)
 
 
-WITH_EXAMPLES = [rae, sequence_model, sequence_scaler, detector, rae_classifier, tree_classifier, coding, vocabulary,
+WITH_EXAMPLES = [rae, sequence_model, sequence_scaler, detector, size_choice, stretches, stream_detector,
+                 rae_classifier, tree_classifier, coding, vocabulary,
                  streams, _learner, _estimator, _config, _messages, solvers, inputs,
                  trees, tree, tree_coding, classifiers, plotting]
 
@@ -218,6 +222,7 @@ def public_members(cls):
 
 
 @pytest.mark.parametrize("cls", [rae_fast.RAE, rae_fast.RAEClassifier, rae_fast.RAEDetector, rae_fast.SequenceScaler,
+                                 rae_fast.StreamDetector,
                                  rae_fast.TreeRAE, rae_fast.TreeRAEClassifier])
 def test_public_methods_say_what_they_take_return_and_raise(cls):
     """numpydoc's sections; of hyper-parameters and attributes the class's own docstring has them."""

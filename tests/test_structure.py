@@ -17,7 +17,8 @@ ORDER = """
     _objectives _codes _training
     sparse_inputs inputs layouts closed_form relative_rates scaling hyperparameters patches sizes vocabulary trees
     learned factored model_file lbfgs training trial checkpoint _learner streams coding sequence_model rae classifiers
-    rae_classifier detector sequence_scaler tree_coding tree tree_classifier plotting
+    rae_classifier detector size_choice sequence_scaler stretches stream_detector tree_coding tree
+    tree_classifier plotting
     __init__
 """.split()
 

@@ -1,0 +1,225 @@
+"""class StreamDetector: a score for every step of a stream that never ends, as it comes."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rae_fast._estimator import Estimator, not_fitted
+from rae_fast._messages import shown
+from rae_fast.hyperparameters import generator
+from rae_fast.rae import RAE
+from rae_fast.stretches import windows
+
+Floats = NDArray[Any]
+
+
+class StreamDetector(Estimator):
+    """Scores of the steps of a stream, one by one: how badly the input comes back from the state that has just read it.
+
+    An update takes a step of the encoder and one of the decoder, O(H (H + I)), whatever the length of the stream. It
+    needs a model with ``objective="stepwise"``, which learns to give back a step from every state; one that unrolls
+    whole sequences has never seen a state of a stream without an end (docs/quality.md, "Streams").
+
+    Parameters
+    ----------
+    model : RAE, optional
+        With ``objective="stepwise"``; a copy is fitted. None is
+        ``RAE(objective="stepwise", standardize="channel", max_iter=100)``.
+    width : int, default=64
+        Steps of the windows that `fit` cuts a series into.
+    contamination : float, default=0.001
+        The part of the steps of the training data with a score below `offset_`.
+    random_state : None, int or NumPy generator, default=None
+        The model's, where `model` is None.
+
+    Attributes
+    ----------
+    model_ : RAE, fitted
+    offset_ : float, scores below it are anomalies; may be set
+    state_ : ndarray, of shape (H,) or (N, H), or None before the first step
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rae_fast import StreamDetector
+    >>> rng = np.random.default_rng(0)
+    >>> t = 0.3 * np.arange(2000)[:, None]
+    >>> x = np.hstack([np.sin(t), np.cos(t)]) + 0.05 * rng.standard_normal((2000, 2))
+    >>> detector = StreamDetector(random_state=0).fit(x[:1500])
+    >>> scores = [detector.update(step) for step in x[1500:]]
+    >>> bool(detector.update([1.5, -1.5]) < detector.offset_ < np.median(scores))
+    True
+    """
+
+    def __init__(self, model: Any = None, *, width: int = 64, contamination: float = 0.001,
+                 random_state: Any = None) -> None:
+        self.model = model
+        self.width = width
+        self.contamination = contamination
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from a series that is normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (T, I), or a list of such
+            Long series, which are cut into windows of `width` steps that overlap by half.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, FloatingPointError
+            For bad input, as of `RAE.fit`; the detector is unchanged.
+
+        Examples
+        --------
+        See the class.
+        """
+        if not isinstance(self.contamination, (int, float)) or not 0 < self.contamination < 0.5:
+            raise ValueError(f"contamination must lie in (0, 0.5); got {shown(self.contamination)}")
+        generator(self.random_state)
+        if self.model is None:
+            model = RAE(objective="stepwise", standardize="channel", max_iter=100, random_state=self.random_state)
+        else:
+            if not isinstance(self.model, RAE) or self.model.objective != "stepwise":
+                raise ValueError('model must be None or an RAE with objective="stepwise": one that unrolls whole '
+                                 "sequences does not give back a step of a stream")
+            model = type(self.model)(**self.model.get_params(deep=False))
+        series = list(X) if isinstance(X, (list, tuple)) and np.ndim(X[0]) == 2 else [X]
+        parts = [windows(x, min(self.width, len(np.asarray(x))), max(1, self.width // 2)) for x in series]
+        model.fit([window for part in parts for window in part])
+        if model.patch_length not in ("auto", 1):
+            raise ValueError("a stream is read step by step: choose patch_length=1")
+        scores = np.concatenate([_scores(model, np.asarray(x).reshape(len(x), -1)) for x in series])
+        self._model, self._offset = model, float(np.quantile(scores, self.contamination))
+        self._state: Floats | None = None
+        return self
+
+    def update(self, x: Any) -> Any:
+        """Read the next step of a stream, or of each of N streams.
+
+        Parameters
+        ----------
+        x : array-like of shape (I,) or (N, I)
+
+        Returns
+        -------
+        float, or ndarray of shape (N,): minus the mean squared error of what comes back of the step, in standardised
+        units; higher is more normal
+
+        Raises
+        ------
+        ValueError
+            For bad input; the state is unchanged.
+
+        Examples
+        --------
+        See the class.
+        """
+        model = self._fitted()
+        x = np.asarray(x)
+        state = self._state
+        if state is None:
+            state = model.initial_state() if x.ndim == 1 else model.initial_state(len(x))
+        after = model.step(state, x)
+        found = _errors(model, np.atleast_2d(after), np.atleast_2d(x))
+        self._state = after
+        return -float(found[0]) if x.ndim == 1 else -found
+
+    def reset(self) -> Self:
+        """Forget the stream: the next step is a first one.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        NotFittedError
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import StreamDetector
+        >>> detector = StreamDetector(random_state=0).fit(np.sin(np.arange(200))[:, None])
+        >>> first = detector.update([0.5])
+        >>> detector.reset().update([0.5]) == first
+        True
+        """
+        self._fitted()
+        self._state = None
+        return self
+
+    def score_steps(self, X: Any) -> Floats:
+        """The scores of all steps of a series from its beginning, as `update` gives them one by one.
+
+        Parameters
+        ----------
+        X : array-like of shape (T, I)
+
+        Returns
+        -------
+        ndarray of shape (T,)
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import StreamDetector
+        >>> x = np.sin(np.arange(200))[:, None]
+        >>> StreamDetector(random_state=0).fit(x).score_steps(x).shape
+        (200,)
+        """
+        return _scores(self._fitted(), np.asarray(X))
+
+    @property
+    def model_(self) -> RAE:
+        return self._fitted()
+
+    @property
+    def offset_(self) -> float:
+        self._fitted()
+        return self._offset
+
+    @offset_.setter
+    def offset_(self, value: Any) -> None:
+        self._fitted()
+        self._offset = float(value)
+
+    @property
+    def state_(self) -> Floats | None:
+        self._fitted()
+        return self._state
+
+    def _fitted(self) -> RAE:
+        if not hasattr(self, "_model"):
+            raise not_fitted(f"this {type(self).__name__} is not fitted yet; call fit first")
+        model: RAE = self._model
+        return model
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_model")
+
+
+def _scores(model: RAE, x: Floats) -> Floats:
+    """Of every step of a series from its beginning."""
+    return -_errors(model, model.hidden_states([x])[0], x)
+
+
+def _errors(model: RAE, states: Floats, x: Floats) -> Floats:
+    """Mean squared errors of the steps x that the states give back, in the model's units."""
+    given = model.read_rows(model.unroll(model.encode_states(states), 1)[:, 0])
+    found: Floats = np.square(given - model.read_rows(x), dtype=np.float64).mean(axis=1)
+    return found
