@@ -142,7 +142,7 @@ cdef class Batch:
 
     def memory(self):
         """The arrays that its numbers are in."""
-        return [self.data] + self.attached()
+        return [self.data] + ([] if self.missing is None else [self.missing]) + self.attached()
 
     def attached(self):
         return [x for x in (self.children, self.labels, self.label_weights) if x is not None]

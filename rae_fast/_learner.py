@@ -36,6 +36,7 @@ from rae_fast._messages import shown
 from rae_fast._objective import Objective
 from rae_fast._record import Record
 from rae_fast._training import Updates
+from rae_fast.gaps import Gaps
 from rae_fast.hyperparameters import Settings, TrainingParameters
 from rae_fast.learned import Learned, SolverState, new_solver
 from rae_fast.patches import Patches
@@ -281,7 +282,7 @@ class Learner(Estimator, TrainingParameters):
         declared = hyperparameters.declarations(self)
         fixed = {name: getattr(learned.form, name) for name in self._form_type.FIXED}
         fixed |= {"patch_length": learned.patch_length, "n_features": learned.n_features,
-                  "standardize": learned.standardize,
+                  "standardize": learned.standardize, "missing": learned.missing,
                   "dtype": str(learned.memory.dtype)}
         for name, then in fixed.items():
             if name in declared and (now := getattr(settings, name)) != then and now != declared[name].chosen:
@@ -292,6 +293,8 @@ class Learner(Estimator, TrainingParameters):
                n_steps: int | None, names: tuple[str, ...] | None) -> tuple[Learned, Floats | None, Batch]:
         """A model that has learned nothing yet but its initial values, parameters that no fit must end above, and the
         batch as the model reads it."""
+        gaps = self._gaps(settings, batch, weights)
+        batch = batch if gaps is None else gaps.read(batch)
         scaling = self._scaling(settings, batch, weights)
         batch = batch if scaling is None else scaling.read(batch)
         settings, patches = self._decided(settings, batch, weights, rng)
@@ -301,7 +304,8 @@ class Learner(Estimator, TrainingParameters):
         whole = 1 if factored.chosen(settings, form, batch) else 3
         sizes.check_memory(form, batch.dtype, whole + len(SOLVERS[settings.solver].state))
         learned, alone = self._started(form, batch, weights, settings, rng, patches)
-        learned = replace(learned, record=Record(n_steps), feature_names=names, reads_ids=batch.is_ids, scaling=scaling)
+        learned = replace(learned, record=Record(n_steps), feature_names=names, reads_ids=batch.is_ids, scaling=scaling,
+                          gaps=gaps)
         return learned, alone, batch
 
     def _started(self, form: Any, batch: Batch, weights: Floats | None, settings: Settings, rng: np.random.Generator,
@@ -323,7 +327,7 @@ class Learner(Estimator, TrainingParameters):
         if form is not learned.form:
             new, at_most = start(form, batch, weights)
             learned = replace(new, record=learned.record, feature_names=learned.feature_names,
-                              reads_ids=learned.reads_ids, scaling=learned.scaling)
+                              reads_ids=learned.reads_ids, scaling=learned.scaling, gaps=learned.gaps)
         return learned, at_most, stop_at
 
     def _errors_of(self, learned: Learned, theta: Floats, part: Batch) -> Floats:
@@ -554,6 +558,10 @@ class Learner(Estimator, TrainingParameters):
                  rng: np.random.Generator) -> tuple[Settings, Patches | None]:
         """The settings with what is left to the data decided, and how rows are read."""
         return settings, None
+
+    def _gaps(self, settings: Settings, batch: Batch, weights: Floats | None) -> Gaps | None:
+        """How missing numbers are read, if there may be some."""
+        return None
 
     def _scaling(self, settings: Settings, batch: Batch, weights: Floats | None) -> Scaling | None:
         """The units in which numbers are read, if they are not the data's."""

@@ -356,7 +356,8 @@ class Coding(Learner):
             if (batch := ready_ids(X, learned.n_features, learned.memory.dtype)) is not None:
                 return batch
         batch = inputs.as_batch(X, learned.memory.dtype, learned.n_features, type(self).__name__,
-                                True if learned.reads_ids else False if learned.patches is None else None)
+                                True if learned.reads_ids else False if learned.patches is None else None,
+                                learned.gaps is not None)
         if batch.is_ids and not learned.reads_ids:
             raise ValueError(f"X holds token ids, but {type(self).__name__} was fitted on rows of numbers")
         inputs.check_feature_names(X, learned.feature_names, type(self).__name__)

@@ -23,6 +23,7 @@ from rae_fast._form import DECODERS, ORDER, OUTPUTS
 from rae_fast._kernels import threads
 from rae_fast._messages import shown
 from rae_fast._tree_form import LABEL_LOSSES, REDUCTIONS, TREE_OBJECTIVES, TREE_OUTPUTS, TREES
+from rae_fast.gaps import MISSING
 from rae_fast.scaling import STANDARDIZE
 from rae_fast.solvers import MOMENTUM_SCHEDULES, SCHEDULES, SOLVERS
 
@@ -239,6 +240,7 @@ class SequenceParameters:
     dtype: str = declared("auto", OneOf("auto", "float32", "float64"), chosen="auto")
     patch_length: int | str = declared("auto", auto_or_integer(1), chosen="auto")
     standardize: str = declared("none", OneOf(*STANDARDIZE))
+    missing: str = declared("error", OneOf(*MISSING))
     objective: str = declared("unfold", OneOf(*_objectives.NAMES))
     hidden_weight: float = declared(1.0, real)
     reconstruct_h0: bool = declared(False, boolean)

@@ -32,7 +32,7 @@ _JUDGED_STEPS, _JUDGED_NUMBERS, _JUDGED_SEQUENCES = 20_000, 1 << 23, 256
 
 
 def as_batch(X: Any, dtype: np.dtype[Any] | None = None, n_features: int | None = None,
-             name: str = "the model", ids: bool | None = False) -> Batch:
+             name: str = "the model", ids: bool | None = False, gaps: bool = False) -> Batch:
     """Validate and convert sequences. For those of a fitted model that need neither, `_batch.ready` is quicker.
 
     Parameters
@@ -43,6 +43,7 @@ def as_batch(X: Any, dtype: np.dtype[Any] | None = None, n_features: int | None 
     n_features : the model's number of features; None accepts any
     name : the estimator's, for messages
     ids : whether integer arrays with two dimensions are token ids; None: there are none
+    gaps : whether NaN says that a number is missing: the batch then has 0 there, and says so
 
     Raises
     ------
@@ -64,6 +65,9 @@ def as_batch(X: Any, dtype: np.dtype[Any] | None = None, n_features: int | None 
     convert = _from_list if isinstance(X, (list, tuple)) else _from_array
     batch = convert(X, dtype, n_features, name)
     position = batch.first_not_finite()
+    if position >= 0 and gaps and (missing := np.isnan(batch.data)).any():
+        batch = Batch(np.where(missing, 0, batch.data), batch.offsets, batch.is_list, missing)
+        position = batch.first_not_finite()
     if position >= 0:
         raise _not_finite(batch, position)
     return batch

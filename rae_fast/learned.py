@@ -19,6 +19,7 @@ from rae_fast._batch import Batch
 from rae_fast._factored import OutputFactor
 from rae_fast._form import AnyForm, Blocks
 from rae_fast._record import Record
+from rae_fast.gaps import Gaps
 from rae_fast.patches import Patches
 from rae_fast.scaling import Scaling
 from rae_fast.solvers import Solver
@@ -72,13 +73,15 @@ class Learned:
     output_update: str = "dense"                    # how output weights were updated last
     classes: NDArray[Any] | None = None             # of labels, in the order of their numbers
     scaling: Scaling | None = None                  # where channels are read in units of their own
+    gaps: Gaps | None = None                        # where numbers may be missing
     outputs: OutputFactor | None = None             # the factors that they are in, if they are
     lent: ReferenceType[Floats] | None = None       # a view of theta that a user got, and may have kept
     given_away: bool = False                        # a user has got theta itself
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.form, self.theta, self.record, self.solver, self.validation_scores, self.feature_names,
-                        self.patches, self.reads_ids, self.vocabulary, self.output_update, self.classes, self.scaling)
+                        self.patches, self.reads_ids, self.vocabulary, self.output_update, self.classes, self.scaling,
+                        self.gaps)
 
     @property
     def theta(self) -> Floats:
@@ -128,6 +131,8 @@ class Learned:
 
     def read(self, batch: Batch) -> Batch:
         """A user's sequences as the model's steps."""
+        if self.gaps is not None:
+            batch = self.gaps.read(batch)
         if self.scaling is not None:
             batch = self.scaling.read(batch)
         return batch if self.patches is None else self.patches.read(batch)
@@ -137,6 +142,10 @@ class Learned:
         return rows if self.scaling is None else self.scaling.back(rows)
 
     @property
+    def missing(self) -> str:
+        return "error" if self.gaps is None else "ignore"
+
+    @property
     def standardize(self) -> str:
         return "none" if self.scaling is None else self.scaling.kind
 
@@ -144,8 +153,8 @@ class Learned:
         """The same model with another solver, which starts anew."""
         record = Record(self.record.n_steps, self.record.n_iter, 0, self.record.loss_curve)
         return Learned(self.form, self.theta, record, solver, self.validation_scores, self.feature_names, self.patches,
-                       self.reads_ids, self.vocabulary, self.output_update, self.classes, self.scaling, None,
-                       self.lent, self.given_away)
+                       self.reads_ids, self.vocabulary, self.output_update, self.classes, self.scaling, self.gaps,
+                       None, self.lent, self.given_away)
 
 
 def _again(form: Any, theta: Floats, *rest: Any) -> Learned:

@@ -19,6 +19,7 @@ from rae_fast import _blas, hyperparameters
 from rae_fast._estimator import constructor_parameters
 from rae_fast._form import Blocks, Form
 from rae_fast._record import Record
+from rae_fast.gaps import Gaps
 from rae_fast.learned import Learned, SolverState
 from rae_fast.patches import Patches
 from rae_fast.persistence import Arrays, FilePath, bad, parse_json
@@ -64,6 +65,8 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
         arrays["patch_fill"] = learned.patches.fill
     if learned.scaling is not None:
         arrays |= {"scaling_mean": learned.scaling.mean, "scaling_scale": learned.scaling.scale}
+    if learned.gaps is not None:
+        arrays["missing_fill"] = learned.gaps.fill
     if learned.vocabulary is not None:
         arrays["vocabulary"] = np.frombuffer(learned.vocabulary.to_json().encode(), dtype=np.uint8)
     first = 0 if most_losses is None else -most_losses
@@ -177,7 +180,8 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
         raise ValueError("W_hh and W_xh do not have the shapes that its sizes say")
     if form.n_classes and arrays["W_hy"].shape != (form.code_size, form.n_classes):
         raise ValueError("W_hy does not have the shape that its sizes say")
-    known = {"loss_curve", "validation_scores", "patch_fill", "scaling_mean", "scaling_scale", "vocabulary"}
+    known = {"loss_curve", "validation_scores", "patch_fill", "scaling_mean", "scaling_scale", "missing_fill",
+             "vocabulary"}
 
     def take(prefix: str, views: Arrays) -> None:
         for name, view in named(prefix, form, views).items():
@@ -227,7 +231,8 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
     return Learned(form, theta, history, SolverState(record["solver"], state, scale, unit),
                    arrays["validation_scores"].tolist(), None if names is None else tuple(names), patches,
                    record["reads_ids"], _vocabulary(arrays, n_features), record["output_update"],
-                   _classes(record, form), _scaling(record, arrays, n_features, dtype))
+                   _classes(record, form), _scaling(record, arrays, n_features, dtype),
+                   _gaps(arrays, n_features, dtype))
 
 
 def _dtype_name(classes: Any) -> str:
@@ -300,6 +305,14 @@ def _scaling(record: dict[str, Any], arrays: Arrays, n_features: int, dtype: np.
     if not (arrays["scaling_scale"] > 0).all():
         raise ValueError("scaling_scale has values that are not positive")
     return Scaling(kind, arrays["scaling_mean"].copy(), arrays["scaling_scale"].copy())
+
+
+def _gaps(arrays: Arrays, n_features: int, dtype: np.dtype[Any]) -> Gaps | None:
+    """What missing numbers are read as."""
+    if "missing_fill" not in arrays:
+        return None
+    check_array(arrays["missing_fill"], "missing_fill", (n_features,), dtype)
+    return Gaps(arrays["missing_fill"].copy())
 
 
 def check_array(array: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -49,14 +49,15 @@ class Patches:
         lengths = batch.lengths()
         bounds = self.offsets(batch.offsets)
         if not (lengths % k).any():
-            return batch.hand_labels(Batch(batch.data.reshape(-1, k * I), bounds, batch.is_list))
+            gaps = None if batch.missing is None else batch.missing.reshape(-1, k * I)
+            return batch.hand_labels(Batch(batch.data.reshape(-1, k * I), bounds, batch.is_list, gaps))
         # Row r of a sequence goes to place r + absent of its patches.
         places = np.arange(batch.n_rows) + np.repeat(k * bounds[1:] - batch.offsets[1:], lengths)
         data = np.empty((int(bounds[-1]) * k, I), batch.dtype)
         missing = np.ones(data.shape, dtype=bool)
         data[:] = self.fill
         data[places] = batch.data
-        missing[places] = False
+        missing[places] = False if batch.missing is None else batch.missing
         return batch.hand_labels(Batch(data.reshape(-1, k * I), bounds, batch.is_list, missing.reshape(-1, k * I)))
 
     def rows(self, patches: Floats, offsets: Integers) -> Floats:

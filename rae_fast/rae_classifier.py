@@ -52,6 +52,8 @@ class RAEClassifier(Classifier, SequenceModel, LabelParameters, SequenceParamete
         As of `RAE`.
     standardize : {"none", "channel", "global"}, default="none"
         As of `RAE`.
+    missing : {"error", "ignore"}, default="error"
+        As of `RAE`.
     objective : {"unfold", "stepwise"}, default="unfold"
         As of `RAE`.
     hidden_weight : float, default=1.0

@@ -32,12 +32,15 @@ class Scaling:
     scale: Floats
 
     @staticmethod
-    def of(kind: str, data: Floats, rows_w: Floats | None = None) -> Scaling:
+    def of(kind: str, data: Floats, rows_w: Floats | None = None, missing: NDArray[np.bool_] | None = None) -> Scaling:
         """That of rows (n, I), by channel or ("global") with one scale for all, the root of their mean variance."""
+        weights = None if rows_w is None else np.broadcast_to(rows_w[:, None], data.shape)
+        if missing is not None:
+            weights = (~missing) * (1.0 if weights is None else weights)
         rows = data.astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = np.average(rows, axis=0, weights=rows_w)
-            variance = np.average(np.square(rows - mean), axis=0, weights=rows_w)
+            mean = np.average(rows, axis=0, weights=weights)
+            variance = np.average(np.square(rows - mean), axis=0, weights=weights)
             deviation = np.sqrt(variance)
             if kind == "global":
                 deviation = np.full_like(deviation, np.sqrt(variance.mean()))

@@ -17,6 +17,7 @@ from rae_fast._form import SMOOTHING, Form
 from rae_fast._kernels import threads
 from rae_fast._messages import shown
 from rae_fast.coding import Coding
+from rae_fast.gaps import Gaps
 from rae_fast.hyperparameters import Settings
 from rae_fast.learned import Learned
 from rae_fast.patches import Patches
@@ -179,6 +180,8 @@ class SequenceModel(Coding, Streams):
             found.append(squares.sum(axis=1) if summed else squares)
         errors: Floats = np.concatenate(found)
         mean = reduce == "mean"
+        if mean and batch.missing is not None:
+            return _means_of_what_is_there(errors, batch, per)
         if per in ("step", "element"):
             if mean and summed:
                 errors /= batch.n_features
@@ -200,14 +203,21 @@ class SequenceModel(Coding, Streams):
         patches = Patches.of(batch, weights, length) if length > 1 else None
         return settings.but(n_hidden=n_hidden, patch_length=length), patches
 
+    def _gaps(self, settings: Settings, batch: Batch, weights: Floats | None) -> Gaps | None:
+        if settings.missing == "error":
+            return None
+        if isinstance(batch, SparseBatch) or settings.output in ("softmax", "spherical"):
+            raise ValueError("missing='ignore' is for linear outputs of rows of numbers; choose missing='error' for "
+                             "token ids, sparse rows and categorical outputs")
+        return Gaps.of(batch, _rows_weights(batch, weights))
+
     def _scaling(self, settings: Settings, batch: Batch, weights: Floats | None) -> Scaling | None:
         if settings.standardize == "none":
             return None
         if isinstance(batch, SparseBatch) or settings.output in ("softmax", "spherical"):
             raise ValueError(f"standardize={settings.standardize!r} is for linear outputs of rows of numbers; choose "
                              "standardize='none' for token ids, sparse rows and categorical outputs")
-        rows_w = None if weights is None else np.repeat(weights.astype(np.float64) / weights.max(), batch.lengths())
-        return Scaling.of(settings.standardize, batch.data, rows_w)
+        return Scaling.of(settings.standardize, batch.data, _rows_weights(batch, weights), batch.missing)
 
     def _other_forms(self, settings: Settings, learned: Learned, batch: Batch) -> list[Form]:
         return [self._form(settings.but(n_hidden=n, output=learned.form.output), batch)
@@ -248,7 +258,8 @@ class SequenceModel(Coding, Streams):
     def _read_first(self, X: Any, settings: Settings) -> Batch:
         layouts.warn(X)
         dtype = None if settings.dtype == "auto" else np.dtype(settings.dtype)
-        batch = inputs.as_batch(X, dtype, settings.n_features, type(self).__name__, settings.n_features is not None)
+        batch = inputs.as_batch(X, dtype, settings.n_features, type(self).__name__, settings.n_features is not None,
+                                settings.missing == "ignore")
         if settings.output in ("softmax", "spherical"):
             inputs.check_distributions(batch)
         return batch
@@ -317,3 +328,24 @@ class SequenceModel(Coding, Streams):
             if batch.missing is not None:
                 rows[batch.missing[part]] = 0
             yield rows if learned.scaling is None or not in_data else learned.scaling.residuals(rows)
+
+
+def _rows_weights(batch: Batch, weights: Floats | None) -> Floats | None:
+    """The weight of each row."""
+    return None if weights is None else np.repeat(weights.astype(np.float64) / weights.max(), batch.lengths())
+
+
+def _means_of_what_is_there(errors: Floats, batch: Batch, per: str) -> Floats | list[Floats]:
+    """Means over the numbers that are not missing, 0 where all are. errors: of elements (rows, I), or sums of steps."""
+    assert batch.missing is not None
+    there = (~batch.missing).astype(np.float64)
+    if per in ("step", "element"):
+        found = errors if per == "element" else errors / np.maximum(there.sum(axis=1), 1)
+        if batch.is_list:
+            return [found[a:b].copy() for a, b in zip(batch.offsets[:-1], batch.offsets[1:])]
+        return found.reshape(batch.n_sequences, -1, *found.shape[1:])
+    sums, counts = (np.add.reduceat(x, batch.offsets[:-1]) for x in (errors, there))
+    if per == "sequence":
+        sums, counts = sums.sum(axis=1), counts.sum(axis=1)
+    means: Floats = sums / np.maximum(counts, 1)
+    return means

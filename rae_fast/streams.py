@@ -89,6 +89,8 @@ class Streams(Learner):
         """
         learned = self._learned or self._fitted()
         theta, form = learned.memory, learned.form
+        if learned.gaps is not None:
+            x = learned.gaps.rows(x)
         if learned.patches is not None:
             x = inputs.as_patches(x, np.ndim(state), learned.patch_length, learned.n_features)
         ids = as_stream_ids(x, np.shape(state), learned.n_features) if learned.reads_ids else None

@@ -15,7 +15,7 @@ ORDER = """
     _slots _cell _head _judge _factored _objective _sequence _stepwise _unfold _tree_form _forest _tree_cell _greedy
     _tree_unfold _tree
     _objectives _codes _training
-    sparse_inputs inputs layouts closed_form relative_rates scaling hyperparameters patches sizes vocabulary trees
+    sparse_inputs inputs layouts closed_form relative_rates scaling gaps hyperparameters patches sizes vocabulary trees
     learned factored model_file lbfgs training trial checkpoint _learner streams coding sequence_model rae classifiers
     rae_classifier detector size_choice sequence_scaler stretches stream_detector tree_coding tree
     tree_classifier plotting

@@ -1,0 +1,151 @@
+"""Missing numbers: they count in no loss and no gradient, are read as means, and come back filled in."""
+
+import numpy as np
+import pytest
+from problems import everything
+from sklearn.base import clone
+
+from rae_fast import RAE, RAEClassifier, RAEDetector
+
+RNG = np.random.default_rng(0)
+WHOLE = [np.cumsum(RNG.standard_normal((5 + n % 4, 3)), axis=0) + [0, 5, -20] for n in range(40)]
+Y = ["a", "b"] * 20
+
+
+def holed(X, part=0.25, seed=0):
+    """The same with NaN, some steps all of it."""
+    rng = np.random.default_rng(seed)
+    found = [x.copy() for x in X]
+    for x in found:
+        x[rng.random(x.shape) < part] = np.nan
+        x[rng.random(len(x)) < 0.1] = np.nan
+    return found
+
+
+X = holed(WHOLE)
+X3 = np.array([x[:5] for x in X])
+
+
+def fitted(data=X, cls=RAE, y=None, **settings):
+    return cls(**{"n_hidden": 6, "random_state": 0, "max_iter": 20, "missing": "ignore"} | settings).fit(data, y)
+
+
+@pytest.mark.parametrize("options", [{}, {"n_code": 3}, {"objective": "stepwise"}, {"patch_length": 2},
+                                     {"standardize": "channel"}, {"tied": True}, {"init": "normal"}], ids=str)
+@pytest.mark.parametrize("data", [X, X3], ids=["list", "3-D"])
+def test_loss_gradient_and_errors_know_no_missing_number(options, data):
+    model = fitted(data, **options)
+    loss, grad = model.loss_and_grad(data)
+    rng = np.random.default_rng(1)
+    for name, view in model.parameters_.items():
+        at = np.unravel_index(rng.integers(view.size), view.shape)
+        before = view[at]
+        view[at] = before + 1e-6
+        above = model.loss_and_grad(data)[0]
+        view[at] = before - 1e-6
+        below = model.loss_and_grad(data)[0]
+        view[at] = before
+        assert grad[name][at] == pytest.approx((above - below) / 2e-6, rel=2e-4, abs=1e-6), name
+    back = model.reconstruct(data)
+    expected = [np.where(np.isnan(x), 0, np.square(x - y)) for x, y in zip(data, back)]
+    for a, b in zip(model.reconstruction_error(data, per="element"), expected):
+        np.testing.assert_allclose(a, b, rtol=1e-9)
+    for a, b in zip(model.reconstruction_error(data, per="step"), expected):
+        np.testing.assert_allclose(a, b.sum(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(model.reconstruction_error(data), [e.sum() for e in expected], rtol=1e-9)
+    for a, e, x in zip(model.reconstruction_error(data, reduce="mean"), expected, data):
+        assert a == pytest.approx(e.sum() / (~np.isnan(x)).sum(), rel=1e-9)
+    for a, e, x in zip(model.reconstruction_error(data, per="feature", reduce="mean"), expected, data):
+        np.testing.assert_allclose(a, e.sum(axis=0) / np.maximum((~np.isnan(x)).sum(axis=0), 1), rtol=1e-9)
+    for a, e, x in zip(model.reconstruction_error(data, per="step", reduce="mean"), expected, data):
+        np.testing.assert_allclose(a, e.sum(axis=1) / np.maximum((~np.isnan(x)).sum(axis=1), 1), rtol=1e-9)
+    if not options:
+        assert loss == pytest.approx(np.mean([e.sum() for e in expected]), rel=1e-9)
+
+
+@pytest.mark.parametrize("standardize", ["none", "channel", "global"])
+def test_missing_numbers_are_read_as_the_mean_of_what_is_there(standardize):
+    model = fitted(standardize=standardize)
+    means = np.nanmean(np.concatenate(X), axis=0)
+    filled = [np.where(np.isnan(x), means, x) for x in X]
+    np.testing.assert_allclose(model.transform(X), model.transform(filled), rtol=1e-9, atol=1e-12)
+    state = model.initial_state()
+    for x in X[3]:
+        state = model.step(state, x)
+    np.testing.assert_allclose(state, model.transform(X)[3], rtol=1e-9, atol=1e-12)
+    if standardize == "channel":
+        np.testing.assert_allclose(model._learned.scaling.mean, means)
+        np.testing.assert_allclose(model._learned.scaling.scale, np.nanstd(np.concatenate(X), axis=0))
+
+
+def test_what_a_missing_number_would_be_makes_no_difference():
+    other = [np.where(np.isnan(x), np.nan, x) for x in X]
+    np.testing.assert_array_equal(fitted().theta_, fitted(other).theta_)
+    assert fitted().theta_.tobytes() != fitted(holed(WHOLE, seed=5)).theta_.tobytes()
+
+
+def test_without_gaps_no_bit_changes():
+    for options in ({}, {"standardize": "channel"}, {"n_code": 2, "patch_length": 2}):
+        model, plain = fitted(WHOLE, **options), fitted(WHOLE, missing="error", **options)
+        np.testing.assert_array_equal(model.theta_, plain.theta_)
+        np.testing.assert_array_equal(model.transform(WHOLE), plain.transform(WHOLE))
+        np.testing.assert_array_equal(model.reconstruction_error(WHOLE), plain.reconstruction_error(WHOLE))
+
+
+def test_it_fills_in_better_than_the_mean():
+    rng = np.random.default_rng(2)
+    t = np.arange(30)[:, None]
+    whole = [np.hstack([np.sin(0.4 * t + p), np.cos(0.4 * t + p)]) + 0.05 * rng.standard_normal((30, 2))
+             for p in rng.uniform(0, 6, 60)]
+    gone = holed(whole)
+    model = fitted(gone, n_hidden=12, max_iter=100)
+    where = np.isnan(np.concatenate(gone))
+    truth = np.concatenate(whole)[where]
+    ours = np.square(np.concatenate(model.reconstruct(gone))[where] - truth).mean()
+    assert ours < 0.3 * truth.var()
+
+
+def test_files_classifiers_detectors_and_going_on(tmp_path):
+    for model in (fitted(standardize="channel"), fitted(cls=RAEClassifier, y=Y), fitted(n_code=2, patch_length=3)):
+        y = None if isinstance(model, RAE) else Y
+        model.save(tmp_path / "model.st")
+        again = type(model).load(tmp_path / "model.st")
+        np.testing.assert_equal(everything(again), everything(model))
+        np.testing.assert_array_equal(again.transform(X), model.transform(X))
+        np.testing.assert_array_equal(again.partial_fit(X, y).theta_, model.partial_fit(X, y).theta_)
+        np.testing.assert_array_equal(clone(model).fit(X, y).theta_, clone(model).fit(X, y).theta_)
+    scores = RAEDetector(RAE(6, missing="ignore", max_iter=5, random_state=0)).fit(X).score_samples(X)
+    assert np.isfinite(scores).all()
+    settings = {"n_hidden": 4, "random_state": 0, "max_iter": 6, "checkpoint": tmp_path / "fit.st", "missing": "ignore"}
+    RAE(**settings).fit(X)
+    zeros = [np.where(np.isnan(x), 0.0, x) for x in X]
+    with pytest.raises(ValueError, match="other data|same"):
+        RAE(**settings).fit(zeros, resume=True)
+    early = fitted(early_stopping=True, max_iter=5)
+    assert len(early.validation_scores_) == early.n_iter_
+    weights = np.repeat([1.0, 0.0], 20)
+    weighted = RAE(4, missing="ignore", max_iter=0, random_state=0).fit(X, None, weights)
+    np.testing.assert_allclose(weighted._learned.gaps.fill, np.nanmean(np.concatenate(X[:20]), axis=0))
+
+
+EMPTY = [np.column_stack([x[:, :2], np.full(len(x), np.nan)]) for x in WHOLE]
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: RAE().fit(X), "NaN"), (lambda: fitted(EMPTY), "feature 2 has no number in all of X"),
+    (lambda: fitted([np.where(np.isnan(x), np.inf, x) for x in X]), "inf"),
+    (lambda: fitted([[1, 2], [0]]), "for linear outputs"),
+    (lambda: fitted(np.eye(3), output="softmax"), "for linear outputs"),
+    (lambda: RAE(missing="drop").fit(X), "missing must be"),
+    (lambda: fitted().set_params(missing="error").partial_fit(WHOLE), "missing was changed"),
+    (lambda: fitted(WHOLE, missing="error").transform(X), "NaN")])
+def test_what_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_float32_and_single_sequences():
+    model = fitted([x.astype(np.float32) for x in X])
+    assert model.theta_.dtype == np.float32 and np.isfinite(model.reconstruct(X3.astype(np.float32))).all()
+    one = fitted(X[0])
+    assert one.reconstruct(X[0]).shape == (1, len(X[0]), 3)
