@@ -3,8 +3,9 @@
     python benchmarks/gaps.py
 
 Of each data set a tenth, three tenths and half of the numbers are taken away at random, or runs of eight steps of a
-channel (three tenths); all else by default, but channels in units of their own. Squared error where numbers are missing,
-over their variance; the model has seen the same sequences with their gaps, and never what was taken away. Three seeds.
+channel (three tenths); all else by default, but channels in units of their own. Squared error where numbers are
+missing, over their variance; the model has seen the same sequences with their gaps, and never what was taken away.
+Three seeds.
 """
 
 import numpy as np

@@ -169,6 +169,7 @@ class Learner(Estimator, TrainingParameters):
             held_out.best_theta, held_out.best_score = learned.theta.copy(), held_out.score(learned.theta, fit.errors)
         self._learned = learned
         fit.run()
+        self._completed_by(learned, settings, batch)
         return self
 
     def _notify(self, settings: Settings) -> bool:
@@ -558,6 +559,9 @@ class Learner(Estimator, TrainingParameters):
                  rng: np.random.Generator) -> tuple[Settings, Patches | None]:
         """The settings with what is left to the data decided, and how rows are read."""
         return settings, None
+
+    def _completed_by(self, learned: Learned, settings: Settings, batch: Batch) -> None:
+        """What follows from the parameters that a fit has ended with, and the batch as the model reads it."""
 
     def _gaps(self, settings: Settings, batch: Batch, weights: Floats | None) -> Gaps | None:
         """How missing numbers are read, if there may be some."""

@@ -6,6 +6,7 @@ A mixin of its own for every estimator that reads a sequence into a code and unr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from sys import modules
 from typing import Any
 
@@ -17,7 +18,9 @@ from rae_fast._batch import Batch, SparseBatch, pack, ready, ready_codes, ready_
 from rae_fast._form import Form
 from rae_fast._kernels import threads
 from rae_fast._learner import Learner
+from rae_fast.hyperparameters import Settings
 from rae_fast.learned import Learned
+from rae_fast.scaling import Scaling
 
 Floats = NDArray[Any]
 Integers = NDArray[np.intp]
@@ -39,8 +42,10 @@ class Coding(Learner):
 
         Returns
         -------
-        ndarray of shape (N, C), the model's dtype; without `n_code` C is H, and elements lie in [-1, 1]. A frame
-            with a column for each element where `set_output` chose one.
+        ndarray of shape (N, C), the model's dtype; without `n_code` C is H, and elements lie in [-1, 1]. By `pooling`
+            the code of the last state, the mean of those of all states, or both beside each other, (N, 2 C); with
+            `standardize_codes` less the mean and over the deviation of those that fit saw. A frame with a column for
+            each element where `set_output` chose one.
 
         Raises
         ------
@@ -56,7 +61,10 @@ class Coding(Learner):
         (2, 4)
         """
         learned = self._learned or self._fitted()
-        codes = self._codes(learned, learned.read(self._read(X, learned)))
+        settings = self._checked or self._settings()
+        codes = self._codes(learned, learned.read(self._read(X, learned)), settings.pooling)
+        if settings.standardize_codes:
+            codes = self._code_units(learned, settings.pooling).rows(codes)
         if not self._sklearn_output_config and "sklearn" not in modules:
             return codes
         output: Floats = self._in_output(codes, self.get_feature_names_out)
@@ -314,7 +322,8 @@ class Coding(Learner):
         ['rae0', 'rae1']
         """
         prefix = type(self).__name__.lower()
-        return np.array([f"{prefix}{i}" for i in range(self._fitted().form.code_size)], dtype=object)
+        n = self._fitted().form.code_size * len((self._checked or self._settings()).pooling.split("+"))
+        return np.array([f"{prefix}{i}" for i in range(n)], dtype=object)
 
     def read_rows(self, rows: Any) -> Floats:
         """Rows (..., I) in the units in which the model reads them: standardised, where `standardize` says so.
@@ -363,7 +372,32 @@ class Coding(Learner):
         inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
         return batch
 
+    def _completed_by(self, learned: Learned, settings: Settings, batch: Batch) -> None:
+        if settings.standardize_codes:
+            codes = self._codes(learned, batch, settings.pooling)
+            learned.code_units = replace(Scaling.of("channel", codes), kind=settings.pooling)
+
+    def _code_units(self, learned: Learned, pooling: str) -> Scaling:
+        """Mean and deviation of codes, of the pooling that fit saw."""
+        if learned.code_units is None or learned.code_units.kind != pooling:
+            raise ValueError(f"standardize_codes=True needs the codes that fit saw with pooling={pooling!r}; call fit")
+        return learned.code_units
+
     def _read_codes(self, codes: Any, learned: Learned) -> Floats:
+        """Codes that `transform` has given, or the like, as the model unrolls them."""
+        settings = self._checked or self._settings()
+        if settings.pooling == "last" and not settings.standardize_codes:
+            return self._read_plain_codes(codes, learned)
+        parts, C = settings.pooling.split("+"), learned.form.code_size
+        if "last" not in parts:
+            raise ValueError("codes of pooling='mean' cannot be unrolled; choose 'last+mean' where both are needed")
+        found = inputs.as_matrix(codes, "codes", C * len(parts), learned.memory.dtype)
+        if settings.standardize_codes:
+            found = self._code_units(learned, settings.pooling).back(found)
+        first = C * parts.index("last")
+        return np.ascontiguousarray(found[:, first:first + C])
+
+    def _read_plain_codes(self, codes: Any, learned: Learned) -> Floats:
         found = ready_codes(codes, learned.memory, learned.form)
         if found is None:
             return inputs.as_matrix(codes, "codes", learned.form.code_size, learned.memory.dtype)
@@ -414,9 +448,17 @@ class Coding(Learner):
         pieces = self._in_pieces(learned, codes, offsets)
         return np.concatenate([outputs.ranked(learned.shown(rows), learned.form).argmax(axis=1) for _, rows in pieces])
 
-    def _codes(self, learned: Learned, batch: Batch) -> Floats:
-        states = _codes.encode(learned.memory, batch, learned.form, True, threads(self.n_jobs))
-        return _codes.codes_of(learned.memory, states, learned.form)
+    def _codes(self, learned: Learned, batch: Batch, pooling: str = "last") -> Floats:
+        """Codes of the last states, or means of those of all."""
+        found = []
+        for part in pooling.split("+"):
+            states = _codes.encode(learned.memory, batch, learned.form, part == "last", threads(self.n_jobs))
+            if part == "mean":  # which is the mean of their codes, for these are linear in states
+                states = states.reshape(-1, learned.form.n_hidden)
+                sums = np.add.reduceat(states, batch.offsets[:-1], dtype=np.float64)
+                states = (sums / batch.lengths()[:, None]).astype(states.dtype)
+            found.append(_codes.codes_of(learned.memory, states, learned.form))
+        return found[0] if len(found) == 1 else np.hstack(found)
 
     def _unrolled(self, learned: Learned, codes: Floats, steps: int | Integers) -> Floats:
         """Codes unrolled in the model's steps, in chronological order: (N, steps, n_inputs), or of offsets one sequence

@@ -252,6 +252,8 @@ class SequenceParameters:
     relative_rates: bool = declared(True, boolean)
     output_update: str = declared("auto", OneOf("auto", "dense", "factored"))
     output_learning_rate: float = declared(0.3, positive)
+    pooling: str = declared("last", joined("last", "mean"))
+    standardize_codes: bool = declared(False, boolean)
     max_memory: int = declared(2**30, integer(0), saved=False)
 
 

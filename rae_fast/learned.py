@@ -74,6 +74,7 @@ class Learned:
     classes: NDArray[Any] | None = None             # of labels, in the order of their numbers
     scaling: Scaling | None = None                  # where channels are read in units of their own
     gaps: Gaps | None = None                        # where numbers may be missing
+    code_units: Scaling | None = None               # of what transform gives; its kind says of which pooling
     outputs: OutputFactor | None = None             # the factors that they are in, if they are
     lent: ReferenceType[Floats] | None = None       # a view of theta that a user got, and may have kept
     given_away: bool = False                        # a user has got theta itself
@@ -81,7 +82,7 @@ class Learned:
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.form, self.theta, self.record, self.solver, self.validation_scores, self.feature_names,
                         self.patches, self.reads_ids, self.vocabulary, self.output_update, self.classes, self.scaling,
-                        self.gaps)
+                        self.gaps, self.code_units)
 
     @property
     def theta(self) -> Floats:
@@ -154,7 +155,7 @@ class Learned:
         record = Record(self.record.n_steps, self.record.n_iter, 0, self.record.loss_curve)
         return Learned(self.form, self.theta, record, solver, self.validation_scores, self.feature_names, self.patches,
                        self.reads_ids, self.vocabulary, self.output_update, self.classes, self.scaling, self.gaps,
-                       None, self.lent, self.given_away)
+                       self.code_units, None, self.lent, self.given_away)
 
 
 def _again(form: Any, theta: Floats, *rest: Any) -> Learned:

@@ -65,6 +65,8 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
         arrays["patch_fill"] = learned.patches.fill
     if learned.scaling is not None:
         arrays |= {"scaling_mean": learned.scaling.mean, "scaling_scale": learned.scaling.scale}
+    if learned.code_units is not None:
+        arrays |= {"code_mean": learned.code_units.mean, "code_scale": learned.code_units.scale}
     if learned.gaps is not None:
         arrays["missing_fill"] = learned.gaps.fill
     if learned.vocabulary is not None:
@@ -79,8 +81,9 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
         as_json(name, value)
     counts = {"n_iter": record.n_iter, "n_updates": record.n_updates, "n_steps": record.n_steps,
               "solver": solver.name, "loss_unit": solver.unit, "feature_names": learned.feature_names,
-              "patch_length": learned.patch_length, "standardize": learned.standardize, "reads_ids": learned.reads_ids,
-              "output_update": learned.output_update,
+              "patch_length": learned.patch_length, "standardize": learned.standardize,
+              "code_pooling": None if learned.code_units is None else learned.code_units.kind,
+              "reads_ids": learned.reads_ids, "output_update": learned.output_update,
               "classes": None if learned.classes is None else [_dtype_name(learned.classes), learned.classes.tolist()]}
     return arrays, {"format": f"rae_fast.{kind}", "format_version": _VERSION, "params": json.dumps(params),
                     "form": json.dumps({name: getattr(form, name) for name in form.FIXED}),
@@ -181,7 +184,7 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
     if form.n_classes and arrays["W_hy"].shape != (form.code_size, form.n_classes):
         raise ValueError("W_hy does not have the shape that its sizes say")
     known = {"loss_curve", "validation_scores", "patch_fill", "scaling_mean", "scaling_scale", "missing_fill",
-             "vocabulary"}
+             "code_mean", "code_scale", "vocabulary"}
 
     def take(prefix: str, views: Arrays) -> None:
         for name, view in named(prefix, form, views).items():
@@ -232,7 +235,7 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
                    arrays["validation_scores"].tolist(), None if names is None else tuple(names), patches,
                    record["reads_ids"], _vocabulary(arrays, n_features), record["output_update"],
                    _classes(record, form), _scaling(record, arrays, n_features, dtype),
-                   _gaps(arrays, n_features, dtype))
+                   _gaps(arrays, n_features, dtype), _code_units(record, arrays, form, dtype))
 
 
 def _dtype_name(classes: Any) -> str:
@@ -305,6 +308,20 @@ def _scaling(record: dict[str, Any], arrays: Arrays, n_features: int, dtype: np.
     if not (arrays["scaling_scale"] > 0).all():
         raise ValueError("scaling_scale has values that are not positive")
     return Scaling(kind, arrays["scaling_mean"].copy(), arrays["scaling_scale"].copy())
+
+
+def _code_units(record: dict[str, Any], arrays: Arrays, form: Any, dtype: np.dtype[Any]) -> Scaling | None:
+    """The units in which codes are given."""
+    pooling = record["code_pooling"]
+    if (pooling is None) == ("code_mean" in arrays) or pooling not in (None, "last", "mean", "last+mean", "mean+last"):
+        raise ValueError(f"code_pooling is {pooling!r}, which does not fit")
+    if pooling is None:
+        return None
+    for name in ("code_mean", "code_scale"):
+        check_array(arrays[name], name, (form.code_size * len(pooling.split("+")),), dtype)
+    if not (arrays["code_scale"] > 0).all():
+        raise ValueError("code_scale has values that are not positive")
+    return Scaling(pooling, arrays["code_mean"].copy(), arrays["code_scale"].copy())
 
 
 def _gaps(arrays: Arrays, n_features: int, dtype: np.dtype[Any]) -> Gaps | None:

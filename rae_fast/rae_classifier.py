@@ -76,6 +76,10 @@ class RAEClassifier(Classifier, SequenceModel, LabelParameters, SequenceParamete
         As of `RAE`.
     output_learning_rate : float, default=0.3
         As of `RAE`.
+    pooling : {"last", "mean", "last+mean"}, default="last"
+        As of `RAE`, of `transform`; labels are those of the last code.
+    standardize_codes : bool, default=False
+        As of `RAE`.
     max_memory : int, default=2**30
         As of `RAE`.
     alpha : float, default=0.2

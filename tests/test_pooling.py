@@ -1,0 +1,86 @@
+"""What transform gives: last codes, means over steps, both, and in units of their own."""
+
+import numpy as np
+import pytest
+from problems import everything
+from sklearn.base import clone
+
+from rae_fast import RAE, RAEClassifier, RAEDetector
+
+RNG = np.random.default_rng(0)
+X = [np.cumsum(RNG.standard_normal((4 + n % 5, 2)), axis=0) for n in range(30)]
+X3 = np.array([x[:4] for x in X])
+IDS = [RNG.integers(0, 5, 3 + n % 4) for n in range(30)]
+
+
+def fitted(data=X, cls=RAE, y=None, **settings):
+    return cls(**{"n_hidden": 6, "random_state": 0, "max_iter": 10} | settings).fit(data, y)
+
+
+@pytest.mark.parametrize("options", [{}, {"n_code": 3}, {"patch_length": 2}], ids=str)
+@pytest.mark.parametrize("data", [X, X3, IDS], ids=["list", "3-D", "ids"])
+def test_means_are_those_of_the_codes_of_all_states(data, options):
+    if data is IDS and "patch_length" in options:
+        pytest.skip("ids have no patches")
+    plain = fitted(data, **options)
+    mean = np.array([plain.encode_states(h).mean(axis=0) for h in plain.hidden_states(data)])
+    for pooling, parts in (("mean", [mean]), ("last+mean", [plain.transform(data), mean]),
+                           ("mean+last", [mean, plain.transform(data)])):
+        model = fitted(data, pooling=pooling, **options)
+        codes = model.transform(data)
+        np.testing.assert_allclose(codes, np.hstack(parts), rtol=1e-9, atol=1e-12)
+        assert len(model.get_feature_names_out()) == codes.shape[1]
+        if pooling != "mean":
+            lengths = [3] * 30
+            for a, b in zip(model.inverse_transform(codes, lengths),
+                            plain.inverse_transform(plain.transform(data), lengths)):
+                np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("pooling", ["last", "last+mean", "mean"])
+def test_codes_in_units_of_their_own(pooling, tmp_path):
+    model, plain = fitted(standardize_codes=True, pooling=pooling), fitted(pooling=pooling)
+    codes, raw = model.transform(X), plain.transform(X)
+    np.testing.assert_allclose(codes, (raw - raw.mean(0)) / raw.std(0), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(codes.std(axis=0), 1)
+    np.testing.assert_array_equal(model.theta_, plain.theta_)
+    for a, b in zip(model.reconstruct(X), plain.reconstruct(X)):
+        np.testing.assert_array_equal(a, b)
+    if pooling == "mean":
+        with pytest.raises(ValueError, match="cannot be unrolled"):
+            model.inverse_transform(codes, 3)
+    else:
+        np.testing.assert_allclose(model.inverse_transform(codes, 3), plain.inverse_transform(raw, 3), rtol=1e-7,
+                                   atol=1e-9)
+        np.testing.assert_allclose(model.unroll(codes, 2), plain.unroll(raw, 2), rtol=1e-7, atol=1e-9)
+    model.save(tmp_path / "model.st")
+    again = RAE.load(tmp_path / "model.st")
+    np.testing.assert_array_equal(again.transform(X), codes)
+    np.testing.assert_equal(everything(again), everything(model))
+    np.testing.assert_array_equal(clone(model).fit(X).transform(X), codes)
+    np.testing.assert_array_equal(model.partial_fit(X).transform(X).shape, codes.shape)
+
+
+def test_constant_codes_and_other_estimators():
+    constant = fitted(np.zeros((5, 3, 2)), standardize_codes=True)
+    assert not constant.transform(np.zeros((5, 3, 2))).any()
+    labelled = fitted(cls=RAEClassifier, y=["a", "b"] * 15, standardize_codes=True, pooling="last+mean")
+    plain = fitted(cls=RAEClassifier, y=["a", "b"] * 15)
+    np.testing.assert_array_equal(labelled.predict_proba(X), plain.predict_proba(X))
+    assert labelled.transform(X).shape == (30, 12)
+    options = {"max_iter": 3, "random_state": 0}
+    scores = RAEDetector(RAE(6, standardize_codes=True, pooling="mean", **options)).fit(X).score_samples(X)
+    np.testing.assert_array_equal(scores, RAEDetector(RAE(6, **options)).fit(X).score_samples(X))
+
+
+def test_what_is_refused():
+    with pytest.raises(ValueError, match="pooling must be one of 'last', 'mean'"):
+        fitted(pooling="max")
+    with pytest.raises(ValueError, match="standardize_codes must be True or False"):
+        fitted(standardize_codes="yes")
+    with pytest.raises(ValueError, match="call fit"):
+        fitted().set_params(standardize_codes=True).transform(X)
+    with pytest.raises(ValueError, match="pooling='mean'; call fit"):
+        fitted(standardize_codes=True).set_params(pooling="mean").transform(X)
+    with pytest.raises(ValueError, match="12"):
+        fitted(pooling="last+mean").unroll(np.zeros((2, 6)), 3)
