@@ -131,8 +131,8 @@ def _beside(target: Path, mode: int) -> Iterator[tuple[Any, Path]]:
         part = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.part")
         with open(part, "wb", opener=lambda name, _: os.open(name, flags, mode)) as file:
             try:
-                _lock(file.fileno())
-                if not _is_still(part, file.fileno()):  # swept before it was locked
+                # A sweeper may have locked it first, and is about to remove it, or has removed it.
+                if not _lock(file.fileno(), held=True) or not _is_still(part, file.fileno()):
                     continue
                 yield file, part
                 return
@@ -140,14 +140,17 @@ def _beside(target: Path, mode: int) -> Iterator[tuple[Any, Path]]:
                 part.unlink(missing_ok=True)
 
 
-def _lock(descriptor: int) -> bool:
-    """Whether the file is now locked by this process: some file systems know no locks."""
+def _lock(descriptor: int, held: bool = False) -> bool:
+    """Whether the file is now locked by this writer; where there are no locks, which some file systems do not know, what
+    `held` says."""
     if fcntl is None:
-        return False
+        return held
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return held
     return True
 
 

@@ -14,7 +14,17 @@ import numpy as np
 import pytest
 from problems import PLAIN, UNLABELLED, everything, form_id, ragged_lengths
 
-from rae_fast import RAE, _objectives, closed_form, hyperparameters, lbfgs, reference, relative_rates, training
+from rae_fast import (
+    RAE,
+    _objectives,
+    closed_form,
+    hyperparameters,
+    lbfgs,
+    persistence,
+    reference,
+    relative_rates,
+    training,
+)
 from rae_fast.inputs import as_batch
 from rae_fast.solvers import SOLVERS
 
@@ -367,6 +377,31 @@ def test_two_writers_of_one_checkpoint_never_tear_it(tmp_path):
         for thread in threads:
             thread.join()
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_file_that_a_sweeper_has_locked_before_its_writer_is_begun_again(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    lock, is_still, taken = persistence._lock, persistence._is_still, []
+
+    def lock_second(descriptor, *args, **options):
+        if not taken:  # between a writer's open and its lock a sweeper locks the file
+            part, = tmp_path.glob(".*.part")
+            taken.append((part, os.open(part, os.O_RDONLY)))
+            fcntl.flock(taken[0][1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock(descriptor, *args, **options)
+
+    def look_first(path, descriptor):  # and removes it when the writer has looked whether it is there
+        found = is_still(path, descriptor)
+        if path == taken[0][0]:
+            os.unlink(path)
+        return found
+
+    monkeypatch.setattr(persistence, "_lock", lock_second)
+    monkeypatch.setattr(persistence, "_is_still", look_first)
+    RAE(2, max_iter=0, random_state=0).fit(X3).save(tmp_path / "model")
+    os.close(taken[0][1])
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    RAE.load(tmp_path / "model")
 
 
 def test_links_that_others_laid_out_are_not_followed_and_ones_own_are(tmp_path):
