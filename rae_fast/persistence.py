@@ -141,8 +141,8 @@ def _beside(target: Path, mode: int) -> Iterator[tuple[Any, Path]]:
 
 
 def _lock(descriptor: int, held: bool = False) -> bool:
-    """Whether the file is now locked by this writer; where there are no locks, which some file systems do not know, what
-    `held` says."""
+    """Whether the file is now locked by this writer; where there are no locks, which some file systems do not know,
+    what `held` says."""
     if fcntl is None:
         return held
     try:
