@@ -62,7 +62,9 @@ class Coding(Learner):
         """
         learned = self._learned or self._fitted()
         settings = self._checked or self._settings()
-        codes = self._codes(learned, learned.read(self._read(X, learned)), settings.pooling)
+        batch = learned.read(self._read(X, learned))
+        last = settings.pooling == "last"
+        codes = self._codes(learned, batch) if last else self._pooled(learned, batch, settings.pooling)
         if settings.standardize_codes:
             codes = self._code_units(learned, settings.pooling).rows(codes)
         if not self._sklearn_output_config and "sklearn" not in modules:
@@ -374,7 +376,7 @@ class Coding(Learner):
 
     def _completed_by(self, learned: Learned, settings: Settings, batch: Batch) -> None:
         if settings.standardize_codes:
-            codes = self._codes(learned, batch, settings.pooling)
+            codes = self._pooled(learned, batch, settings.pooling)
             learned.code_units = replace(Scaling.of("channel", codes), kind=settings.pooling)
 
     def _code_units(self, learned: Learned, pooling: str) -> Scaling:
@@ -448,8 +450,12 @@ class Coding(Learner):
         pieces = self._in_pieces(learned, codes, offsets)
         return np.concatenate([outputs.ranked(learned.shown(rows), learned.form).argmax(axis=1) for _, rows in pieces])
 
-    def _codes(self, learned: Learned, batch: Batch, pooling: str = "last") -> Floats:
-        """Codes of the last states, or means of those of all."""
+    def _codes(self, learned: Learned, batch: Batch) -> Floats:
+        states = _codes.encode(learned.memory, batch, learned.form, True, threads(self.n_jobs))
+        return _codes.codes_of(learned.memory, states, learned.form)
+
+    def _pooled(self, learned: Learned, batch: Batch, pooling: str) -> Floats:
+        """Codes of the last states, means of those of all, or both."""
         found = []
         for part in pooling.split("+"):
             states = _codes.encode(learned.memory, batch, learned.form, part == "last", threads(self.n_jobs))
