@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard rae_fast/*.py rae_fast/*.pyx rae_fast/*.pxd csrc/*.c csrc/*.h csrc/*.py)
 
-.PHONY: demo test slow seeds fuzz bench quality dist wheels lint sanitize clean
+.PHONY: demo test slow seeds fuzz bench quality docs dist wheels lint sanitize clean
 
 demo: $(VENV)/built
 	$(BIN)/python benchmarks/demo.py $(DEMO)
@@ -47,6 +47,12 @@ quality: $(VENV)/built
 	$(BIN)/python -m pip install --quiet --no-deps "aeon==1.6.0"
 	$(BIN)/python benchmarks/quality.py --plot docs/recall.png
 
+# The site, its gallery of examples included, into build/site; warnings are errors.
+docs: $(VENV)/built
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs/site build/site
+	@echo "build/site/index.html"
+
 lint: $(VENV)/built
 	$(BIN)/python -m pip install --quiet --group lint
 	$(BIN)/python -m ruff check .
@@ -86,4 +92,4 @@ $(VENV)/ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info rae_fast/*.so rae_fast/*.c rae_fast/*.pxi
+	rm -rf $(VENV) build dist demo docs/site/gallery docs/site/generated *.egg-info rae_fast/*.so rae_fast/*.c rae_fast/*.pxi

@@ -189,6 +189,7 @@ def errors(model: Any, x: Any, *, ax: Any = None) -> Any:
     found = model.reconstruction_error([x], per="element")[0]
     image = ax.imshow(found.T, aspect="auto", origin="lower", interpolation="nearest", cmap="magma")
     ax.figure.colorbar(image, ax=ax, label="squared error")
+    ax.yaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("step")
     ax.set_ylabel("channel")
     return ax
