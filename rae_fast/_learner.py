@@ -167,9 +167,12 @@ class Learner(Estimator, TrainingParameters):
             checkpoint.resume(saved, fit, rng, checksum)
         elif held_out is not None:
             held_out.best_theta, held_out.best_score = learned.theta.copy(), held_out.score(learned.theta, fit.errors)
+        self._completed_by(learned, settings, batch, weights)  # for callbacks
         self._learned = learned
-        fit.run()
-        self._completed_by(learned, settings, batch)
+        try:
+            fit.run()
+        finally:
+            self._completed_by(learned, settings, batch, weights)
         return self
 
     def _notify(self, settings: Settings) -> bool:
@@ -261,6 +264,7 @@ class Learner(Estimator, TrainingParameters):
                                             hyperparameters.generator(settings.random_state), batch.common_length,
                                             self._names(X))
             learned = self._completed(learned, X)
+            self._completed_by(learned, settings, batch, weights)
         else:
             check_theta(learned.memory, learned.form, True)
             self._check_fixed(settings, learned)
@@ -560,8 +564,9 @@ class Learner(Estimator, TrainingParameters):
         """The settings with what is left to the data decided, and how rows are read."""
         return settings, None
 
-    def _completed_by(self, learned: Learned, settings: Settings, batch: Batch) -> None:
-        """What follows from the parameters that a fit has ended with, and the batch as the model reads it."""
+    def _completed_by(self, learned: Learned, settings: Settings, batch: Batch, weights: Floats | None) -> None:
+        """What follows from the parameters of a model, and the batch as it reads it: at both ends of a fit, and of the
+        first batch of partial_fit."""
 
     def _gaps(self, settings: Settings, batch: Batch, weights: Floats | None) -> Gaps | None:
         """How missing numbers are read, if there may be some."""

@@ -5,7 +5,7 @@ A softmax on codes is learned together with the reconstruction.
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -72,12 +72,20 @@ def _of_one_kind(labels: list[Any]) -> NDArray[Any]:
             raise ValueError(f"y holds labels of several kinds, such as {shown(first)} and {shown(second)}; pass None "
                              "for a label that is missing")
         known.append(label)
-    array = np.array(known) if known else np.empty(0)
+    array = _as_array(known)
     if len(known) == len(labels):
         return array
     found = np.empty(len(labels), dtype=object)
     found[:] = labels
     return found
+
+
+def _as_array(known: list[Any]) -> NDArray[Any]:
+    """Labels of one kind; ValueError for integers that their type would round."""
+    array = np.array(known) if known else np.empty(0)
+    if array.dtype.kind in "fO" and any(isinstance(label, Integral) and abs(int(label)) > 2**53 for label in known):
+        raise ValueError("y holds integers too large for labels; number them from 0")
+    return array
 
 
 def no_labels(estimator: Any) -> ValueError:
@@ -96,7 +104,7 @@ def numbered(found: NDArray[Any], classes: NDArray[Any] | None,
     there = np.ones(len(found), dtype=bool)
     if found.dtype == object:
         there = np.array([label is not None for label in found], dtype=bool)
-        found = np.array(found[there].tolist()) if there.any() else np.empty(0)
+        found = _as_array(found[there].tolist())
     _check_kind(found, "y")
     known = np.unique(found) if classes is None else classes
     if classes is None and len(known) < 2:
@@ -297,7 +305,11 @@ class Classifier(Estimator):
         >>> model.score(X, y)
         1.0
         """
-        return float(np.average(self._predicted(X) == np.asarray(y), weights=sample_weight))
+        predicted = self._predicted(X)
+        labels = of_items(y, len(predicted))
+        if labels.dtype == object:
+            raise ValueError("y has labels that are missing; leave their items out")
+        return float(np.average(predicted == labels, weights=sample_weight))
 
     def _predicted(self, X: Any) -> NDArray[Any]:
         found: NDArray[Any] = self.classes_[self._logits(X).argmax(axis=1)]

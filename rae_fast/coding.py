@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast import _codes, dense, inputs, outputs
+from rae_fast import _codes, dense, hyperparameters, inputs, outputs
 from rae_fast._batch import Batch, SparseBatch, pack, ready, ready_codes, ready_ids
 from rae_fast._form import Form
 from rae_fast._kernels import threads
@@ -32,6 +32,10 @@ _UNROLLED = 1 << 22
 
 class Coding(Learner):
     """A Learner that encodes and decodes sequences."""
+
+    # Declared by its subclasses' parameters.
+    pooling: str
+    standardize_codes: bool
 
     def transform(self, X: Any) -> Floats:
         """Encode: the last code of each sequence.
@@ -61,12 +65,14 @@ class Coding(Learner):
         (2, 4)
         """
         learned = self._learned or self._fitted()
-        settings = self._checked or self._settings()
         batch = learned.read(self._read(X, learned))
-        last = settings.pooling == "last"
-        codes = self._codes(learned, batch) if last else self._pooled(learned, batch, settings.pooling)
-        if settings.standardize_codes:
-            codes = self._code_units(learned, settings.pooling).rows(codes)
+        if self._gives_plain_codes():
+            codes = self._codes(learned, batch)
+        else:
+            settings = hyperparameters.check(self)
+            codes = self._pooled(learned, batch, settings.pooling)
+            if settings.standardize_codes:
+                codes = self._code_units(learned, settings.pooling).rows(codes)
         if not self._sklearn_output_config and "sklearn" not in modules:
             return codes
         output: Floats = self._in_output(codes, self.get_feature_names_out)
@@ -324,11 +330,11 @@ class Coding(Learner):
         ['rae0', 'rae1']
         """
         prefix = type(self).__name__.lower()
-        n = self._fitted().form.code_size * len((self._checked or self._settings()).pooling.split("+"))
+        n = self._fitted().form.code_size * len(hyperparameters.check(self).pooling.split("+"))
         return np.array([f"{prefix}{i}" for i in range(n)], dtype=object)
 
     def read_rows(self, rows: Any) -> Floats:
-        """Rows (..., I) in the units in which the model reads them: standardised, where `standardize` says so.
+        """Rows (..., I) as the model reads them: means in place of what is missing, and standardised, where it does so.
 
         Parameters
         ----------
@@ -355,6 +361,8 @@ class Coding(Learner):
         array = np.asarray(rows, dtype=learned.memory.dtype)
         if array.ndim < 1 or array.shape[-1] != learned.n_features:
             raise ValueError(f"rows have shape {array.shape}; the model reads {learned.n_features} features")
+        if learned.gaps is not None:
+            array = learned.gaps.rows(array)
         return array if learned.scaling is None else learned.scaling.rows(array)
 
     # ---- what these share --------------------------------------------------------------------------
@@ -374,10 +382,15 @@ class Coding(Learner):
         inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
         return batch
 
-    def _completed_by(self, learned: Learned, settings: Settings, batch: Batch) -> None:
+    def _completed_by(self, learned: Learned, settings: Settings, batch: Batch, weights: Floats | None) -> None:
         if settings.standardize_codes:
             codes = self._pooled(learned, batch, settings.pooling)
-            learned.code_units = replace(Scaling.of("channel", codes), kind=settings.pooling)
+            w = None if weights is None else weights.astype(np.float64) / weights.max()
+            learned.code_units = replace(Scaling.of("channel", codes, w), kind=settings.pooling)
+
+    def _gives_plain_codes(self) -> bool:
+        """Whether `transform` gives those of the last states as they are; other settings are checked."""
+        return self.pooling == "last" and self.standardize_codes is False
 
     def _code_units(self, learned: Learned, pooling: str) -> Scaling:
         """Mean and deviation of codes, of the pooling that fit saw."""
@@ -387,9 +400,9 @@ class Coding(Learner):
 
     def _read_codes(self, codes: Any, learned: Learned) -> Floats:
         """Codes that `transform` has given, or the like, as the model unrolls them."""
-        settings = self._checked or self._settings()
-        if settings.pooling == "last" and not settings.standardize_codes:
+        if self._gives_plain_codes():
             return self._read_plain_codes(codes, learned)
+        settings = hyperparameters.check(self)
         parts, C = settings.pooling.split("+"), learned.form.code_size
         if "last" not in parts:
             raise ValueError("codes of pooling='mean' cannot be unrolled; choose 'last+mean' where both are needed")

@@ -74,6 +74,7 @@ class Found:
     codes: Codes
     medians: tuple[float, float]    # of errors, and of squared distances
     offset: float
+    score_by: str
 
 
 class RAEDetector(Estimator):
@@ -162,7 +163,9 @@ class RAEDetector(Estimator):
         """
         if self.score_by not in SCORES:
             raise ValueError(f"score_by must be one of {', '.join(map(repr, SCORES))}; got {shown(self.score_by)}")
-        if self.contamination != "auto" and not 0 < real("contamination", self.contamination) <= 0.5:
+        if not isinstance(self.contamination, str):
+            real("contamination", self.contamination)
+        if self.contamination != "auto" and (isinstance(self.contamination, str) or not 0 < self.contamination <= 0.5):
             raise ValueError(f"contamination must be 'auto' or lie in (0, 0.5]; got {shown(self.contamination)}")
         generator(self.random_state)
         if self.model is None:
@@ -179,14 +182,15 @@ class RAEDetector(Estimator):
             errors, codes = errors[weighs], codes[weighs]
         found = Codes(codes)
         medians = _median(errors), _median(found.squares(codes))
-        scores = self._scores(errors, found.squares(codes), medians)
+        scores = _scores(self.score_by, errors, found.squares(codes), medians)
         if self.contamination == "auto":
             logs = np.log(np.maximum(-scores, np.finfo(float).tiny))
             low, high = np.quantile(logs, [0.25, 0.75])
-            offset = -float(np.exp(min(high + _FENCE * (high - low), 700.0)))
+            # And rounding, by which a score may differ from the exponential of its logarithm.
+            offset = -float(np.exp(min(high + _FENCE * (high - low), 700.0))) * (1 + 1e-9)
         else:
             offset = float(np.quantile(scores, float(self.contamination)))
-        self._found = Found(model, found, medians, offset)
+        self._found = Found(model, found, medians, offset, self.score_by)
         return self
 
     def score_samples(self, X: Any) -> Floats:
@@ -214,7 +218,8 @@ class RAEDetector(Estimator):
         (30,)
         """
         found = self._fitted()
-        return self._scores(_errors(found.model, X), found.codes.squares(found.model.last_states(X)), found.medians)
+        squares = found.codes.squares(found.model.last_states(X))
+        return _scores(found.score_by, _errors(found.model, X), squares, found.medians)
 
     def decision_function(self, X: Any) -> Floats:
         """`score_samples` less `offset_`: below 0 for anomalies.
@@ -302,16 +307,13 @@ class RAEDetector(Estimator):
 
     @offset_.setter
     def offset_(self, value: Any) -> None:
+        if not float(value) == float(value):
+            raise ValueError("offset_ must be a number; got nan")
         self._found = replace(self._fitted(), offset=float(value))
 
     @property
     def n_features_in_(self) -> int:
         return int(self._fitted().model.n_features_in_)
-
-    def _scores(self, errors: Floats, squares: Floats, medians: tuple[float, float]) -> Floats:
-        parts = {"error": errors / medians[0], "distance": squares / medians[1]}
-        found: Floats = -(parts["error"] + parts["distance"] if self.score_by == "both" else parts[self.score_by])
-        return found
 
     def _fitted(self) -> Found:
         if self._found is None:
@@ -325,6 +327,12 @@ class RAEDetector(Estimator):
         tags = super().__sklearn_tags__()
         tags.estimator_type, tags.transformer_tags = "outlier_detector", None
         return tags
+
+
+def _scores(by: str, errors: Floats, squares: Floats, medians: tuple[float, float]) -> Floats:
+    parts = {"error": errors / medians[0], "distance": squares / medians[1]}
+    found: Floats = -(parts["error"] + parts["distance"] if by == "both" else parts[by])
+    return found
 
 
 def _errors(model: RAE, X: Any) -> Floats:

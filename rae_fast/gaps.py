@@ -30,7 +30,8 @@ class Gaps:
             there *= rows_w[:, None]
         counts = there.sum(axis=0)
         if not (counts > 0).all():
-            raise ValueError(f"feature {int(np.argmin(counts))} has no number in all of X; leave it out")
+            raise ValueError(f"feature {int(np.argmin(counts))} has no number in the sequences that are learned "
+                             "from; leave it out")
         return Gaps(((rows * there).sum(axis=0) / counts).astype(batch.dtype))
 
     def read(self, batch: Batch) -> Batch:

@@ -30,7 +30,8 @@ _PACKAGE = str(Path(__file__).parent)
 
 def roughness(x: Floats, axis: int) -> float:
     """Mean square of the differences of neighbours."""
-    return float(np.square(np.diff(x, axis=axis)).mean())
+    with np.errstate(all="ignore"):
+        return float(np.square(np.diff(x, axis=axis)).mean())
 
 
 def doubt(X: Any) -> str | None:
@@ -50,7 +51,8 @@ def doubt(X: Any) -> str | None:
     if steps >= last:
         return None
     rough = roughness(x, 2)
-    smooth = rough < _SMOOTHER * roughness(x, 1) if steps > 1 else rough < _SMOOTH * float(x.var(axis=2).mean())
+    with np.errstate(all="ignore"):
+        smooth = rough < _SMOOTHER * roughness(x, 1) if steps > 1 else rough < _SMOOTH * float(x.var(axis=2).mean())
     if not smooth:
         return None
     return (f"X of shape {X.shape} is taken for {n} sequences of {steps} steps with {last} features, but looks like "

@@ -142,7 +142,12 @@ def reproductions(model: Any, X: Any, *, n: int = 4, axes: Any = None) -> Any:
     """
     import matplotlib.pyplot as plt
 
-    some = list(X)[:n] if np.ndim(X[0]) == 2 else [np.asarray(X)]
+    sequences = list(X)
+    if np.ndim(sequences[0]) == 1 and np.ndim(X) == 2:
+        sequences = [np.asarray(X)]
+    if n < 1 or np.ndim(sequences[0]) != 2:
+        raise ValueError("reproductions draws at least one sequence, of rows of numbers")
+    some = sequences[:n]
     back = model.reconstruct(some)
     if axes is None:
         _, axes = plt.subplots(len(some), 1, figsize=(6, 1.8 * len(some)), layout="constrained", squeeze=False)
@@ -232,9 +237,10 @@ def codes(values: Any, labels: Any = None, *, ax: Any = None) -> Any:
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     at = np.zeros((len(values), 2))
     at[:, :min(2, len(s))] = (u * s)[:, :2]
-    for label in [None] if labels is None else np.unique(np.asarray(labels)):
-        some = slice(None) if labels is None else np.asarray(labels) == label
-        ax.scatter(at[some, 0], at[some, 1], s=12, label=None if label is None else str(label))
+    names = None if labels is None else np.array([str(label) for label in labels])
+    for label in [None] if names is None else np.unique(names):
+        some = slice(None) if names is None else names == label
+        ax.scatter(at[some, 0], at[some, 1], s=12, label=label)
     share = np.square(s) / max(float(np.square(s).sum()), np.finfo(float).tiny)
     ax.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
     ax.set_ylabel(f"second ({share[1]:.0%})" if len(s) > 1 else "")

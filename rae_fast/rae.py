@@ -98,8 +98,9 @@ class RAE(SequenceModel, SequenceParameters):
         What `transform` gives: the code of the last state, the mean of those of all states, which knows more of what
         happened when, or both beside each other.
     standardize_codes : bool, default=False
-        Whether `transform` gives codes less the mean and over the deviation of those that `fit` saw: what a linear
-        classifier or k-means behind it wants. `inverse_transform` and `unroll` undo it.
+        Whether `transform` gives codes less the mean and over the deviation of those that `fit` ended with (or, where
+        there was none, the first `partial_fit` began with): what a linear classifier or k-means behind it wants.
+        `inverse_transform` and `unroll` undo it.
     max_memory : int, default=2**30
         Bytes of hidden states that a gradient keeps of sequences computed together; of longer ones they are computed
         a second time, span by span, which changes no bit and takes about one forward pass longer.

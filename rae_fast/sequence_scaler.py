@@ -71,7 +71,7 @@ class SequenceScaler(Estimator):
         if self.standardize not in STANDARDIZE[1:]:
             raise ValueError(f"standardize must be 'channel' or 'global'; got {shown(self.standardize)}")
         batch = self._read(X, None, None)
-        self._scaling = Scaling.of(self.standardize, batch.data)
+        self._scaling, self._names = Scaling.of(self.standardize, batch.data), inputs.feature_names(X)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -98,6 +98,7 @@ class SequenceScaler(Estimator):
         (2, 3)
         """
         scaling = self._fitted()
+        inputs.check_feature_names(X, self._names, type(self).__name__)
         batch = self._read(X, scaling.mean.dtype, self.n_features_in_)
         return self._shaped(scaling.rows(batch.data), batch)
 

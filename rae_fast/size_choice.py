@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rae_fast import inputs
 from rae_fast._batch import Batch, SparseBatch
 from rae_fast._messages import shown
-from rae_fast.hyperparameters import generator
+from rae_fast.hyperparameters import generator, integer, positive_fraction
 from rae_fast.rae import RAE
 
 Floats = NDArray[Any]
@@ -91,8 +91,13 @@ def code_sizes(X: Any, sizes: Sequence[int] = (1, 2, 4, 8, 16, 32), *, n_hidden:
     >>> found.elbow
     2
     """
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction must lie in (0, 1); got {shown(test_fraction)}")
+    positive_fraction("test_fraction", test_fraction)
+    if n_hidden is not None:
+        integer(1)("n_hidden", n_hidden)
+    try:
+        wanted = [integer(0)("sizes", size) for size in sizes]
+    except TypeError:
+        raise ValueError(f"sizes must be a sequence of integers; got {shown(sizes)}") from None
     rng = generator(random_state)
     batch = inputs.as_batch(X, None, None, "code_sizes", False)
     if isinstance(batch, SparseBatch):
@@ -103,9 +108,9 @@ def code_sizes(X: Any, sizes: Sequence[int] = (1, 2, 4, 8, 16, 32), *, n_hidden:
     cut = min(batch.n_sequences - 2, max(1, round(test_fraction * batch.n_sequences)))
     learn, held_out = (_sequences(batch.select(np.sort(part))) for part in (order[cut:], order[:cut]))
     numbers = batch.longest * batch.n_features
-    some = sorted({int(size) for size in sizes if 1 <= size <= min(numbers, n_hidden or numbers)})
+    some = sorted({size for size in wanted if 1 <= size <= min(numbers, n_hidden or numbers)})
     if not some:
-        raise ValueError(f"none of the sizes {shown(list(sizes))} is at least 1 and at most "
+        raise ValueError(f"none of the sizes {shown(wanted)} is at least 1 and at most "
                          f"{min(numbers, n_hidden or numbers)}")
     errors: list[float] = []
     variance = 0.0

@@ -7,9 +7,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from rae_fast import inputs
 from rae_fast._estimator import Estimator, not_fitted
 from rae_fast._messages import shown
-from rae_fast.hyperparameters import generator
+from rae_fast.hyperparameters import generator, integer, real
 from rae_fast.rae import RAE
 from rae_fast.stretches import windows
 
@@ -83,8 +84,9 @@ class StreamDetector(Estimator):
         --------
         See the class.
         """
-        if not isinstance(self.contamination, (int, float)) or not 0 < self.contamination < 0.5:
+        if not 0 < real("contamination", self.contamination) < 0.5:
             raise ValueError(f"contamination must lie in (0, 0.5); got {shown(self.contamination)}")
+        width = integer(1)("width", self.width)
         generator(self.random_state)
         if self.model is None:
             model = RAE(objective="stepwise", standardize="channel", max_iter=100, random_state=self.random_state)
@@ -93,13 +95,15 @@ class StreamDetector(Estimator):
                 raise ValueError('model must be None or an RAE with objective="stepwise": one that unrolls whole '
                                  "sequences does not give back a step of a stream")
             model = type(self.model)(**self.model.get_params(deep=False))
-        series = list(X) if isinstance(X, (list, tuple)) and np.ndim(X[0]) == 2 else [X]
-        parts = [windows(x, min(self.width, len(np.asarray(x))), max(1, self.width // 2)) for x in series]
+            if model.patch_length not in ("auto", 1):
+                raise ValueError("a stream is read step by step: choose patch_length=1")
+        several = isinstance(X, (list, tuple)) and len(X) > 0 and np.ndim(X[0]) > 0
+        names = inputs.feature_names(list(X) if several else X)
+        series = [_series(x) for x in (X if several else [X])]
+        parts = [windows(x, min(width, len(x)), max(1, width // 2)) for x in series]
         model.fit([window for part in parts for window in part])
-        if model.patch_length not in ("auto", 1):
-            raise ValueError("a stream is read step by step: choose patch_length=1")
-        scores = np.concatenate([_scores(model, np.asarray(x).reshape(len(x), -1)) for x in series])
-        self._model, self._offset = model, float(np.quantile(scores, self.contamination))
+        scores = np.concatenate([_scores(model, x) for x in series])
+        self._model, self._names, self._offset = model, names, float(np.quantile(scores, self.contamination))
         self._state: Floats | None = None
         return self
 
@@ -125,7 +129,9 @@ class StreamDetector(Estimator):
         See the class.
         """
         model = self._fitted()
-        x = np.asarray(x)
+        x = np.atleast_1d(np.asarray(x, dtype=np.float64))
+        if x.ndim > 2:
+            raise ValueError(f"x has shape {x.shape}; expected one step (I,), or one of each of N streams, (N, I)")
         state = self._state
         if state is None:
             state = model.initial_state() if x.ndim == 1 else model.initial_state(len(x))
@@ -182,7 +188,9 @@ class StreamDetector(Estimator):
         >>> StreamDetector(random_state=0).fit(x).score_steps(x).shape
         (200,)
         """
-        return _scores(self._fitted(), np.asarray(X))
+        model = self._fitted()
+        inputs.check_feature_names(X, self._names, type(self).__name__)
+        return _scores(model, _series(X))
 
     @property
     def model_(self) -> RAE:
@@ -201,7 +209,7 @@ class StreamDetector(Estimator):
     @property
     def state_(self) -> Floats | None:
         self._fitted()
-        return self._state
+        return None if self._state is None else self._state.copy()
 
     def _fitted(self) -> RAE:
         if not hasattr(self, "_model"):
@@ -221,5 +229,20 @@ def _scores(model: RAE, x: Floats) -> Floats:
 def _errors(model: RAE, states: Floats, x: Floats) -> Floats:
     """Mean squared errors of the steps x that the states give back, in the model's units."""
     given = model.read_rows(model.unroll(model.encode_states(states), 1)[:, 0])
-    found: Floats = np.square(given - model.read_rows(x), dtype=np.float64).mean(axis=1)
+    there = ~np.isnan(x)
+    squares = np.where(there, np.square(given - model.read_rows(x), dtype=np.float64), 0)
+    found: Floats = squares.sum(axis=1) / np.maximum(there.sum(axis=1), 1)
     return found
+
+
+def _series(x: Any) -> Floats:
+    """One series as rows of numbers."""
+    try:
+        series = np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError):
+        series = np.empty(0)
+    series = series[:, None] if series.ndim == 1 else series
+    if series.ndim != 2 or len(series) == 0:
+        raise ValueError("a series is an array of numbers of shape (n_steps, n_features) or (n_steps,), of at least "
+                         "one step")
+    return series

@@ -16,7 +16,7 @@ REDUCTIONS = ("mean", "max", "min")
 
 def starts(n_steps: int, width: int, stride: int) -> NDArray[np.intp]:
     """Where windows begin: every `stride` steps, and a last one that ends with the series."""
-    for name, value in (("width", width), ("stride", stride)):
+    for name, value in (("n_steps", n_steps), ("width", width), ("stride", stride)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} must be an integer of at least 1; got {shown(value)}")
     if width > n_steps:
@@ -55,7 +55,10 @@ def windows(X: Any, width: int, stride: int = 1) -> Floats:
     >>> windows(np.arange(7), width=3, stride=2)[..., 0].tolist()
     [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     """
-    series = np.asarray(X)
+    try:
+        series = np.asarray(X)
+    except ValueError:
+        raise ValueError("X is no array of numbers: its rows differ in length") from None
     if series.ndim == 1:
         series = series[:, None]
     if series.ndim != 2:

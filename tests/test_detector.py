@@ -157,3 +157,14 @@ def test_sklearn_checks():
     failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
     assert not failed, failed
     assert sum(r["status"] == "passed" for r in results) >= 30
+
+
+def test_it_keeps_what_it_was_fitted_with():
+    model = RAEDetector(RAE(6, max_iter=3, random_state=0)).fit(NORMAL)
+    before = model.score_samples(NEW)
+    np.testing.assert_array_equal(model.set_params(score_by="error").score_samples(NEW), before)
+    with pytest.raises(ValueError, match="offset_ must be a number"):
+        model.offset_ = np.nan
+    assert RAEDetector(random_state=0).fit(NORMAL[:1]).predict(NORMAL[:1]).tolist() == [1]
+    with pytest.raises(ValueError, match="contamination must be 'auto'"):
+        RAEDetector(contamination="all").fit(NORMAL)

@@ -132,7 +132,7 @@ EMPTY = [np.column_stack([x[:, :2], np.full(len(x), np.nan)]) for x in WHOLE]
 
 
 @pytest.mark.parametrize("call, message", [
-    (lambda: RAE().fit(X), "NaN"), (lambda: fitted(EMPTY), "feature 2 has no number in all of X"),
+    (lambda: RAE().fit(X), "NaN"), (lambda: fitted(EMPTY), "feature 2 has no number in the sequences"),
     (lambda: fitted([np.where(np.isnan(x), np.inf, x) for x in X]), "inf"),
     (lambda: fitted([[1, 2], [0]]), "for linear outputs"),
     (lambda: fitted(np.eye(3), output="softmax"), "for linear outputs"),

@@ -84,3 +84,19 @@ def test_what_is_refused():
         fitted(standardize_codes=True).set_params(pooling="mean").transform(X)
     with pytest.raises(ValueError, match="12"):
         fitted(pooling="last+mean").unroll(np.zeros((2, 6)), 3)
+
+
+def test_units_are_there_whenever_a_model_is():
+    seen = []
+    model = RAE(6, standardize_codes=True, max_iter=3, random_state=0, report_every=1,
+                callbacks=lambda m: seen.append(m.transform(X).std()) is not None and False)
+    model.fit(X)
+    assert len(seen) == 3 and np.isfinite(seen).all()
+    broken = RAE(6, standardize_codes=True, max_iter=20, solver="sgd", learning_rate=1e300, relative_rates=False)
+    with pytest.raises(FloatingPointError):
+        broken.fit(X)
+    np.testing.assert_allclose(broken.transform(X).std(axis=0), 1)
+    assert RAE(6, standardize_codes=True, random_state=0).partial_fit(X).transform(X).shape == (30, 6)
+    weights = np.repeat([1.0, 0.0], 15)
+    codes = RAE(6, standardize_codes=True, max_iter=3, random_state=0).fit(X, None, weights).transform(X[:15])
+    np.testing.assert_allclose(codes.std(axis=0), 1)

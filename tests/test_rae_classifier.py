@@ -324,3 +324,16 @@ def test_sklearn_checks():
     failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
     assert not failed, failed
     assert sum(r["status"] == "passed" for r in results) >= 40
+
+
+def test_large_integers_and_what_is_scored():
+    big = [2**53, 2**53 + 1] * 30
+    assert fitted(y=big, max_iter=2).classes_.tolist() == [2**53, 2**53 + 1]
+    for y in ([2**63, 2**63 + 2, -1] * 20, [2**53, 2**53 + 1, 1.0] * 20):
+        with pytest.raises(ValueError, match="too large for labels"):
+            fitted(y=y)
+    model = fitted()
+    with pytest.raises(ValueError, match=r"y has shape \(60, 1\)"):
+        model.score(X3, Y[:, None])
+    with pytest.raises(ValueError, match="labels that are missing"):
+        model.score(X3, [None, *Y[1:]])

@@ -91,3 +91,30 @@ def test_lists_of_series_and_models_of_ones_own():
     assert model.model_.n_hidden == 5 and model.score_steps(X[:9]).shape == (9,)
     single = StreamDetector(random_state=0).fit(X[:, 0])
     assert isinstance(single.update([0.1]), float)
+
+
+def test_missing_numbers_in_a_stream():
+    gaps = X.copy()
+    gaps[::50, 0] = np.nan
+    gaps[7] = np.nan
+    model = RAE(8, objective="stepwise", standardize="channel", missing="ignore", max_iter=5, random_state=0)
+    detector = StreamDetector(model).fit(gaps)
+    scores = detector.score_steps(gaps)
+    assert np.isfinite(scores).all() and np.isfinite(detector.offset_) and scores[7] == 0
+    np.testing.assert_allclose([detector.update(x) for x in gaps[:60]], scores[:60], rtol=1e-7, atol=1e-12)
+
+
+def test_names_of_columns_and_states_of_others():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    detector = StreamDetector(RAE(5, objective="stepwise", max_iter=3, random_state=0)).fit(frame)
+    np.testing.assert_array_equal(detector.score_steps(frame), detector.score_steps(X))
+    with pytest.raises(ValueError, match="feature names"):
+        detector.score_steps(frame[["b", "a"]])
+    detector.update(X[0])
+    detector.state_[:] = 9
+    assert np.abs(detector.state_).max() <= 1
+    several = StreamDetector(RAE(5, objective="stepwise", max_iter=3, random_state=0)).fit([X[:99, 0], X[:80, 1]])
+    assert several.model_.n_features_in_ == 1
+    with pytest.raises(ValueError, match="patch_length=1"):
+        StreamDetector(RAE(5, objective="stepwise", patch_length=3)).fit(X)
