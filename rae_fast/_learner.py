@@ -173,6 +173,7 @@ class Learner(Estimator, TrainingParameters):
             fit.run()
         finally:
             self._completed_by(learned, settings, batch, weights)
+        self._settings()  # for the calls to come
         return self
 
     def _notify(self, settings: Settings) -> bool:

@@ -186,3 +186,8 @@ class SequenceScaler(Estimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_scaling")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags

@@ -39,6 +39,7 @@ class StreamDetector(Estimator):
     Attributes
     ----------
     model_ : RAE, fitted
+    n_features_in_ : int
     offset_ : float, scores below it are anomalies; may be set
     state_ : ndarray, of shape (H,) or (N, H), or None before the first step
 
@@ -197,6 +198,10 @@ class StreamDetector(Estimator):
         return self._fitted()
 
     @property
+    def n_features_in_(self) -> int:
+        return self._fitted().n_features_in_
+
+    @property
     def offset_(self) -> float:
         self._fitted()
         return self._offset
@@ -220,6 +225,11 @@ class StreamDetector(Estimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_model")
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type, tags.transformer_tags, tags.input_tags.sparse = "outlier_detector", None, False
+        return tags
+
 
 def _scores(model: RAE, x: Floats) -> Floats:
     """Of every step of a series from its beginning."""
@@ -235,11 +245,20 @@ def _errors(model: RAE, states: Floats, x: Floats) -> Floats:
     return found
 
 
+def _is_sparse(x: Any) -> bool:
+    return hasattr(x, "tocsr")
+
+
 def _series(x: Any) -> Floats:
     """One series as rows of numbers."""
+    if _is_sparse(x):
+        raise ValueError("a series is an array of numbers; Sparse matrices are not supported")
     try:
-        series = np.asarray(x, dtype=np.float64)
-    except (TypeError, ValueError):
+        series = np.asarray(x)
+        if series.dtype.kind == "c":
+            raise ValueError(f"Complex data not supported: a series holds {series.dtype} numbers")
+        series = series.astype(np.float64)
+    except TypeError:
         series = np.empty(0)
     series = series[:, None] if series.ndim == 1 else series
     if series.ndim != 2 or len(series) == 0:

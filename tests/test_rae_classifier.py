@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
-from test_sklearn import EXPECTED_FAILURES
+from test_sklearn import OBJECTS, OF_ROWS
 
 from rae_fast import RAE, RAEClassifier, _objectives
 from rae_fast.rae_classifier import Labelled
@@ -300,27 +300,11 @@ class OfRows(RAEClassifier):
         return np.asarray(X)[:, None]
 
 
-OF_ROWS = {
-    "check_sample_weights_pandas_series": "frames are sequences",
-    "check_dataframe_column_names_consistency": "frames are sequences",
-    "check_estimator_sparse_array": "a sparse matrix is one sequence",
-    "check_estimator_sparse_matrix": "a sparse matrix is one sequence",
-    "check_estimator_sparse_tag": "a sparse matrix is one sequence",
-    "check_sample_weight_equivalence_on_sparse_data": "a sparse matrix is one sequence",
-    "check_sample_weight_equivalence_on_dense_data": "batches are drawn by the number of sequences",
-    "check_dtype_object": EXPECTED_FAILURES["check_dtype_object"],
-    "check_fit2d_predict1d": "a vector of numbers is a sequence of ids",
-    "check_supervised_y_2d": "y with a second dimension is refused, and not raveled with a warning",
-    "check_classifiers_one_label": "one class is refused",
-    "check_classifiers_one_label_sample_weights": "one class is refused",
-}
-
-
 def test_sklearn_checks():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results = check_estimator(OfRows(n_hidden=5, max_iter=50, init="normal"), expected_failed_checks=OF_ROWS,
-                                  on_skip=None, on_fail=None)
+        results = check_estimator(OfRows(n_hidden=5, max_iter=50, init="normal"),
+                                  expected_failed_checks=OBJECTS | OF_ROWS, on_skip=None, on_fail=None)
     failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
     assert not failed, failed
     assert sum(r["status"] == "passed" for r in results) >= 40

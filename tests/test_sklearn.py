@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
+from scipy.sparse import issparse
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -19,7 +20,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
-from rae_fast import RAE
+from rae_fast import RAE, SequenceScaler, StreamDetector, TreeRAE, TreeRAEClassifier
 
 RNG = np.random.default_rng(0)
 Y = np.arange(30) % 2
@@ -91,6 +92,57 @@ def test_sklearn_checks():
     failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
     assert not failed, failed
     assert sum(r["status"] == "passed" for r in results) >= 25
+
+
+class ScalerOfRows(SequenceScaler):
+    """The same, for which a matrix is so many sequences of one step."""
+
+    def _read(self, X, dtype, n_features):
+        return super()._read(X if issparse(X) or np.asarray(X).ndim != 2 else np.asarray(X)[:, None], dtype, n_features)
+
+    def _shaped(self, rows, batch):
+        return rows
+
+
+class TreesOfRows(TreeRAEClassifier):
+    """The same, for which a matrix is so many trees of one leaf."""
+
+    def _read_given(self, given, settings, learned):
+        if not issparse(given.X) and np.asarray(given.X).ndim == 2:
+            given.X = np.asarray(given.X)[:, None]
+        return super()._read_given(given, settings, learned)
+
+
+OF_ROWS = {
+    "check_sample_weights_pandas_series": "frames are sequences",
+    "check_dataframe_column_names_consistency": "frames are sequences",
+    "check_estimator_sparse_array": "a sparse matrix is one sequence",
+    "check_estimator_sparse_matrix": "a sparse matrix is one sequence",
+    "check_estimator_sparse_tag": "a sparse matrix is one sequence",
+    "check_sample_weight_equivalence_on_sparse_data": "a sparse matrix is one sequence",
+    "check_sample_weight_equivalence_on_dense_data": "batches are drawn by the number of sequences",
+    "check_fit2d_predict1d": "a vector of numbers is a sequence of ids",
+    "check_supervised_y_2d": "y with a second dimension is refused, and not raveled with a warning",
+    "check_classifiers_one_label": "one class is refused",
+    "check_classifiers_one_label_sample_weights": "one class is refused",
+}
+OBJECTS = {"check_dtype_object": EXPECTED_FAILURES["check_dtype_object"]}
+
+
+@pytest.mark.parametrize("model, expected, passed", [
+    (ScalerOfRows(), OBJECTS, 40),
+    (StreamDetector(RAE(3, objective="stepwise", max_iter=3, random_state=0)),
+     OBJECTS | {"check_fit1d": "a vector is a series of one channel"}, 30),
+    (TreeRAE(3, max_iter=2, embedding="trained"), EXPECTED_FAILURES, 35),
+    (TreesOfRows(4, embedding="trained", max_iter=30, learning_rate=0.05), OBJECTS | OF_ROWS, 40)],
+    ids=lambda x: type(x).__name__)
+def test_sklearn_checks_of_others(model, expected, passed):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = check_estimator(model, expected_failed_checks=expected, on_skip=None, on_fail=None)
+    failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
+    assert not failed, failed
+    assert sum(r["status"] == "passed" for r in results) >= passed
 
 
 def run(code):
