@@ -18,7 +18,7 @@ from libc.math cimport frexp, ldexp
 from libc.string cimport memcpy, memset
 
 from rae_fast._batch cimport Batch
-from rae_fast._buckets cimport active_at, count_rows, cut_into_spans, fill_bucket, next_bucket, sort_by_length, take_bucket
+from rae_fast._buckets cimport count_rows, cut_into_spans, fill_bucket, next_bucket, sort_by_length, take_bucket
 from rae_fast._cell cimport (FEW_SEQUENCES, LOOKED_UP_ROWS, Named, TEAM_MIN_HIDDEN, block, block_to_write, gather_inputs,
                              look_up, make_plan, packed_inputs, scatter, set_encoder, take_encoder)
 from rae_fast._factored cimport OutputFactor
@@ -489,7 +489,10 @@ cdef class SequenceObjective(Objective):
         cdef Job job
         cdef Py_ssize_t n_parts
         # With labels, residuals are measured in about the root of the loss's unit: neither is too small or large a number.
-        plan.per_unit = 1 / (self.unit if self.head.K == 0 else root_of((<Form>self.form).loss_unit, self.form.categorical))
+        # Outputs in factors are corrected by sums of states that know of no such unit, and their rows are of sizes about 1.
+        plan.per_unit = 1 / self.unit
+        if self.head.K and plan.split == NULL:
+            plan.per_unit = 1 / root_of((<Form>self.form).loss_unit, self.form.categorical)
         self.head.update = self.update
         job.tasks, job.n, job.order, job.source = self.tasks, n, chosen, &self.batch.source
         job.theta, job.weights, job.single = theta, self.weights, self.single

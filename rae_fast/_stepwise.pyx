@@ -13,7 +13,7 @@ from rae_fast._blas cimport real
 from rae_fast._buckets cimport Bucket, active_at
 from rae_fast._cell cimport (Encoder, Plan, block, block_to_write, gather_inputs, lie_bare, output_loss, padded_copy,
                              set_turned, sparse_loss, take_as_given)
-from rae_fast._form cimport C_H, C_X, Form, H0, V_HH, V_HX
+from rae_fast._form cimport C_H, C_X, H0, V_HH, V_HX
 from rae_fast._judge cimport judge
 from rae_fast._kernels cimport axpy, column_sums, copy_rows, residual, rows_within, tanh_, tanh_backward
 from rae_fast._products cimport Factor, backward, multiply, set_factor, take_factor
@@ -231,8 +231,9 @@ cdef class Stepwise(SequenceObjective):
         cdef bint halves = p.tanh_decoder
         w.hidden_weight, w.reconstruct_h0 = self.form.hidden_weight, self.form.reconstruct_h0
         if self.head.K:  # rows' weights are those of residuals in another unit
-            w.hidden_weight *= self.form.loss_unit / self.form.hidden_unit / root_of(self.form.loss_unit,
-                                                                                    self.form.categorical) ** 2
+            w.hidden_weight *= self.form.loss_unit / self.form.hidden_unit
+            if p.split == NULL:
+                w.hidden_weight /= root_of(self.form.loss_unit, self.form.categorical) ** 2
         take_factor(space, p.H, 0 if halves else p.K, self.item, p.own, &w.V)
         take_factor(space, p.H, p.H if halves and not p.tied else 0, self.item, p.own, &w.V_hh)
         take_factor(space, p.H, p.I if halves and p.split == NULL else 0, self.item, p.own, &w.V_hx)

@@ -66,7 +66,7 @@ class Coding(Learner):
         """
         learned = self._learned or self._fitted()
         batch = learned.read(self._read(X, learned))
-        if self.pooling == "last" and self.standardize_codes is False:
+        if self._gives_plain_codes():
             codes = self._codes(learned, batch)
         else:
             settings = hyperparameters.check(self)

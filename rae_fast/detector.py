@@ -1,8 +1,7 @@
 """class RAEDetector: anomalies among sequences, by the outlier contract of scikit-learn.
 
-A sequence is strange in two ways: it does not come back from its code, or its last state lies where no other does. A
-large code gives back anomalies as well as what it has learned from, a small one puts them where normal sequences are;
-so the error of a small one and the distance of the whole state both count, each over its median: docs/quality.md,
+A sequence is strange in two ways: it does not come back from its code, or its last state lies where no other does. The
+error of a small code and the distance of the whole state both count, each over its median: docs/quality.md,
 "Anomalies".
 """
 
@@ -103,8 +102,8 @@ class RAEDetector(Estimator):
 
     Notes
     -----
-    Medians, covariance and `offset_` are those of the training data: of few sequences none is left to be held out, and
-    what ranks sequences hardly depends on it (docs/quality.md, "Anomalies"). New normal sequences come back a little
+    Medians, covariance and `offset_` are those of the training data: of few sequences none is left to be held out. New
+    normal sequences come back a little
     worse than those learned from; for a rate of false alarms that is kept, choose `offset_` by scores of normal
     sequences of your own. The error is a mean over steps and channels, so lengths may differ.
 

@@ -321,3 +321,14 @@ def test_large_integers_and_what_is_scored():
         model.score(X3, Y[:, None])
     with pytest.raises(ValueError, match="labels that are missing"):
         model.score(X3, [None, *Y[1:]])
+
+
+@pytest.mark.parametrize("objective", ["unfold", "stepwise"])
+@pytest.mark.parametrize("output", ["linear", "spherical"])
+def test_outputs_in_factors_are_updated_as_dense_ones(output, objective):
+    found = [RAEClassifier(6, n_features=5, output=output, objective=objective, output_update=update, solver="sgd",
+                           learning_rate=0.05, max_iter=5, random_state=0, relative_rates=False,
+                           init="normal").fit(IDS, Y == "up") for update in ("dense", "factored")]
+    assert [model.output_update_ for model in found] == ["dense", "factored"]
+    assert found[0]._learned.form.loss_unit != 1
+    np.testing.assert_allclose(found[1].theta_, found[0].theta_, rtol=1e-7, atol=1e-9)
