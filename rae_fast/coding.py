@@ -334,7 +334,7 @@ class Coding(Learner):
         return np.array([f"{prefix}{i}" for i in range(n)], dtype=object)
 
     def read_rows(self, rows: Any) -> Floats:
-        """Rows (..., I) as the model reads them: means in place of what is missing, and standardised, where it does so.
+        """Rows (..., I) as the model reads them: standardised, with means in place of what is missing.
 
         Parameters
         ----------
@@ -369,14 +369,15 @@ class Coding(Learner):
 
     def _read(self, X: Any, learned: Learned) -> Batch:
         """Sequences for a fitted model, as the user has them."""
-        if learned.patches is None and (batch := ready(X, learned.memory, learned.form)) is not None:
+        padded = learned.missing == "padding"
+        if learned.patches is None and not padded and (batch := ready(X, learned.memory, learned.form)) is not None:
             return batch
         if learned.reads_ids and learned.feature_names is None:
             if (batch := ready_ids(X, learned.n_features, learned.memory.dtype)) is not None:
                 return batch
         batch = inputs.as_batch(X, learned.memory.dtype, learned.n_features, type(self).__name__,
                                 True if learned.reads_ids else False if learned.patches is None else None,
-                                learned.gaps is not None)
+                                learned.missing)
         if batch.is_ids and not learned.reads_ids:
             raise ValueError(f"X holds token ids, but {type(self).__name__} was fitted on rows of numbers")
         inputs.check_feature_names(X, learned.feature_names, type(self).__name__)

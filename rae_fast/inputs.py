@@ -32,7 +32,7 @@ _JUDGED_STEPS, _JUDGED_NUMBERS, _JUDGED_SEQUENCES = 20_000, 1 << 23, 256
 
 
 def as_batch(X: Any, dtype: np.dtype[Any] | None = None, n_features: int | None = None,
-             name: str = "the model", ids: bool | None = False, gaps: bool = False) -> Batch:
+             name: str = "the model", ids: bool | None = False, missing: str = "error") -> Batch:
     """Validate and convert sequences. For those of a fitted model that need neither, `_batch.ready` is quicker.
 
     Parameters
@@ -43,7 +43,8 @@ def as_batch(X: Any, dtype: np.dtype[Any] | None = None, n_features: int | None 
     n_features : the model's number of features; None accepts any
     name : the estimator's, for messages
     ids : whether integer arrays with two dimensions are token ids; None: there are none
-    gaps : whether NaN says that a number is missing: the batch then has 0 there, and says so
+    missing : what NaN is, as in gaps.MISSING: with "ignore" the batch has 0 there, and says so; with "padding" it lacks
+        rows of nothing but NaN at the end of sequences as well, and results are lists
 
     Raises
     ------
@@ -65,8 +66,11 @@ def as_batch(X: Any, dtype: np.dtype[Any] | None = None, n_features: int | None 
     convert = _from_list if isinstance(X, (list, tuple)) else _from_array
     batch = convert(X, dtype, n_features, name)
     position = batch.first_not_finite()
-    if position >= 0 and gaps and (missing := np.isnan(batch.data)).any():
-        batch = Batch(np.where(missing, 0, batch.data), batch.offsets, batch.is_list, missing)
+    if missing == "padding":
+        batch = _without_padding(batch, position >= 0)
+        position = batch.first_not_finite()
+    if position >= 0 and missing != "error" and (gone := np.isnan(batch.data)).any():
+        batch = Batch(np.where(gone, 0, batch.data), batch.offsets, batch.is_list, gone)
         position = batch.first_not_finite()
     if position >= 0:
         raise _not_finite(batch, position)
@@ -243,6 +247,20 @@ def _check_shape(shape: tuple[int, ...], what: str, n_features: int | None, whos
     _blas.check_size(shape[1], f"the number of features of {what}")
 
 
+def _without_padding(batch: Batch, some: bool) -> Batch:
+    """The sequences as a list, without rows of nothing but NaN at their ends if there are some."""
+    if not some:
+        return Batch(batch.data, batch.offsets, True)
+    something = np.maximum.accumulate(np.where(np.isnan(batch.data).all(axis=1), -1, np.arange(batch.n_rows)))
+    first, ends = batch.offsets[:-1], np.maximum(something[batch.offsets[1:] - 1] + 1, batch.offsets[:-1])
+    if (ends == first).any():
+        raise ValueError(f"sequence {int(np.argmax(ends == first))} is nothing but NaN, which is padding and no step; "
+                         "leave it out")
+    offsets = np.concatenate([[0], np.cumsum(ends - first)])
+    kept = np.arange(batch.n_rows) < np.repeat(ends, batch.lengths())
+    return Batch(batch.data[kept], offsets, True)
+
+
 def _not_finite(batch: Batch, position: int) -> ValueError:
     """The error for NaN or infinity at that position of the data."""
     row, feature = divmod(position, batch.n_features)
@@ -251,7 +269,8 @@ def _not_finite(batch: Batch, position: int) -> ValueError:
     what, as_dtype = ("NaN", "") if np.isnan(value) else (f"{value}", f" as {batch.data.dtype}")
     remedy = "remove or fill such values first"
     if np.isnan(batch.data[row:int(batch.offsets[n + 1])]).all():
-        remedy = "if that is padding, pass a list of the sequences without it, [x[~np.isnan(x).all(axis=1)] for x in X]"
+        remedy = ("if that is padding, choose missing='padding', or pass a list of the sequences without it, "
+                  "[x[~np.isnan(x).all(axis=1)] for x in X]")
     return ValueError(f"sequence {n} has {what} at step {row - int(batch.offsets[n])}, feature {feature}"
                       f"{as_dtype}; {remedy}")
 

@@ -144,7 +144,7 @@ class Learned:
 
     @property
     def missing(self) -> str:
-        return "error" if self.gaps is None else "ignore"
+        return "error" if self.gaps is None else self.gaps.kind
 
     @property
     def standardize(self) -> str:

@@ -19,7 +19,7 @@ from rae_fast import _blas, hyperparameters
 from rae_fast._estimator import constructor_parameters
 from rae_fast._form import Blocks, Form
 from rae_fast._record import Record
-from rae_fast.gaps import Gaps
+from rae_fast.gaps import MISSING, Gaps
 from rae_fast.learned import Learned, SolverState
 from rae_fast.patches import Patches
 from rae_fast.persistence import Arrays, FilePath, bad, parse_json
@@ -31,7 +31,8 @@ from rae_fast.vocabulary import Vocabulary
 Model = TypeVar("Model")
 
 # 5: token ids. 6: how output weights are updated. 7: classes of labels. 8: and of sequences. 9: units of channels.
-_VERSION = "9"
+# 10: how gaps are read.
+_VERSION = "10"
 # Types that numbers of classes can have.
 _NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 # Losses in the file of a model, which may go on learning for ever; a checkpoint's are those of one fit, and whole.
@@ -68,7 +69,7 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
     if learned.code_units is not None:
         arrays |= {"code_mean": learned.code_units.mean, "code_scale": learned.code_units.scale}
     if learned.gaps is not None:
-        arrays["missing_fill"] = learned.gaps.fill
+        arrays |= {"missing_mean": learned.gaps.mean, "missing_correlation": learned.gaps.correlation}
     if learned.vocabulary is not None:
         arrays["vocabulary"] = np.frombuffer(learned.vocabulary.to_json().encode(), dtype=np.uint8)
     first = 0 if most_losses is None else -most_losses
@@ -81,7 +82,7 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
         as_json(name, value)
     counts = {"n_iter": record.n_iter, "n_updates": record.n_updates, "n_steps": record.n_steps,
               "solver": solver.name, "loss_unit": solver.unit, "feature_names": learned.feature_names,
-              "patch_length": learned.patch_length, "standardize": learned.standardize,
+              "patch_length": learned.patch_length, "standardize": learned.standardize, "missing": learned.missing,
               "code_pooling": None if learned.code_units is None else learned.code_units.kind,
               "reads_ids": learned.reads_ids, "output_update": learned.output_update,
               "classes": None if learned.classes is None else [_dtype_name(learned.classes), learned.classes.tolist()]}
@@ -183,8 +184,8 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
         raise ValueError("W_hh and W_xh do not have the shapes that its sizes say")
     if form.n_classes and arrays["W_hy"].shape != (form.code_size, form.n_classes):
         raise ValueError("W_hy does not have the shape that its sizes say")
-    known = {"loss_curve", "validation_scores", "patch_fill", "scaling_mean", "scaling_scale", "missing_fill",
-             "code_mean", "code_scale", "vocabulary"}
+    known = {"loss_curve", "validation_scores", "patch_fill", "scaling_mean", "scaling_scale", "missing_mean",
+             "missing_correlation", "code_mean", "code_scale", "vocabulary"}
 
     def take(prefix: str, views: Arrays) -> None:
         for name, view in named(prefix, form, views).items():
@@ -235,7 +236,7 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
                    arrays["validation_scores"].tolist(), None if names is None else tuple(names), patches,
                    record["reads_ids"], _vocabulary(arrays, n_features), record["output_update"],
                    _classes(record, form), _scaling(record, arrays, n_features, dtype),
-                   _gaps(arrays, n_features, dtype), _code_units(record, arrays, form, dtype))
+                   _gaps(record, arrays, n_features, dtype), _code_units(record, arrays, form, dtype))
 
 
 def _dtype_name(classes: Any) -> str:
@@ -324,12 +325,19 @@ def _code_units(record: dict[str, Any], arrays: Arrays, form: Any, dtype: np.dty
     return Scaling(pooling, arrays["code_mean"].copy(), arrays["code_scale"].copy())
 
 
-def _gaps(arrays: Arrays, n_features: int, dtype: np.dtype[Any]) -> Gaps | None:
-    """What missing numbers are read as."""
-    if "missing_fill" not in arrays:
+def _gaps(record: dict[str, Any], arrays: Arrays, n_features: int, dtype: np.dtype[Any]) -> Gaps | None:
+    """How missing numbers are read."""
+    kind = record["missing"]
+    if kind not in MISSING or (kind == "error") == ("missing_mean" in arrays):
+        raise ValueError(f"missing is {kind!r}, which does not fit")
+    if kind == "error":
         return None
-    check_array(arrays["missing_fill"], "missing_fill", (n_features,), dtype)
-    return Gaps(arrays["missing_fill"].copy())
+    for name in ("missing_mean", "missing_correlation"):
+        check_array(arrays[name], name, (n_features,), dtype)
+    correlation = arrays["missing_correlation"]
+    if not ((correlation >= 0) & (correlation < 1)).all():
+        raise ValueError("missing_correlation has values that are no correlations below 1")
+    return Gaps(kind, arrays["missing_mean"].copy(), correlation.copy())
 
 
 def check_array(array: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

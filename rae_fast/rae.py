@@ -49,9 +49,11 @@ class RAE(SequenceModel, SequenceParameters):
         all ("global"), both of all steps that `fit` saw; outputs are given back in the data's units. What is minimised
         then counts in standardised units, and so do `loss_and_grad` and `parameters_`. "none" minimises errors as
         they are: the channels with the largest variance count most.
-    missing : {"error", "ignore"}, default="error"
-        What NaN in X is. "ignore": numbers that are missing, read as the mean of their channel; neither the loss nor
-        its gradient knows them, and `reconstruct` fills them in. For linear outputs of rows of numbers.
+    missing : {"error", "ignore", "padding"}, default="error"
+        What NaN in X is. "ignore": numbers that are missing; neither the loss nor its gradient knows them, and
+        `reconstruct` fills them in. They are read as what the nearest numbers before and after them in their channel
+        make probable, if each depends on the one before; by `step` as the mean. "padding": that too, and rows of
+        nothing but NaN at the end of a sequence are no steps; results are lists. For linear outputs of rows of numbers.
     objective : {"unfold", "stepwise"}, default="unfold"
         What is minimised. "unfold": the loss of the whole sequence unrolled from its last code (Socher et al.,
         NIPS 2011), which is what `reconstruct` shows. "stepwise": at every step the loss of the reconstructed

@@ -52,7 +52,7 @@ class RAEClassifier(Classifier, SequenceModel, LabelParameters, SequenceParamete
         As of `RAE`.
     standardize : {"none", "channel", "global"}, default="none"
         As of `RAE`.
-    missing : {"error", "ignore"}, default="error"
+    missing : {"error", "ignore", "padding"}, default="error"
         As of `RAE`.
     objective : {"unfold", "stepwise"}, default="unfold"
         As of `RAE`.

@@ -207,9 +207,9 @@ class SequenceModel(Coding, Streams):
         if settings.missing == "error":
             return None
         if isinstance(batch, SparseBatch) or settings.output in ("softmax", "spherical"):
-            raise ValueError("missing='ignore' is for linear outputs of rows of numbers; choose missing='error' for "
-                             "token ids, sparse rows and categorical outputs")
-        return Gaps.of(batch, _rows_weights(batch, weights))
+            raise ValueError(f"missing={settings.missing!r} is for linear outputs of rows of numbers; choose "
+                             "missing='error' for token ids, sparse rows and categorical outputs")
+        return Gaps.of(settings.missing, batch, _rows_weights(batch, weights))
 
     def _scaling(self, settings: Settings, batch: Batch, weights: Floats | None) -> Scaling | None:
         if settings.standardize == "none":
@@ -259,7 +259,7 @@ class SequenceModel(Coding, Streams):
         layouts.warn(X)
         dtype = None if settings.dtype == "auto" else np.dtype(settings.dtype)
         batch = inputs.as_batch(X, dtype, settings.n_features, type(self).__name__, settings.n_features is not None,
-                                settings.missing == "ignore")
+                                settings.missing)
         if settings.output in ("softmax", "spherical"):
             inputs.check_distributions(batch)
         return batch

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rae_fast import inputs
 from rae_fast._estimator import Estimator, not_fitted
 from rae_fast._messages import shown
+from rae_fast.gaps import Gaps
 from rae_fast.hyperparameters import generator, integer, real
 from rae_fast.rae import RAE
 from rae_fast.stretches import windows
@@ -56,6 +57,10 @@ class StreamDetector(Estimator):
     True
     """
 
+    _gaps: Gaps | None
+    _state: Floats | None
+    _expected: Floats | None    # of the step to come, where numbers may be missing
+
     def __init__(self, model: Any = None, *, width: int = 64, contamination: float = 0.001,
                  random_state: Any = None) -> None:
         self.model = model
@@ -98,15 +103,19 @@ class StreamDetector(Estimator):
             model = type(self.model)(**self.model.get_params(deep=False))
             if model.patch_length not in ("auto", 1):
                 raise ValueError("a stream is read step by step: choose patch_length=1")
+            if model.missing == "padding":
+                raise ValueError("a stream has no end: choose missing='ignore'")
         several = isinstance(X, (list, tuple)) and len(X) > 0 and np.ndim(X[0]) > 0
         names = inputs.feature_names(list(X) if several else X)
         series = [_series(x) for x in (X if several else [X])]
         parts = [windows(x, min(width, len(x)), max(1, width // 2)) for x in series]
-        model.fit([window for part in parts for window in part])
-        scores = np.concatenate([_scores(model, x) for x in series])
-        self._model, self._names, self._offset = model, names, float(np.quantile(scores, self.contamination))
-        self._state: Floats | None = None
-        return self
+        cut = [window for part in parts for window in part]
+        model.fit(cut)
+        gaps = None if model.missing == "error" else Gaps.of("ignore", inputs.as_batch(cut, missing="ignore"), None)
+        scores = np.concatenate([_scores(model, gaps, x) for x in series])
+        self._model, self._gaps, self._names = model, gaps, names
+        self._offset = float(np.quantile(scores, self.contamination))
+        return self.reset()
 
     def update(self, x: Any) -> Any:
         """Read the next step of a stream, or of each of N streams.
@@ -136,9 +145,10 @@ class StreamDetector(Estimator):
         state = self._state
         if state is None:
             state = model.initial_state() if x.ndim == 1 else model.initial_state(len(x))
-        after = model.step(state, x)
+        read = x if self._gaps is None else self._gaps.rows(x, self._expected)
+        after = model.step(state, read)
         found = _errors(model, np.atleast_2d(after), np.atleast_2d(x))
-        self._state = after
+        self._state, self._expected = after, None if self._gaps is None else self._gaps.next(read)
         return -float(found[0]) if x.ndim == 1 else -found
 
     def reset(self) -> Self:
@@ -162,7 +172,7 @@ class StreamDetector(Estimator):
         True
         """
         self._fitted()
-        self._state = None
+        self._state = self._expected = None
         return self
 
     def score_steps(self, X: Any) -> Floats:
@@ -191,7 +201,7 @@ class StreamDetector(Estimator):
         """
         model = self._fitted()
         inputs.check_feature_names(X, self._names, type(self).__name__)
-        return _scores(model, _series(X))
+        return _scores(model, self._gaps, _series(X))
 
     @property
     def model_(self) -> RAE:
@@ -231,9 +241,9 @@ class StreamDetector(Estimator):
         return tags
 
 
-def _scores(model: RAE, x: Floats) -> Floats:
-    """Of every step of a series from its beginning."""
-    return -_errors(model, model.hidden_states([x])[0], x)
+def _scores(model: RAE, gaps: Gaps | None, x: Floats) -> Floats:
+    """Of every step of a series from its beginning; what is missing is read as expected by what came before."""
+    return -_errors(model, model.hidden_states([x if gaps is None else gaps.ahead(x)])[0], x)
 
 
 def _errors(model: RAE, states: Floats, x: Floats) -> Floats:

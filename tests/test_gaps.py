@@ -1,4 +1,4 @@
-"""Missing numbers: they count in no loss and no gradient, are read as means, and come back filled in."""
+"""Missing numbers: they count in no loss and no gradient, are read by what is next to them, and come back filled in."""
 
 import numpy as np
 import pytest
@@ -63,19 +63,93 @@ def test_loss_gradient_and_errors_know_no_missing_number(options, data):
         assert loss == pytest.approx(np.mean([e.sum() for e in expected]), rel=1e-9)
 
 
+def made_probable(data):
+    """What NaN is read as, written out: the mean, drawn to the nearest numbers seen on both sides."""
+    means = np.nanmean(np.concatenate(data), axis=0)
+    pairs = [(x[1:] - means, x[:-1] - means) for x in data]
+    upper = np.nansum(np.concatenate([a * b for a, b in pairs]), axis=0)
+    lower = np.nansum(np.concatenate([np.where(np.isnan(a * b), np.nan, a**2 + b**2) / 2 for a, b in pairs]), axis=0)
+    r = np.clip(upper / lower, 0, 1 - 1e-6)
+    found = [x.copy() for x in data]
+    for x, y in zip(data, found):
+        for t, i in np.argwhere(np.isnan(x)):
+            before = [(s, x[s, i]) for s in range(t - 1, -1, -1) if not np.isnan(x[s, i])][:1]
+            after = [(s, x[s, i]) for s in range(t + 1, len(x)) if not np.isnan(x[s, i])][:1]
+            # The expectation of a number given others, by the covariance r^distance of all of them.
+            at = np.array([s for s, _ in before + after])
+            if len(at) == 0:
+                y[t, i] = means[i]
+                continue
+            values = np.array([v for _, v in before + after]) - means[i]
+            own = r[i] ** np.abs(at - t)
+            y[t, i] = means[i] + own @ np.linalg.solve(r[i] ** np.abs(at[:, None] - at), values)
+    return found, means, r
+
+
+@pytest.mark.parametrize("data", [X, list(X3)], ids=["unequal", "equal"])
 @pytest.mark.parametrize("standardize", ["none", "channel", "global"])
-def test_missing_numbers_are_read_as_the_mean_of_what_is_there(standardize):
-    model = fitted(standardize=standardize)
-    means = np.nanmean(np.concatenate(X), axis=0)
-    filled = [np.where(np.isnan(x), means, x) for x in X]
-    np.testing.assert_allclose(model.transform(X), model.transform(filled), rtol=1e-9, atol=1e-12)
+def test_missing_numbers_are_read_as_what_their_neighbours_make_probable(standardize, data):
+    model = fitted(data, standardize=standardize)
+    filled, means, r = made_probable(data)
+    np.testing.assert_allclose(model._learned.gaps.correlation, r, rtol=1e-9)
+    np.testing.assert_allclose(model.transform(data), model.transform(filled), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(model.transform([data[7]])[0], model.transform(data)[7], rtol=1e-9, atol=1e-12)
     state = model.initial_state()
-    for x in X[3]:
+    for x in data[3]:
         state = model.step(state, x)
-    np.testing.assert_allclose(state, model.transform(X)[3], rtol=1e-9, atol=1e-12)
+    of_means = [np.where(np.isnan(x), means, x) for x in data]
+    np.testing.assert_allclose(state, model.transform(of_means)[3], rtol=1e-9, atol=1e-12)
     if standardize == "channel":
+        rows = np.concatenate(filled)
         np.testing.assert_allclose(model._learned.scaling.mean, means)
-        np.testing.assert_allclose(model._learned.scaling.scale, np.nanstd(np.concatenate(X), axis=0))
+        np.testing.assert_allclose(model._learned.scaling.scale, np.nanstd(np.concatenate(data), axis=0))
+        np.testing.assert_allclose(model.read_rows(rows), (rows - means) / model._learned.scaling.scale)
+
+
+def test_channels_without_memory_are_read_as_means_and_smooth_ones_as_lines():
+    rng = np.random.default_rng(3)
+    X = np.stack([rng.standard_normal((40, 50)) + 7, np.arange(40 * 50.0).reshape(40, 50), np.full((40, 50), 3.0),
+                  np.tile([1.0, -1.0], (40, 25))], axis=2)
+    X[:, 20:23] = np.nan
+    X[3, :, 2] = np.nan
+    gaps = fitted(X)._learned.gaps
+    assert gaps.correlation[0] < 0.1 and gaps.correlation[1] > 0.999 and gaps.correlation[2:].tolist() == [0, 0]
+    read = gaps.read(fitted(X)._read(X, fitted(X)._learned)).data.reshape(40, 50, 4)
+    np.testing.assert_allclose(read[0, 21], [7, 21, 3, 0], atol=0.2)
+    np.testing.assert_allclose(read[3, :, 2], 3)
+    huge = fitted(1e145 * X, max_iter=0)._learned.gaps
+    np.testing.assert_allclose(huge.correlation, gaps.correlation)
+
+
+def test_rows_of_nothing_at_the_end_are_padding_on_request():
+    longest = max(map(len, X))
+    padded = np.full((len(X), longest, 3), np.nan)
+    for row, x in zip(padded, X):
+        row[:len(x)] = x
+    some = [x[:1 + np.flatnonzero(~np.isnan(x).all(axis=1))[-1]] for x in X]
+    plain, model = fitted(some), fitted(padded, missing="padding")
+    np.testing.assert_array_equal(model.theta_, plain.theta_)
+    np.testing.assert_array_equal(model.transform(padded), plain.transform(some))
+    for name in ("reconstruct", "hidden_states"):
+        for a, b in zip(getattr(model, name)(padded), getattr(plain, name)(some), strict=True):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(model.reconstruction_error(padded), plain.reconstruction_error(some))
+    for per in ("step", "element"):
+        for a, b in zip(model.reconstruction_error(padded, per=per), plain.reconstruction_error(some, per=per)):
+            np.testing.assert_array_equal(a, b)
+    assert model.score(padded) == plain.score(some) and model.n_steps_ is None
+    whole = np.array([x[:5] for x in WHOLE])
+    for data in (whole, list(whole)):  # a list whether or not there is padding
+        assert isinstance(model.reconstruct(data), list)
+        np.testing.assert_array_equal(model.reconstruct(data)[3], plain.reconstruct(list(whole))[3])
+    one = fitted(padded[1], missing="padding")
+    assert one.reconstruct(padded[1])[0].shape == some[1].shape
+    labelled = fitted(padded, RAEClassifier, Y, missing="padding")
+    assert labelled.predict(padded).tolist() == labelled.predict(some).tolist()
+    with pytest.raises(ValueError, match="sequence 2 is nothing but NaN"):
+        model.transform([X[0], X[1], np.full((4, 3), np.nan)])
+    with pytest.raises(ValueError, match="missing='padding'"):
+        RAE().fit(np.where(np.arange(5)[:, None] > 2, np.nan, whole))
 
 
 def test_what_a_missing_number_would_be_makes_no_difference():
@@ -106,7 +180,8 @@ def test_it_fills_in_better_than_the_mean():
 
 
 def test_files_classifiers_detectors_and_going_on(tmp_path):
-    for model in (fitted(standardize="channel"), fitted(cls=RAEClassifier, y=Y), fitted(n_code=2, patch_length=3)):
+    for model in (fitted(standardize="channel"), fitted(cls=RAEClassifier, y=Y), fitted(n_code=2, patch_length=3),
+                  fitted(missing="padding")):
         y = None if isinstance(model, RAE) else Y
         model.save(tmp_path / "model.st")
         again = type(model).load(tmp_path / "model.st")
@@ -125,7 +200,8 @@ def test_files_classifiers_detectors_and_going_on(tmp_path):
     assert len(early.validation_scores_) == early.n_iter_
     weights = np.repeat([1.0, 0.0], 20)
     weighted = RAE(4, missing="ignore", max_iter=0, random_state=0).fit(X, None, weights)
-    np.testing.assert_allclose(weighted._learned.gaps.fill, np.nanmean(np.concatenate(X[:20]), axis=0))
+    np.testing.assert_allclose(weighted._learned.gaps.mean, np.nanmean(np.concatenate(X[:20]), axis=0))
+    np.testing.assert_allclose(weighted._learned.gaps.correlation, made_probable(X[:20])[2])
 
 
 EMPTY = [np.column_stack([x[:, :2], np.full(len(x), np.nan)]) for x in WHOLE]
