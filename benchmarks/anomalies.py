@@ -25,9 +25,10 @@ from datasets import labels_of, load  # noqa: E402
 from sklearn.decomposition import PCA  # noqa: E402
 from sklearn.ensemble import IsolationForest  # noqa: E402
 from sklearn.metrics import roc_auc_score  # noqa: E402
+from sklearn.neighbors import NearestNeighbors  # noqa: E402
 
 from rae_fast import RAE, RAEDetector  # noqa: E402
-from rae_fast.detector import Codes  # noqa: E402
+from rae_fast.detector import Codes, code_size  # noqa: E402
 
 SETS = ("ItalyPowerDemand", "GunPoint", "JapaneseVowels", "BasicMotions", "ArrowHead", "digits",
         "PickupGestureWiimoteZ")
@@ -145,10 +146,18 @@ OURS = {"error + distance": rae, "error alone": lambda *a: rae(*a, "error"),
 RIVALS = {"pca": pca, "forest": forest, "pyod": pyod, "gru": gru}
 
 
-def other(n_code=8, of_code=False, parts="sum", **settings):
+def nearest(place, among, of, k):
+    """Mean squared distance, in the metric of `place`, of the k nearest; one of itself, which is 0, counts as well."""
+    root = np.linalg.cholesky(place.precision)
+    distances, _ = NearestNeighbors(n_neighbors=min(k, len(among))).fit(among @ root).kneighbors(of @ root)
+    return np.square(distances).mean(axis=1)
+
+
+def other(n_code="auto", of_code=False, parts="sum", weight=3, **settings):
     """RAEDetector made otherwise: with another model, the distance of the code, or parts put together otherwise."""
     def score(learn, judged, seed):
-        options = {"n_code": n_code, "max_iter": 100, "batch_size": 32, "standardize": "channel"} | settings
+        size = code_size(learn) if n_code == "auto" else n_code
+        options = {"n_code": size, "max_iter": 100, "batch_size": 32, "standardize": "channel"} | settings
         model = RAE(24, random_state=seed, **options).fit(learn)
         states = model.transform if of_code else model.last_states
         place = Codes(states(learn))
@@ -157,16 +166,20 @@ def other(n_code=8, of_code=False, parts="sum", **settings):
             values.append((model.reconstruction_error(X, reduce="mean", units="model"), place.squares(states(X))))
         (e, z), (error, distance) = values
         error, distance = error / np.median(e), distance / np.median(z)
+        if parts == "neighbours":
+            near = nearest(place, states(learn), states(learn), 4), nearest(place, states(learn), states(judged), 3)
+            return weight * error + near[1] / np.median(near[0])
         if parts == "roots":
             return np.sqrt(error) + np.sqrt(distance)
-        return {"sum": error + distance, "error": error, "distance": distance,
+        return {"sum": weight * error + distance, "error": error, "distance": distance,
                 "larger": np.maximum(error, distance)}[parts]
     return score
 
 
 CHOICES = {"as chosen": other(), "error": other(parts="error"), "distance": other(parts="distance"),
            "of the code": other(of_code=True), "roots": other(parts="roots"), "larger": other(parts="larger"),
-           "n_code=4": other(4), "n_code=None": other(None), "closed form": other(max_iter=0)}
+           "as much": other(weight=1), "n_code=4": other(4), "n_code=8": other(8), "n_code=None": other(None),
+           "neighbours": other(parts="neighbours"), "closed form": other(max_iter=0)}
 
 
 def main():

@@ -18,18 +18,18 @@ from rae_fast import RAE, StreamDetector, windows
 STEPS, WIDTH = 6000, 64
 
 
-def stream(rng, strange):
+def stream(rng, strange, n_steps=STEPS):
     """Steps, and which of them are anomalies."""
-    t = np.arange(STEPS)
-    phase = np.cumsum(rng.uniform(0.18, 0.22, STEPS))
-    drift = np.zeros(STEPS)
-    for k in range(1, STEPS):
+    t = np.arange(n_steps)
+    phase = np.cumsum(rng.uniform(0.18, 0.22, n_steps))
+    drift = np.zeros(n_steps)
+    for k in range(1, n_steps):
         drift[k] = 0.99 * drift[k - 1] + rng.normal(0, 0.05)
     a = np.sin(phase)
     b = 0.5 * np.cos(phase) + 0.3 * a
     x = np.stack([a, b, 0.7 * a + 0.3 * drift, b - a], axis=1)
-    y = np.zeros(STEPS, dtype=bool)
-    for k, at in enumerate(rng.permutation(STEPS // 50)[:120] * 50 if strange else []):
+    y = np.zeros(n_steps, dtype=bool)
+    for k, at in enumerate(rng.permutation(n_steps // 50)[:120] * 50 if strange else []):
         if k % 3 == 0:
             x[at, rng.integers(4)] += rng.choice([-1, 1]) * rng.uniform(1.2, 2)
             y[at] = True

@@ -184,6 +184,10 @@ cdef class Batch:
         missing = None if self.missing is None else self.missing[rows]
         return self.handed_on(Batch(self.data[rows], offsets, self.is_list, missing), chosen)
 
+    def cut(self, offsets):
+        """The same rows as sequences between other bounds, without labels."""
+        return Batch(self.data, offsets, self.is_list, self.missing)
+
     def in_container(self, rows):
         """Results with one row per step, in the user's container: (N, T, F), or of (rows, F) a list of (T_n, F)."""
         return pack(rows, self.offsets, True) if self.is_list else rows

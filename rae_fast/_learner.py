@@ -131,6 +131,7 @@ class Learner(Estimator, TrainingParameters):
         saved = None if path is None else checkpoint.read(path, type(self), self._kind)
         if saved is not None:
             checkpoint.check_resumable(saved, self, batch)
+        batch, weights = self._cut(batch, weights, settings)
         held_out = None
         if settings.early_stopping:
             n = batch.n_sequences
@@ -568,6 +569,10 @@ class Learner(Estimator, TrainingParameters):
     def _completed_by(self, learned: Learned, settings: Settings, batch: Batch, weights: Floats | None) -> None:
         """What follows from the parameters of a model, and the batch as it reads it: at both ends of a fit, and of the
         first batch of partial_fit."""
+
+    def _cut(self, batch: Batch, weights: Floats | None, settings: Settings) -> tuple[Batch, Floats | None]:
+        """What is learned from in the parts, and with their weights, in which it is learned from."""
+        return batch, weights
 
     def _gaps(self, settings: Settings, batch: Batch, weights: Floats | None) -> Gaps | None:
         """How missing numbers are read, if there may be some."""

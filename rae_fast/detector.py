@@ -13,10 +13,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from rae_fast import inputs
+from rae_fast._batch import SparseBatch
 from rae_fast._estimator import Estimator, not_fitted
 from rae_fast._messages import shown
 from rae_fast.hyperparameters import generator, real
 from rae_fast.rae import RAE
+from rae_fast.scaling import Scaling
 
 Floats = NDArray[Any]
 
@@ -24,8 +27,13 @@ SCORES = ("both", "error", "distance")
 
 # The part of the codes, the most distant ones, that covariance is found again without.
 _TRIMMED = 0.1
-# The default model: docs/quality.md, "Anomalies".
-_UNITS, _CODE, _PASSES, _BATCH = 24, 8, 100, 32
+# What the error weighs beside the distance, and the default model: docs/quality.md, "Anomalies".
+_ERROR = 3.0
+_UNITS, _PASSES, _BATCH = 24, 100, 32
+# Its code has as many numbers as principal components have this part of the variance, within these limits; of so many
+# sequences, and numbers in all, at most.
+_HELD, _FEWEST, _MOST = 0.9, 4, 8
+_JUDGED, _JUDGED_NUMBERS = 512, 1 << 22
 # contamination="auto": so many interquartile ranges of log scores above their third quartile (Tukey's outer fence).
 _FENCE = 3.0
 
@@ -82,10 +90,12 @@ class RAEDetector(Estimator):
     Parameters
     ----------
     model : RAE, optional
-        What is fitted, on a copy. None is ``RAE(24, n_code=8, standardize="channel", max_iter=100, batch_size=32)``.
+        What is fitted, on a copy. None is ``RAE(24, n_code=k, standardize="channel", max_iter=100, batch_size=32)``,
+        where k, from 4 to 8, principal components have nine tenths of the variance of the sequences, resampled to one
+        length.
     score_by : {"both", "error", "distance"}, default="both"
-        "both": the mean squared error of the reconstruction over its median, plus the squared Mahalanobis distance of
-        the last state over its median; or one of them alone.
+        "both": three times the mean squared error of the reconstruction over its median, plus the squared Mahalanobis
+        distance of the last state over its median; or one of them alone.
     contamination : "auto" or float, default="auto"
         The part of the training data that is taken for anomalies, above 0 and at most 0.5. "auto": those with a score
         beyond Tukey's outer fence of the logarithms, which are none where all are normal.
@@ -168,7 +178,8 @@ class RAEDetector(Estimator):
             raise ValueError(f"contamination must be 'auto' or lie in (0, 0.5]; got {shown(self.contamination)}")
         generator(self.random_state)
         if self.model is None:
-            model = RAE(_UNITS, n_code=_CODE, standardize="channel", max_iter=_PASSES, batch_size=_BATCH,
+            size = code_size(X, None if sample_weight is None else np.asarray(sample_weight) > 0)
+            model = RAE(_UNITS, n_code=size, standardize="channel", max_iter=_PASSES, batch_size=_BATCH,
                         random_state=self.random_state, n_jobs=self.n_jobs)
         else:
             if not isinstance(self.model, RAE):
@@ -201,7 +212,7 @@ class RAEDetector(Estimator):
 
         Returns
         -------
-        ndarray of shape (N,): minus the error over its median plus the squared distance over its median
+        ndarray of shape (N,): minus the weighted sum of the error and the squared distance, each over its median
 
         Raises
         ------
@@ -328,9 +339,33 @@ class RAEDetector(Estimator):
         return tags
 
 
+def code_size(X: Any, chosen: NDArray[np.bool_] | None = None) -> int:
+    """Numbers of a code of sequences, or of the chosen ones: as many as principal components have nine tenths of the
+    variance, channels standardised and sequences resampled to their mean length."""
+    batch = inputs.as_batch(X, None, None, "RAEDetector")
+    if isinstance(batch, SparseBatch) or chosen is not None and (chosen.shape != (batch.n_sequences,)
+                                                                 or not chosen.any()):
+        return _FEWEST  # of what the model refuses
+    if chosen is not None:
+        batch = batch.select(np.flatnonzero(chosen))
+    n = max(1, min(batch.n_sequences, _JUDGED, _JUDGED_NUMBERS // batch.n_features))
+    some = batch.select(np.linspace(0, batch.n_sequences - 1, n).astype(np.intp))
+    scaled = Scaling.of("channel", batch.data).read(some)
+    length = max(1, min(round(some.n_rows / n), _JUDGED_NUMBERS // (n * batch.n_features)))
+    rows = np.empty((n, length, batch.n_features))
+    for row, first, end in zip(rows, scaled.offsets[:-1], scaled.offsets[1:]):
+        at = np.linspace(first, end - 1, length)
+        low = at.astype(np.intp)
+        part = (at - low)[:, None]
+        row[:] = (1 - part) * scaled.data[low] + part * scaled.data[np.minimum(low + 1, end - 1)]
+    whole = rows.reshape(n, -1) - rows.reshape(n, -1).mean(axis=0)
+    shares = np.cumsum(np.square(np.linalg.svd(whole, compute_uv=False)))
+    return int(np.clip(1 + np.searchsorted(shares, _HELD * shares[-1]), _FEWEST, _MOST))
+
+
 def _scores(by: str, errors: Floats, squares: Floats, medians: tuple[float, float]) -> Floats:
     parts = {"error": errors / medians[0], "distance": squares / medians[1]}
-    found: Floats = -(parts["error"] + parts["distance"] if by == "both" else parts[by])
+    found: Floats = -(_ERROR * parts["error"] + parts["distance"] if by == "both" else parts[by])
     return found
 
 

@@ -69,7 +69,7 @@ class Settings:
 # What models do that declare none of these.
 NOT_DECLARED = {"relative_rates": False, "output_update": "dense", "output_learning_rate": 1.0, "max_memory": 2**30,
                 "alpha": 1.0, "label_loss": "cross_entropy", "leaf_weight": 1.0, "inner_weight": 1.0,
-                "root_weight": 1.0, "dropout": 0.0}
+                "root_weight": 1.0, "dropout": 0.0, "stretch_length": None}
 
 
 def check(estimator: Any) -> Settings:
@@ -255,6 +255,14 @@ class SequenceParameters:
     pooling: str = declared("last", joined("last", "mean"))
     standardize_codes: bool = declared(False, boolean)
     max_memory: int = declared(2**30, integer(0), saved=False)
+
+
+@dataclass(eq=False, repr=False)
+class StretchParameters:
+    """In which parts long sequences are learned from."""
+
+    _: KW_ONLY
+    stretch_length: int | str | None = declared("auto", optional(auto_or_integer(1)))
 
 
 @dataclass(eq=False, repr=False)

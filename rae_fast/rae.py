@@ -12,12 +12,12 @@ import numpy as np
 
 from rae_fast import inputs
 from rae_fast._messages import shown
-from rae_fast.hyperparameters import SequenceParameters
+from rae_fast.hyperparameters import SequenceParameters, StretchParameters
 from rae_fast.sequence_model import SequenceModel
 
 
 @dataclass(eq=False, repr=False)
-class RAE(SequenceModel, SequenceParameters):
+class RAE(SequenceModel, StretchParameters, SequenceParameters):
     """Recursive auto-encoder of sequences.
 
     One small auto-encoder, the cell, is applied step by step: it reads the code so far and the next
@@ -106,6 +106,12 @@ class RAE(SequenceModel, SequenceParameters):
     max_memory : int, default=2**30
         Bytes of hidden states that a gradient keeps of sequences computed together; of longer ones they are computed
         a second time, span by span, which changes no bit and takes about one forward pass longer.
+    stretch_length : int, None or "auto", default="auto"
+        `fit` learns from longer sequences in stretches, equal parts of at most so many steps, as if each were a
+        sequence: many updates a pass, and none that goes back through all of a long series. None cuts nothing. "auto"
+        cuts into stretches of 250 where that was measured to be better (`docs/quality.md`, "Long series"): of
+        ``objective="stepwise"`` more than 5,000 steps, of "unfold" more than 50,000, of which one code gives back
+        nothing.
     solver : {"adam", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "rprop", "lbfgs"}, default="adam"
         The formulas are in `rae_fast/solvers.py`. "rprop" is meant for the whole data as one batch. "lbfgs"
         always takes the whole data; it ignores learning rate, schedule, clipping, batches and shuffling, and

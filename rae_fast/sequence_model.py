@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast import _blas, _objectives, closed_form, dense, inputs, layouts, outputs, parameters, sizes
+from rae_fast import _blas, _objectives, closed_form, dense, inputs, layouts, outputs, parameters, sizes, stretches
 from rae_fast._batch import Batch, SparseBatch
 from rae_fast._form import SMOOTHING, Form
 from rae_fast._kernels import threads
@@ -32,6 +32,9 @@ _MOST_GUARDED = 1 << 28
 _MOST_JUDGED = 1 << 30
 # Features, for each number of a state, from which errors of linear outputs are found without the outputs.
 _MANY_OUTPUTS = 8
+
+# stretch_length="auto": sequences of more steps are cut, into parts of so many (docs/quality.md, "Long series").
+_LONGEST, _STRETCH = {"stepwise": 5_000, "unfold": 50_000}, 250
 
 
 class SequenceModel(Coding, Streams):
@@ -202,6 +205,13 @@ class SequenceModel(Coding, Streams):
         n_hidden, length = sizes.decided(settings, batch, weights, rng)
         patches = Patches.of(batch, weights, length) if length > 1 else None
         return settings.but(n_hidden=n_hidden, patch_length=length), patches
+
+    def _cut(self, batch: Batch, weights: Floats | None, settings: Settings) -> tuple[Batch, Floats | None]:
+        length = settings.stretch_length
+        if length is None:
+            return batch, weights
+        longest, length = (_LONGEST[settings.objective], _STRETCH) if length == "auto" else (length, length)
+        return stretches.cut(batch, weights, longest, length)
 
     def _gaps(self, settings: Settings, batch: Batch, weights: Floats | None) -> Gaps | None:
         if settings.missing == "error":

@@ -1,4 +1,4 @@
-"""One long series as many short ones, and back: windows of so many steps, and what was found of them as one series."""
+"""Long series as many short ones: windows of so many steps and what was found of them as one series, or equal parts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rae_fast._batch import Batch
 from rae_fast._messages import shown
 
 Floats = NDArray[Any]
@@ -23,6 +24,18 @@ def starts(n_steps: int, width: int, stride: int) -> NDArray[np.intp]:
         raise ValueError(f"width={width} is more than the {n_steps} steps of the series")
     found = np.arange(0, n_steps - width + 1, stride, dtype=np.intp)
     return found if found[-1] == n_steps - width else np.append(found, n_steps - width)
+
+
+def cut(batch: Batch, weights: Floats | None, longest: int, length: int) -> tuple[Batch, Floats | None]:
+    """The sequences of more than `longest` steps as equal parts of at most `length`, each with its weight; no copy."""
+    if batch.longest <= longest:
+        return batch, weights
+    lengths = batch.lengths()
+    parts = np.where(lengths > longest, -(-lengths // length), 1)
+    # The k-th of n parts of T steps begins at step k T // n.
+    k = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
+    offsets = np.repeat(batch.offsets[:-1], parts) + k * np.repeat(lengths, parts) // np.repeat(parts, parts)
+    return batch.cut(np.append(offsets, batch.n_rows)), None if weights is None else np.repeat(weights, parts)
 
 
 def windows(X: Any, width: int, stride: int = 1) -> Floats:

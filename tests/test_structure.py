@@ -16,8 +16,9 @@ ORDER = """
     _tree_unfold _tree
     _objectives _codes _training
     sparse_inputs inputs layouts closed_form relative_rates scaling gaps hyperparameters patches sizes vocabulary trees
-    learned factored model_file lbfgs training trial checkpoint _learner streams coding sequence_model rae classifiers
-    rae_classifier detector size_choice sequence_scaler stretches stream_detector tree_coding tree
+    learned factored model_file lbfgs training trial checkpoint _learner streams coding stretches sequence_model rae
+    classifiers
+    rae_classifier detector size_choice sequence_scaler stream_detector tree_coding tree
     tree_classifier plotting
     __init__
 """.split()
