@@ -43,6 +43,12 @@ def recall_depth(model, X):
     return np.cumprod(right, axis=1).sum(axis=1), right.mean(axis=0)
 
 
+def saved(figure, path):
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    print(f"  wrote {path}")
+
+
 def picture_of_the_post(rows, path):
     """The post's picture: the input above, its unrolled reproduction below, in reverse."""
     figure, axes = plt.subplots(2, len(rows), figsize=(4 * len(rows), 7), layout="constrained", squeeze=False)
@@ -53,9 +59,7 @@ def picture_of_the_post(rows, path):
             axis.set_xlabel("symbol")
             axis.set_ylabel("step" if axis is axes[0, column] else "step back from the last")
             axis.set_title(f"{title}\n{name}" if axis is axes[0, column] else name, fontsize=10)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-    print(f"  wrote {path}")
+    saved(figure, path)
 
 
 def timed_fit(model, X, updates):
@@ -106,11 +110,14 @@ def original_experiment(updates, folder):
         folder / "original.png")
 
 
+def order_of_images():
+    return np.random.default_rng(0).permutation(1797)
+
+
 def images_of_digits():
     """1400 images to learn from, and the other 397."""
-    images = load_digits().images / 16
-    order = np.random.default_rng(0).permutation(len(images))
-    return images[order[:1400]], images[order[1400:]]
+    images = load_digits().images[order_of_images()] / 16
+    return images[:1400], images[1400:]
 
 
 def rows_of_images(rows, path):
@@ -123,9 +130,7 @@ def rows_of_images(rows, path):
             axis.set_xticks([])
             axis.set_yticks([])
         line[0].set_ylabel(name)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-    print(f"  wrote {path}")
+    saved(figure, path)
 
 
 def digits(folder):
@@ -143,15 +148,12 @@ def digits(folder):
           f"{model.reconstruction_error(train).mean():.3f}); the closed form it started from "
           f"{start_model.reconstruction_error(held_out).mean():.3f}; always showing the mean image {variance:.3f}")
 
-    figure, axis = plt.subplots(figsize=(6, 3.5), layout="constrained")
-    axis.semilogy(np.arange(1, model.n_iter_ + 1), model.loss_curve_)
-    axis.set_xlabel("pass")
-    axis.set_ylabel("unrolled squared error per sequence")
+    axis = plotting.loss_curve(model)
     axis.set_title("Digits: loss curve")
-    figure.savefig(folder / "digits_loss.png", dpi=120)
-    plt.close(figure)
-
-    print(f"  wrote {folder / 'digits_loss.png'}")
+    saved(axis.figure, folder / "digits_loss.png")
+    axis = plotting.codes(model.transform(held_out), load_digits().target[order_of_images()[1400:]])
+    axis.set_title("Digits never seen: their codes")
+    saved(axis.figure, folder / "digits_codes.png")
     rows_of_images({"held out": held_out[:12], "unrolled": model.reconstruct(held_out[:12])}, folder / "digits.png")
 
 
@@ -238,9 +240,7 @@ def sentences(folder):
     for ax, tree, line in zip(axes.ravel(), found, words):
         plotting.tree(tree, line, ax=ax)
     figure.suptitle("Which words a greedy tree joins first")
-    figure.savefig(folder / "trees.png", dpi=100)
-    plt.close(figure)
-    print(f"  wrote {folder / 'trees.png'}")
+    saved(figure, folder / "trees.png")
 
 
 def main():

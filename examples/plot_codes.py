@@ -1,6 +1,6 @@
 """
-Codes for what follows, and how large they should be
-====================================================
+Choosing the size of codes, and classifiers behind them
+======================================================
 
 Handwritten digits as sequences of eight rows. ``code_sizes`` holds out a part and shows what codes of several sizes
 lose, beside principal components; a classifier behind the codes wants them standardised.

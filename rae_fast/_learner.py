@@ -47,7 +47,7 @@ from rae_fast.vocabulary import Vocabulary
 Floats = NDArray[Any]
 
 # Version of the pickled state.
-_STATE_FORMAT = 4
+_STATE_FORMAT = 5
 
 
 # Attributes that wait for the next call, and are no part of a copy or a pickle; and those that no setting depends on.

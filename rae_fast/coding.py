@@ -20,7 +20,7 @@ from rae_fast._kernels import threads
 from rae_fast._learner import Learner
 from rae_fast.hyperparameters import Settings
 from rae_fast.learned import Learned
-from rae_fast.scaling import Scaling
+from rae_fast.scaling import Scaling, Whitening
 
 Floats = NDArray[Any]
 Integers = NDArray[np.intp]
@@ -36,6 +36,7 @@ class Coding(Learner):
     # Declared by its subclasses' parameters.
     pooling: str
     standardize_codes: bool
+    whiten: bool
 
     def transform(self, X: Any) -> Floats:
         """Encode: the last code of each sequence.
@@ -48,8 +49,8 @@ class Coding(Learner):
         -------
         ndarray of shape (N, C), the model's dtype; without `n_code` C is H, and elements lie in [-1, 1]. By `pooling`
             the code of the last state, the mean of those of all states, or both beside each other, (N, 2 C); with
-            `standardize_codes` less the mean and over the deviation of those that fit saw. A frame with a column for
-            each element where `set_output` chose one.
+            `standardize_codes` less the mean and over the deviation of those that fit saw, with `whiten` uncorrelated
+            too. A frame with a column for each element where `set_output` chose one.
 
         Raises
         ------
@@ -71,8 +72,8 @@ class Coding(Learner):
         else:
             settings = hyperparameters.check(self)
             codes = self._pooled(learned, batch, settings.pooling)
-            if settings.standardize_codes:
-                codes = self._code_units(learned, settings.pooling).rows(codes)
+            if (units := _code_units(learned, settings)) is not None:
+                codes = units.rows(codes)
         if not self._sklearn_output_config and "sklearn" not in modules:
             return codes
         output: Floats = self._in_output(codes, self.get_feature_names_out)
@@ -384,20 +385,15 @@ class Coding(Learner):
         return batch
 
     def _completed_by(self, learned: Learned, settings: Settings, batch: Batch, weights: Floats | None) -> None:
-        if settings.standardize_codes:
+        if settings.standardize_codes or settings.whiten:
             codes = self._pooled(learned, batch, settings.pooling)
             w = None if weights is None else weights.astype(np.float64) / weights.max()
-            learned.code_units = replace(Scaling.of("channel", codes, w), kind=settings.pooling)
+            learned.code_units = (Whitening.of(settings.pooling, codes, w) if settings.whiten else
+                                  replace(Scaling.of("channel", codes, w), kind=settings.pooling))
 
     def _gives_plain_codes(self) -> bool:
         """Whether `transform` gives those of the last states as they are; other settings are checked."""
-        return self.pooling == "last" and self.standardize_codes is False
-
-    def _code_units(self, learned: Learned, pooling: str) -> Scaling:
-        """Mean and deviation of codes, of the pooling that fit saw."""
-        if learned.code_units is None or learned.code_units.kind != pooling:
-            raise ValueError(f"standardize_codes=True needs the codes that fit saw with pooling={pooling!r}; call fit")
-        return learned.code_units
+        return self.pooling == "last" and self.standardize_codes is False and self.whiten is False
 
     def _read_codes(self, codes: Any, learned: Learned) -> Floats:
         """Codes that `transform` has given, or the like, as the model unrolls them."""
@@ -408,8 +404,8 @@ class Coding(Learner):
         if "last" not in parts:
             raise ValueError("codes of pooling='mean' cannot be unrolled; choose 'last+mean' where both are needed")
         found = inputs.as_matrix(codes, "codes", C * len(parts), learned.memory.dtype)
-        if settings.standardize_codes:
-            found = self._code_units(learned, settings.pooling).back(found)
+        if (units := _code_units(learned, settings)) is not None:
+            found = units.back(found)
         first = C * parts.index("last")
         return np.ascontiguousarray(found[:, first:first + C])
 
@@ -512,6 +508,16 @@ class Coding(Learner):
         else:
             rows = patches.rows(self._unrolled(learned, codes, patches.offsets(steps)), steps)
         return learned.shown(rows)
+
+
+def _code_units(learned: Learned, settings: Settings) -> Scaling | Whitening | None:
+    """The units in which codes are given, of the pooling that fit saw; None for their own."""
+    if not (settings.standardize_codes or settings.whiten):
+        return None
+    name, kind = ("whiten", Whitening) if settings.whiten else ("standardize_codes", Scaling)
+    if not isinstance(learned.code_units, kind) or learned.code_units.kind != settings.pooling:
+        raise ValueError(f"{name}=True needs the codes that fit saw with pooling={settings.pooling!r}; call fit")
+    return learned.code_units
 
 
 def _steps(learned: Learned, codes: Floats, lengths: Any) -> int | Integers:

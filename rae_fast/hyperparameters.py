@@ -254,6 +254,7 @@ class SequenceParameters:
     output_learning_rate: float = declared(0.3, positive)
     pooling: str = declared("last", joined("last", "mean"))
     standardize_codes: bool = declared(False, boolean)
+    whiten: bool = declared(False, boolean)
     max_memory: int = declared(2**30, integer(0), saved=False)
 
 

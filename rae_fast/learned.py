@@ -21,7 +21,7 @@ from rae_fast._form import AnyForm, Blocks
 from rae_fast._record import Record
 from rae_fast.gaps import Gaps
 from rae_fast.patches import Patches
-from rae_fast.scaling import Scaling
+from rae_fast.scaling import Scaling, Whitening
 from rae_fast.solvers import Solver
 from rae_fast.vocabulary import Vocabulary
 
@@ -74,7 +74,7 @@ class Learned:
     classes: NDArray[Any] | None = None             # of labels, in the order of their numbers
     scaling: Scaling | None = None                  # where channels are read in units of their own
     gaps: Gaps | None = None                        # where numbers may be missing
-    code_units: Scaling | None = None               # of what transform gives; its kind says of which pooling
+    code_units: Scaling | Whitening | None = None   # of what transform gives; its kind says of which pooling
     outputs: OutputFactor | None = None             # the factors that they are in, if they are
     lent: ReferenceType[Floats] | None = None       # a view of theta that a user got, and may have kept
     given_away: bool = False                        # a user has got theta itself

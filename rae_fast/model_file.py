@@ -24,7 +24,7 @@ from rae_fast.learned import Learned, SolverState
 from rae_fast.patches import Patches
 from rae_fast.persistence import Arrays, FilePath, bad, parse_json
 from rae_fast.relative_rates import BY_ROW
-from rae_fast.scaling import STANDARDIZE, Scaling
+from rae_fast.scaling import STANDARDIZE, Scaling, Whitening
 from rae_fast.solvers import SOLVERS
 from rae_fast.vocabulary import Vocabulary
 
@@ -67,7 +67,10 @@ def pack(kind: str, model: Any, learned: Learned, most_losses: int | None = None
     if learned.scaling is not None:
         arrays |= {"scaling_mean": learned.scaling.mean, "scaling_scale": learned.scaling.scale}
     if learned.code_units is not None:
-        arrays |= {"code_mean": learned.code_units.mean, "code_scale": learned.code_units.scale}
+        units = learned.code_units
+        arrays["code_mean"] = units.mean
+        arrays |= ({"code_scale": units.scale} if isinstance(units, Scaling) else
+                   {"code_forward": units.forward, "code_inverse": units.inverse})
     if learned.gaps is not None:
         arrays |= {"missing_mean": learned.gaps.mean, "missing_correlation": learned.gaps.correlation}
     if learned.vocabulary is not None:
@@ -185,7 +188,7 @@ def _learned(owner: str, form: Any, record: dict[str, Any], arrays: Arrays) -> L
     if form.n_classes and arrays["W_hy"].shape != (form.code_size, form.n_classes):
         raise ValueError("W_hy does not have the shape that its sizes say")
     known = {"loss_curve", "validation_scores", "patch_fill", "scaling_mean", "scaling_scale", "missing_mean",
-             "missing_correlation", "code_mean", "code_scale", "vocabulary"}
+             "missing_correlation", "code_mean", "code_scale", "code_forward", "code_inverse", "vocabulary"}
 
     def take(prefix: str, views: Arrays) -> None:
         for name, view in named(prefix, form, views).items():
@@ -311,15 +314,20 @@ def _scaling(record: dict[str, Any], arrays: Arrays, n_features: int, dtype: np.
     return Scaling(kind, arrays["scaling_mean"].copy(), arrays["scaling_scale"].copy())
 
 
-def _code_units(record: dict[str, Any], arrays: Arrays, form: Any, dtype: np.dtype[Any]) -> Scaling | None:
+def _code_units(record: dict[str, Any], arrays: Arrays, form: Any, dtype: np.dtype[Any]) -> Scaling | Whitening | None:
     """The units in which codes are given."""
     pooling = record["code_pooling"]
     if (pooling is None) == ("code_mean" in arrays) or pooling not in (None, "last", "mean", "last+mean", "mean+last"):
         raise ValueError(f"code_pooling is {pooling!r}, which does not fit")
     if pooling is None:
         return None
-    for name in ("code_mean", "code_scale"):
-        check_array(arrays[name], name, (form.code_size * len(pooling.split("+")),), dtype)
+    n = form.code_size * len(pooling.split("+"))
+    check_array(arrays["code_mean"], "code_mean", (n,), dtype)
+    if "code_forward" in arrays:
+        for name in ("code_forward", "code_inverse"):
+            check_array(arrays[name], name, (n, n), dtype)
+        return Whitening(pooling, *(arrays[f"code_{name}"].copy() for name in ("mean", "forward", "inverse")))
+    check_array(arrays["code_scale"], "code_scale", (n,), dtype)
     if not (arrays["code_scale"] > 0).all():
         raise ValueError("code_scale has values that are not positive")
     return Scaling(pooling, arrays["code_mean"].copy(), arrays["code_scale"].copy())

@@ -103,6 +103,10 @@ class RAE(SequenceModel, StretchParameters, SequenceParameters):
         Whether `transform` gives codes less the mean and over the deviation of those that `fit` ended with (or, where
         there was none, the first `partial_fit` began with): what a linear classifier or k-means behind it wants.
         `inverse_transform` and `unroll` undo it.
+    whiten : bool, default=False
+        Whether they are made uncorrelated as well, by the symmetric map that moves them least; undone likewise. Small
+        codes gain by it what large ones lose, whose faintest directions then count as much as all others:
+        `docs/quality.md`, "Codes for what follows".
     max_memory : int, default=2**30
         Bytes of hidden states that a gradient keeps of sequences computed together; of longer ones they are computed
         a second time, span by span, which changes no bit and takes about one forward pass longer.

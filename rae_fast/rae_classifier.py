@@ -80,6 +80,8 @@ class RAEClassifier(Classifier, SequenceModel, LabelParameters, SequenceParamete
         As of `RAE`, of `transform`; labels are those of the last code.
     standardize_codes : bool, default=False
         As of `RAE`.
+    whiten : bool, default=False
+        As of `RAE`.
     max_memory : int, default=2**30
         As of `RAE`.
     alpha : float, default=0.2

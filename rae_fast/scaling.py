@@ -1,5 +1,5 @@
-"""Channels in units of their own: the mean and deviation of all steps that fit saw, taken off what is read and put back
-on what is given.
+"""Channels and codes in units of their own: the mean and deviation of all that fit saw, taken off what is read and put
+back on what is given.
 
 A channel that is constant, or as good as that (its deviation is within the rounding of its values), counts in units of
 1.
@@ -75,3 +75,40 @@ class Scaling:
         k = rows.shape[1] // len(self.scale)
         given: Floats = rows * np.tile(self.scale, k)
         return given
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Whitening:
+    """Codes made uncorrelated and of deviation 1: (z - mean) forward, and back by `inverse`, both (C, C) and symmetric.
+
+    Of all linear maps that do so the one that moves codes least (ZCA: Bell and Sejnowski, Vision Research 37, 1997), so
+    every element remains the one it was.
+    """
+
+    kind: str    # of the pooling that the codes have
+    mean: Floats
+    forward: Floats
+    inverse: Floats
+
+    @staticmethod
+    def of(kind: str, codes: Floats, w: Floats | None = None) -> Whitening:
+        """That of codes (n, C), with weights (n,)."""
+        rows = codes.astype(np.float64)
+        mean = np.average(rows, axis=0, weights=w)
+        rows -= mean
+        noise = _ROUNDINGS * np.finfo(codes.dtype).eps * float(np.abs(codes).max())
+        values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(rows.T, bias=True, aweights=w)))
+        deviation = np.sqrt(np.maximum(values, 0))
+        deviation[deviation <= noise] = 1.0  # in which all codes are alike
+        forward, inverse = ((vectors * scale) @ vectors.T for scale in (1 / deviation, deviation))
+        return Whitening(kind, *(x.astype(codes.dtype) for x in (mean, forward, inverse)))
+
+    def rows(self, codes: Floats) -> Floats:
+        """Codes (n, C) as they are given."""
+        found: Floats = (codes - self.mean) @ self.forward
+        return found
+
+    def back(self, codes: Floats) -> Floats:
+        """The same undone."""
+        found: Floats = codes @ self.inverse + self.mean
+        return found

@@ -61,6 +61,42 @@ def test_codes_in_units_of_their_own(pooling, tmp_path):
     np.testing.assert_array_equal(model.partial_fit(X).transform(X).shape, codes.shape)
 
 
+@pytest.mark.parametrize("pooling", ["last", "last+mean", "mean"])
+@pytest.mark.parametrize("options", [{}, {"n_code": 3}, {"dtype": "float32"}], ids=str)
+def test_whitened_codes(pooling, options, tmp_path):
+    data = [X[0] + RNG.standard_normal((4, 2)) for _ in range(80)]
+    model, plain = (fitted(data, pooling=pooling, **options, whiten=whiten) for whiten in (True, False))
+    codes, raw = model.transform(data), plain.transform(data)
+    tolerance = 1e-2 if options.get("dtype") else 1e-6
+    np.testing.assert_allclose(codes.mean(axis=0), 0, atol=tolerance)
+    np.testing.assert_allclose(np.cov(codes.T, bias=True), np.eye(codes.shape[1]), atol=tolerance)
+    assert codes.dtype == raw.dtype
+    # The map is symmetric: codes are correlated with what they were, element by element.
+    assert (np.diag(np.corrcoef(codes.T, raw.T)[:codes.shape[1], codes.shape[1]:]) > 0).all()
+    if pooling != "mean":
+        np.testing.assert_allclose(model.inverse_transform(codes, 3), plain.inverse_transform(raw, 3), rtol=1e-4,
+                                   atol=tolerance)
+    model.save(tmp_path / "model.st")
+    again = RAE.load(tmp_path / "model.st")
+    np.testing.assert_array_equal(again.transform(data), codes)
+    np.testing.assert_equal(everything(again), everything(model))
+    both = fitted(data, pooling=pooling, **options, whiten=True, standardize_codes=True)
+    np.testing.assert_array_equal(both.transform(data), codes)
+
+
+def test_whitening_leaves_alone_what_does_not_vary_and_knows_weights():
+    one = fitted([x[:, :1] * 0 + n % 2 for n, x in enumerate(X3)], n_hidden=3, whiten=True)
+    codes = one.transform([np.zeros((4, 1)), np.ones((4, 1))])
+    np.testing.assert_allclose(np.linalg.norm(codes[0] - codes[1]), 2)  # one direction, with deviation 1
+    assert np.isfinite(one.inverse_transform(codes, 4)).all()
+    assert not fitted(np.zeros((5, 3, 2)), whiten=True).transform(np.zeros((5, 3, 2))).any()
+    single = fitted(X3[0], whiten=True)
+    np.testing.assert_allclose(single.transform(X3[0]), 0, atol=1e-12)
+    weights = np.repeat([1.0, 0.0], 15)
+    weighted = RAE(3, whiten=True, max_iter=3, random_state=0).fit(X, None, weights)
+    np.testing.assert_allclose(np.cov(weighted.transform(X[:15]).T, bias=True), np.eye(3), atol=1e-6)
+
+
 def test_constant_codes_and_other_estimators():
     constant = fitted(np.zeros((5, 3, 2)), standardize_codes=True)
     assert not constant.transform(np.zeros((5, 3, 2))).any()
@@ -82,6 +118,10 @@ def test_what_is_refused():
         fitted().set_params(standardize_codes=True).transform(X)
     with pytest.raises(ValueError, match="pooling='mean'; call fit"):
         fitted(standardize_codes=True).set_params(pooling="mean").transform(X)
+    with pytest.raises(ValueError, match="whiten=True needs the codes"):
+        fitted(standardize_codes=True).set_params(whiten=True).transform(X)
+    with pytest.raises(ValueError, match="standardize_codes=True needs the codes"):
+        fitted(whiten=True).set_params(whiten=False, standardize_codes=True).transform(X)
     with pytest.raises(ValueError, match="12"):
         fitted(pooling="last+mean").unroll(np.zeros((2, 6)), 3)
 
