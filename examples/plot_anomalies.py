@@ -16,7 +16,8 @@ rng = np.random.default_rng(0)
 
 def wave(strange=False):
     t = np.arange(rng.integers(40, 80))[:, None]
-    x = np.sin(0.4 * t + rng.uniform(0, 6) + [0, 1.5]) + 0.05 * rng.standard_normal((len(t), 2))
+    x = np.sin(0.4 * t + rng.uniform(0, 6) + [0, 1.5])
+    x += 0.05 * rng.standard_normal(x.shape)
     if strange:
         x[20:28] *= -1
     return x

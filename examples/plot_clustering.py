@@ -17,9 +17,10 @@ rng = np.random.default_rng(0)
 
 
 def series(kind):
-    """Rising or falling slowly or in one step, with a bump early or late."""
+    """Rising or falling, with a bump early or late."""
     t = np.linspace(0, 1, rng.integers(30, 60))
-    x = np.where(kind % 2, t, 1 - t) + np.exp(-((t - (0.25 if kind < 2 else 0.75)) / 0.08) ** 2)
+    bump = np.exp(-((t - (0.25 if kind < 2 else 0.75)) / 0.08) ** 2)
+    x = np.where(kind % 2, t, 1 - t) + bump
     return ((x - x.mean()) / x.std() + 0.1 * rng.standard_normal(len(t)))[:, None]
 
 
@@ -31,11 +32,12 @@ X = [series(kind) for kind in kinds]
 # strong ones, which is not always better; and by moments, which do not know the order of steps.
 
 options = {"n_code": 4, "max_iter": 60, "random_state": 0}
-model = RAE(whiten=True, **options).fit(X)
+model = RAE(**options).fit(X)
+moments = [[x.mean(), x.std(), x[0, 0], x[-1, 0], len(x)] for x in X]
 embeddings = {
-    "codes of 4 numbers": RAE(**options).fit_transform(X),
-    "the same, whitened": model.transform(X),
-    "mean, deviation, first, last, length": np.array([[x.mean(), x.std(), x[0, 0], x[-1, 0], len(x)] for x in X]),
+    "codes of 4 numbers": model.transform(X),
+    "the same, whitened": RAE(whiten=True, **options).fit_transform(X),
+    "mean, deviation, first, last, length": np.array(moments),
 }
 for name, Z in embeddings.items():
     found = KMeans(4, n_init=5, random_state=0).fit_predict(Z)

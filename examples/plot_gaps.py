@@ -13,8 +13,8 @@ from rae_fast import RAE
 
 rng = np.random.default_rng(0)
 t = np.arange(60)[:, None]
-whole = [np.hstack([np.sin(0.3 * t + p), np.cos(0.3 * t + p)]) + 0.05 * rng.standard_normal((60, 2))
-         for p in rng.uniform(0, 6, 100)]
+whole = [np.hstack([np.sin(0.3 * t + p), np.cos(0.3 * t + p)]) for p in rng.uniform(0, 6, 100)]
+whole = [x + 0.05 * rng.standard_normal(x.shape) for x in whole]
 gone = [x.copy() for x in whole]
 for x in gone:
     for channel in range(2):
@@ -31,10 +31,11 @@ where = np.isnan(gone[0])
 figure, axes = plt.subplots(2, 1, figsize=(6, 4), layout="constrained", sharex=True)
 for channel, ax in enumerate(axes):
     ax.plot(gone[0][:, channel], label="seen")
-    ax.plot(np.where(where[:, channel], whole[0][:, channel], np.nan), ":", label="taken away")
-    ax.plot(np.where(where[:, channel], back[0][:, channel], np.nan), "--", label="filled in")
+    for x, line, what in ((whole[0], ":", "taken away"), (back[0], "--", "filled in")):
+        ax.plot(np.where(where, x, np.nan)[:, channel], line, label=what)
     ax.set_ylabel(f"channel {channel}")
-axes[0].legend(ncols=3)
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
 axes[1].set_xlabel("step")
-lost = np.square(np.concatenate(back) - np.concatenate(whole))[np.isnan(np.concatenate(gone))].mean()
-print(f"mean squared error where numbers are missing: {lost:.3f}, of the variance {np.concatenate(whole).var():.3f}")
+where, truth = np.isnan(np.concatenate(gone)), np.concatenate(whole)
+lost = np.square(np.concatenate(back) - truth)[where].mean()
+print(f"mean squared error where numbers are missing: {lost:.3f}; variance {truth.var():.3f}")

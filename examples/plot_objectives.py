@@ -20,7 +20,7 @@ for objective in ("unfold", "stepwise"):
     now = np.array([np.square(model.unroll(model.encode_states(h), 1)[:, 0] - x).sum(axis=1)
                     for h, x in zip(model.hidden_states(X[150:]), X[150:])]).mean(axis=0)
     line, = ax.plot(errors[::-1], label=f"{objective}: from the last state")
-    ax.plot(now[::-1], ":", color=line.get_color(), label=f"{objective}: from the state of that step")
+    ax.plot(now[::-1], ":", color=line.get_color(), label=f"{objective}: from its own state")
 ax.set_yscale("log")
 ax.set_xlabel("steps before the last one")
 ax.set_ylabel("squared error")

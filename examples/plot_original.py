@@ -14,7 +14,8 @@ from rae_fast import RAE, plotting
 X = np.eye(8)
 model = RAE(24, random_state=0).fit(X)
 back = model.reconstruct(X)[0]
-print(f"{(back.argmax(axis=1) == np.arange(8)).sum()} of 8 inputs come back, after {model.n_updates_} updates")
+right = (back.argmax(axis=1) == np.arange(8)).sum()
+print(f"{right} of 8 inputs come back, after {model.n_updates_} updates")
 
 # %%
 # The error of each step and channel, and how the loss fell.

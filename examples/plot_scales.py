@@ -14,8 +14,9 @@ from rae_fast import RAE, SequenceScaler, plotting
 
 rng = np.random.default_rng(0)
 t = np.arange(40)[:, None]
-X = [np.hstack([np.sin(0.3 * t + p), np.cos(0.5 * t + q), 1000 * np.sin(0.2 * t + p + q) + 5000])
-     + rng.standard_normal((40, 3)) * [0.05, 0.05, 50] for p, q in rng.uniform(0, 6, (200, 2))]
+X = [np.hstack([np.sin(0.3 * t + p), np.cos(0.5 * t + q), np.sin(0.2 * t + p + q)])
+     for p, q in rng.uniform(0, 6, (200, 2))]
+X = [(x + 0.05 * rng.standard_normal(x.shape)) * [1, 1, 1000] + [0, 0, 5000] for x in X]
 variance = np.concatenate(X).var(axis=0)
 
 # %%
@@ -23,8 +24,8 @@ variance = np.concatenate(X).var(axis=0)
 
 for standardize in ("none", "channel"):
     model = RAE(n_code=8, max_iter=60, standardize=standardize, random_state=0).fit(X[:150])
-    lost = model.reconstruction_error(X[150:], per="feature", reduce="mean").mean(axis=0) / variance
-    print(f"{standardize:8}", *(f"{v:8.3f}" for v in lost))
+    lost = model.reconstruction_error(X[150:], per="feature", reduce="mean").mean(axis=0)
+    print(f"{standardize:8}", *(f"{v:8.3f}" for v in lost / variance))
 
 # %%
 # Errors of sequences, steps, features or elements, as sums or means, in units of the data or ("model") standardised.
@@ -37,7 +38,8 @@ plotting.errors(model, X[150])
 # %%
 # The same by a scaler in a pipeline, whose codes are undone in turn: back to the data.
 
-pipeline = make_pipeline(SequenceScaler(), RAE(n_code=8, max_iter=60, random_state=0)).fit(X[:150])
+model = RAE(n_code=8, max_iter=60, random_state=0)
+pipeline = make_pipeline(SequenceScaler(), model).fit(X[:150])
 back = pipeline.inverse_transform(pipeline.transform(X[150:]))
 figure, axes = plt.subplots(3, 1, figsize=(6, 4), layout="constrained", sharex=True)
 for channel, ax in enumerate(axes):

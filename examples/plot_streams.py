@@ -13,7 +13,8 @@ from rae_fast import RAEDetector, StreamDetector, fold, windows
 
 rng = np.random.default_rng(0)
 t = np.arange(4000)
-series = np.stack([np.sin(0.2 * t), np.cos(0.2 * t)], axis=1) + 0.05 * rng.standard_normal((4000, 2))
+series = np.stack([np.sin(0.2 * t), np.cos(0.2 * t)], axis=1)
+series += 0.05 * rng.standard_normal(series.shape)
 series[3000, 0] += 1.5
 series[3500:3520, 1] *= -1
 

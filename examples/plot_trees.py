@@ -31,7 +31,7 @@ def expression(depth):
 found = [expression(int(rng.integers(1, 5))) for _ in range(800)]
 X, y = [brackets for brackets, _ in found], np.array([label for _, label in found])
 learn, held_out = slice(0, 500), slice(500, None)
-tree = read_tree(X[8])
+tree = read_tree(X[7])
 print(draw(tree.children, tree.words))
 
 # %%
@@ -39,12 +39,12 @@ print(draw(tree.children, tree.words))
 # inner nodes are known in the first case alone; in the others the root's is.
 
 options = {"max_iter": 100, "learning_rate": 0.02, "alpha": 0.05, "random_state": 0}
-words = [read_tree(brackets).words for brackets in X]
+lines = [" ".join(read_tree(brackets).words) for brackets in X]
 given = TreeRAEClassifier(16, **options).fit(X[learn])
 print(f"trees as written {given.score(X[held_out], y[held_out].astype(str)):.1%}")
 for kind in ("greedy", "left"):
-    model = TreeRAEClassifier(16, tree=kind, **options).fit([" ".join(w) for w in words[learn]], y[learn])
-    print(f"{kind:16} {model.score([' '.join(w) for w in words[held_out]], y[held_out]):.1%}")
+    model = TreeRAEClassifier(16, tree=kind, **options).fit(lines[learn], y[learn])
+    print(f"{kind:16} {model.score(lines[held_out], y[held_out]):.1%}")
 
 # %%
 # An expression that was never seen, with what the model says of each node.

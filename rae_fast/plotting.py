@@ -245,7 +245,7 @@ def codes(values: Any, labels: Any = None, *, ax: Any = None) -> Any:
     ax.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
     ax.set_ylabel(f"second ({share[1]:.0%})" if len(s) > 1 else "")
     if labels is not None:
-        ax.legend()
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))  # beside the points
     return ax
 
 

@@ -16,6 +16,8 @@ autosummary_generate = True
 numpydoc_show_class_members = False
 autodoc_typehints = "none"
 myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
+html_show_copyright = False
 sphinx_gallery_conf = {
     "examples_dirs": "../../examples",
     "gallery_dirs": "gallery",
