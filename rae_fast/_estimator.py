@@ -8,6 +8,7 @@ scikit-learn and its users call, import it.
 from __future__ import annotations
 
 import copy
+import difflib
 import functools
 import html
 import inspect
@@ -109,8 +110,10 @@ class Estimator:
             if inner and owner in valid and isinstance(params.get(owner, getattr(self, owner)), Estimator):
                 within.setdefault(owner, {})[inner] = params.pop(name)
             elif name not in valid:
+                near = difflib.get_close_matches(str(name)[:100], valid, n=3, cutoff=0.5)
                 raise ValueError(f"{type(self).__name__} has no parameter {shown(name)}; "
-                                 f"its parameters are {', '.join(valid)}")
+                                 + (f"did you mean {' or '.join(near)}? " if near else "")
+                                 + "get_params() has them all")
         for owner, of_owner in within.items():
             params.get(owner, getattr(self, owner)).set_params(**of_owner)
         for name, value in params.items():

@@ -121,7 +121,8 @@ class Learner(Estimator, TrainingParameters):
         >>> model.loss_curve_[-1] < model.loss_curve_[0]
         True
         """
-        settings = hyperparameters.check(self)
+        self.__dict__.pop("_checked", None)  # a dictionary among them may hold other things now
+        settings = self._settings()
         rng = hyperparameters.generator(settings.random_state)
         target = checkpoint.target_of(settings.checkpoint)
         path = checkpoint.place(resume, target)

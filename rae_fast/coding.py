@@ -66,8 +66,10 @@ class Coding(Learner):
         (2, 4)
         """
         learned = self._learned or self._fitted()
-        batch = learned.read(self._read(X, learned))
-        if self._gives_plain_codes():
+        batch = self._read(X, learned)
+        if not learned.plain:
+            batch = learned.read(batch)
+        if self.pooling == "last" and self.standardize_codes is False and self.whiten is False:
             codes = self._codes(learned, batch)
         else:
             settings = hyperparameters.check(self)
@@ -370,8 +372,7 @@ class Coding(Learner):
 
     def _read(self, X: Any, learned: Learned) -> Batch:
         """Sequences for a fitted model, as the user has them."""
-        padded = learned.missing == "padding"
-        if learned.patches is None and not padded and (batch := ready(X, learned.memory, learned.form)) is not None:
+        if learned.takes_ready and (batch := ready(X, learned.memory, learned.form)) is not None:
             return batch
         if learned.reads_ids and learned.feature_names is None:
             if (batch := ready_ids(X, learned.n_features, learned.memory.dtype)) is not None:
@@ -391,14 +392,14 @@ class Coding(Learner):
             learned.code_units = (Whitening.of(settings.pooling, codes, w) if settings.whiten else
                                   replace(Scaling.of("channel", codes, w), kind=settings.pooling))
 
-    def _gives_plain_codes(self) -> bool:
-        """Whether `transform` gives those of the last states as they are; other settings are checked."""
-        return self.pooling == "last" and self.standardize_codes is False and self.whiten is False
 
     def _read_codes(self, codes: Any, learned: Learned) -> Floats:
         """Codes that `transform` has given, or the like, as the model unrolls them."""
-        if self._gives_plain_codes():
-            return self._read_plain_codes(codes, learned)
+        if self.pooling == "last" and self.standardize_codes is False and self.whiten is False:
+            found = ready_codes(codes, learned.memory, learned.form)
+            if found is not None:
+                return found
+            return inputs.as_matrix(codes, "codes", learned.form.code_size, learned.memory.dtype)
         settings = hyperparameters.check(self)
         parts, C = settings.pooling.split("+"), learned.form.code_size
         if "last" not in parts:
@@ -408,12 +409,6 @@ class Coding(Learner):
             found = units.back(found)
         first = C * parts.index("last")
         return np.ascontiguousarray(found[:, first:first + C])
-
-    def _read_plain_codes(self, codes: Any, learned: Learned) -> Floats:
-        found = ready_codes(codes, learned.memory, learned.form)
-        if found is None:
-            return inputs.as_matrix(codes, "codes", learned.form.code_size, learned.memory.dtype)
-        return found
 
     def _in_pieces(self, learned: Learned, codes: Floats, offsets: Integers, unrolls: Learned | None = None,
                    whole: bool = False) -> Iterator[tuple[slice, Floats]]:
@@ -500,6 +495,8 @@ class Coding(Learner):
     def _rows(self, learned: Learned, codes: Floats, steps: int | Integers) -> Floats:
         """The same in the user's rows."""
         patches = learned.patches
+        if learned.plain:
+            return self._unrolled(learned, codes, steps)
         if patches is None:
             rows = self._unrolled(learned, codes, steps)
         elif isinstance(steps, int):
@@ -507,7 +504,7 @@ class Coding(Learner):
             rows = np.ascontiguousarray(rows[:, -steps:])
         else:
             rows = patches.rows(self._unrolled(learned, codes, patches.offsets(steps)), steps)
-        return learned.shown(rows)
+        return rows if learned.scaling is None else learned.shown(rows)
 
 
 def _code_units(learned: Learned, settings: Settings) -> Scaling | Whitening | None:

@@ -78,6 +78,14 @@ class Learned:
     outputs: OutputFactor | None = None             # the factors that they are in, if they are
     lent: ReferenceType[Floats] | None = None       # a view of theta that a user got, and may have kept
     given_away: bool = False                        # a user has got theta itself
+    # For small calls, which look at one of these in place of several: whether a batch may be made of numbers as they
+    # are, and whether that is what the model reads.
+    takes_ready: bool = field(init=False)
+    plain: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.takes_ready = self.patches is None and self.missing != "padding"
+        self.plain = self.patches is None and self.gaps is None and self.scaling is None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.form, self.theta, self.record, self.solver, self.validation_scores, self.feature_names,

@@ -89,6 +89,10 @@ class Streams(Learner):
         """
         learned = self._learned or self._fitted()
         theta, form = learned.memory, learned.form
+        if learned.plain and out is None and not learned.reads_ids:
+            after = _codes.step(theta, state, x, form, None, False)
+            if after is not None:
+                return after
         if learned.gaps is not None:
             x = learned.gaps.rows(x)
         if learned.patches is not None:

@@ -88,7 +88,7 @@ def test_a_subclass_with_a_constructor_of_its_own_follows_that(tmp_path):
     model = Fewer(tol=0.25)
     assert model.get_params() == {"n_hidden": 3, "tol": 0.25} and repr(model) == "Fewer(tol=0.25)"
     assert clone(model).get_params() == model.get_params()
-    with pytest.raises(ValueError, match="Fewer has no parameter 'solver'; its parameters are n_hidden, tol"):
+    with pytest.raises(ValueError, match="Fewer has no parameter 'solver'; get_params.. has them all"):
         model.set_params(solver="sgd")
     # What it does not name keeps the value declared, or set.
     plain = RAE(3, tol=0.25, random_state=0).fit(X)

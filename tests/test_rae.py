@@ -364,7 +364,7 @@ def test_get_and_set_params():
     assert repr(model) == "RAE(n_hidden=8, tol=0)"
     assert model.get_params()["n_hidden"] == 8 and len(model.get_params()) == 49
     assert model.set_params(tol=0.5, verbose=1) is model and model.tol == 0.5
-    with pytest.raises(ValueError, match="no parameter 'hidden'; its parameters are n_hidden, n_code"):
+    with pytest.raises(ValueError, match="no parameter 'hidden'; did you mean n_hidden.* get_params"):
         model.set_params(tol=1, hidden=3)
     assert model.tol == 0.5
     with pytest.raises(TypeError):
