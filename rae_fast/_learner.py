@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import replace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,7 @@ from rae_fast.solvers import SOLVERS, Solver
 from rae_fast.vocabulary import Vocabulary
 
 Floats = NDArray[Any]
+Model = TypeVar("Model", bound="Learner")
 
 # Version of the pickled state.
 _STATE_FORMAT = 5
@@ -480,12 +481,7 @@ class Learner(Estimator, TrainingParameters):
         >>> bool((again.theta_ == model.theta_).all())
         True
         """
-        learned = self._fitted()
-        check_theta(learned.memory, learned.form)
-        if vocabulary is not None:
-            model_file.check_vocabulary(vocabulary, learned.n_features)
-            learned = replace(learned, vocabulary=vocabulary)
-        persistence.write(path, *model_file.pack(self._kind, self, learned, model_file.MOST_LOSSES))
+        persistence.write(path, *packed(self, vocabulary))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -511,9 +507,7 @@ class Learner(Estimator, TrainingParameters):
         --------
         See `save`.
         """
-        model, learned = model_file.unpack(cls, cls._kind, path, *persistence.read(path))
-        model._learned = learned
-        return model
+        return unpacked(cls, path, *persistence.read(path))
 
     def __copy__(self) -> Self:
         """A model of its own, which goes on learning by itself; hyper-parameters are shared."""
@@ -620,3 +614,21 @@ class Learner(Estimator, TrainingParameters):
     def _errors(self, learned: Learned, batch: Batch) -> Floats:
         """The reconstruction error of each of the batch's sequences, (N,)."""
         raise NotImplementedError
+
+
+def packed(model: Learner, vocabulary: Vocabulary | None = None) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """The arrays and the metadata of a model's file."""
+    learned = model._fitted()
+    check_theta(learned.memory, learned.form)
+    if vocabulary is not None:
+        model_file.check_vocabulary(vocabulary, learned.n_features)
+        learned = replace(learned, vocabulary=vocabulary)
+    return model_file.pack(model._kind, model, learned, model_file.MOST_LOSSES)
+
+
+def unpacked(cls: type[Model], path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]],
+             metadata: dict[str, str]) -> Model:
+    """The model of a file that was read; ValueError for none."""
+    model, learned = model_file.unpack(cls, cls._kind, path, arrays, metadata)
+    model._learned = learned
+    return model

@@ -7,13 +7,14 @@ error of a small code and the distance of the whole state both count, each over 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast import inputs
+from rae_fast import detector_file, inputs
 from rae_fast._batch import SparseBatch
 from rae_fast._estimator import Estimator, not_fitted
 from rae_fast._messages import shown
@@ -25,33 +26,49 @@ Floats = NDArray[Any]
 
 SCORES = ("both", "error", "distance")
 
-# The part of the codes, the most distant ones, that covariance is found again without.
+# The part of the codes, the most distant ones, without which it is judged how distant all of them are.
 _TRIMMED = 0.1
 # What the error weighs beside the distance, and the default model: docs/quality.md, "Anomalies".
-_ERROR = 3.0
+_ERROR = 2.0
 _UNITS, _PASSES, _BATCH = 24, 100, 32
 # Its code has as many numbers as principal components have this part of the variance, within these limits; of so many
 # sequences, and numbers in all, at most.
-_HELD, _FEWEST, _MOST = 0.9, 4, 8
+_HELD, _FEWEST, _MOST = 0.9, 5, 8
 _JUDGED, _JUDGED_NUMBERS = 512, 1 << 22
-# contamination="auto": so many interquartile ranges of log scores above their third quartile (Tukey's outer fence).
+# So many interquartile ranges of logarithms above their third quartile (Tukey's outer fence).
 _FENCE = 3.0
 
 
+@dataclass(frozen=True)
 class Codes:
-    """Where states lie: their mean, and the inverse of their covariance, robust against a tenth of strange ones."""
+    """Where states lie: their mean, and the inverse of their covariance, robust against strange ones."""
 
-    def __init__(self, codes: Floats) -> None:
-        self.mean, self.precision = _gaussian(codes)
+    mean: Floats
+    precision: Floats
+
+    @staticmethod
+    def of(codes: Floats) -> Codes:
+        """Those of states (n, H), without any that lie beyond the outer fence by what most of them say."""
+        found = Codes(*_gaussian(codes))
         if len(codes) >= 1 / _TRIMMED:
-            squares = self.squares(codes)
-            self.mean, self.precision = _gaussian(codes[squares <= np.quantile(squares, 1 - _TRIMMED)])
+            squares = found.squares(codes)
+            squares = Codes(*_gaussian(codes[squares <= np.quantile(squares, 1 - _TRIMMED)])).squares(codes)
+            found = Codes(*_gaussian(codes[squares <= outer_fence(squares)]))
+        return found
 
     def squares(self, codes: Floats) -> Floats:
         """Squared Mahalanobis distances."""
         d = codes.astype(np.float64) - self.mean
         found: Floats = np.maximum(np.einsum("ni,ij,nj->n", d, self.precision, d), 0)
         return found
+
+
+def outer_fence(values: Floats) -> float:
+    """Beyond which positive values are outliers, by their logarithms."""
+    logs = np.log(np.maximum(values, np.finfo(float).tiny))
+    low, high = np.quantile(logs, [0.25, 0.75])
+    # And rounding, by which a value may differ from the exponential of its logarithm.
+    return float(np.exp(min(high + _FENCE * (high - low), 700.0))) * (1 + 1e-9)
 
 
 def _gaussian(codes: Floats) -> tuple[Floats, Floats]:
@@ -91,10 +108,10 @@ class RAEDetector(Estimator):
     ----------
     model : RAE, optional
         What is fitted, on a copy. None is ``RAE(24, n_code=k, standardize="channel", max_iter=100, batch_size=32)``,
-        where k, from 4 to 8, principal components have nine tenths of the variance of the sequences, resampled to one
+        where k, from 5 to 8, principal components have nine tenths of the variance of the sequences, resampled to one
         length.
     score_by : {"both", "error", "distance"}, default="both"
-        "both": three times the mean squared error of the reconstruction over its median, plus the squared Mahalanobis
+        "both": twice the mean squared error of the reconstruction over its median, plus the squared Mahalanobis
         distance of the last state over its median; or one of them alone.
     contamination : "auto" or float, default="auto"
         The part of the training data that is taken for anomalies, above 0 and at most 0.5. "auto": those with a score
@@ -190,14 +207,11 @@ class RAEDetector(Estimator):
         if sample_weight is not None:
             weighs = np.asarray(sample_weight) > 0
             errors, codes = errors[weighs], codes[weighs]
-        found = Codes(codes)
+        found = Codes.of(codes)
         medians = _median(errors), _median(found.squares(codes))
         scores = _scores(self.score_by, errors, found.squares(codes), medians)
         if self.contamination == "auto":
-            logs = np.log(np.maximum(-scores, np.finfo(float).tiny))
-            low, high = np.quantile(logs, [0.25, 0.75])
-            # And rounding, by which a score may differ from the exponential of its logarithm.
-            offset = -float(np.exp(min(high + _FENCE * (high - low), 700.0))) * (1 + 1e-9)
+            offset = -outer_fence(-scores)
         else:
             offset = float(np.quantile(scores, float(self.contamination)))
         self._found = Found(model, found, medians, offset, self.score_by)
@@ -306,6 +320,77 @@ class RAEDetector(Estimator):
         4
         """
         return self.fit(X, y).predict(X)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the detector to a file, whole or not at all; no pickle. It holds the model as `RAE.save` does.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        ValueError
+            If something else than a regular file stands at `path`.
+        OSError
+            If the file cannot be written; an older one at `path` is then still there.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from rae_fast import RAEDetector
+        >>> X = np.random.default_rng(0).standard_normal((30, 8, 2))
+        >>> detector = RAEDetector(random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     detector.save(os.path.join(folder, "detector.safetensors"))
+        ...     again = RAEDetector.load(os.path.join(folder, "detector.safetensors"))
+        >>> bool((again.score_samples(X) == detector.score_samples(X)).all())
+        True
+        """
+        found = self._fitted()
+        facts = {"medians": list(found.medians), "offset": found.offset, "score_by": found.score_by}
+        arrays = {"mean": found.codes.mean, "precision": found.codes.precision}
+        detector_file.save(path, self, detector_file.Kept(found.model, arrays, facts))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """A detector that `save` wrote. Executes nothing from the file.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        the detector
+
+        Raises
+        ------
+        ValueError
+            If the file is truncated, altered, of another format version, or no such detector at all.
+        OSError
+            If it cannot be read.
+
+        Examples
+        --------
+        See `save`.
+        """
+        found: Self = detector_file.load(path, cls, {"mean": 1, "precision": 2}, cls._take)
+        return found
+
+    def _take(self, kept: detector_file.Kept) -> None:
+        """What a file says that it had learned."""
+        mean, precision, facts = kept.arrays["mean"], kept.arrays["precision"], kept.facts
+        n = len(kept.model.initial_state())
+        if mean.shape != (n,) or precision.shape != (n, n):
+            raise ValueError(f"the mean and precision of states of {n} numbers have the shapes {mean.shape} and "
+                             f"{precision.shape}")
+        if facts["score_by"] not in SCORES:
+            raise ValueError(f"score_by is {facts['score_by']!r}, which does not fit")
+        error, distance = (detector_file.number(value, "a median", 0) for value in facts["medians"])
+        self._found = Found(kept.model, Codes(mean, precision), (error, distance),
+                            detector_file.number(facts["offset"], "offset"), facts["score_by"])
 
     @property
     def model_(self) -> RAE:

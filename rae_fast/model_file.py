@@ -98,15 +98,15 @@ def saved_params(model: Any) -> dict[str, Any]:
     """The hyper-parameters that files keep: the constructor's, and all that are declared."""
     declared = hyperparameters.declarations(model)
     values = {name: getattr(model, name) for name in declared} | model.get_params()
-    return {name: _plain(value) for name, value in values.items() if name not in declared or declared[name].saved}
+    return {name: plain(value) for name, value in values.items() if name not in declared or declared[name].saved}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Numbers and booleans of every kind as Python's own; dictionaries with keys that are no text as pairs."""
     if isinstance(value, dict):
         if all(type(key) is str for key in value) and "" not in value:
-            return {key: _plain(of_key) for key, of_key in value.items()}
-        return {"": [[_plain(key), _plain(of_key)] for key, of_key in value.items()]}
+            return {key: plain(of_key) for key, of_key in value.items()}
+        return {"": [[plain(key), plain(of_key)] for key, of_key in value.items()]}
     if isinstance(value, np.str_):
         return str(value)
     if isinstance(value, (bool, np.bool_)):
@@ -117,7 +117,7 @@ def _plain(value: Any) -> Any:
 
 
 def _dictionary(value: Any) -> Any:
-    """A dictionary of pairs as `_plain` has written it."""
+    """A dictionary of pairs as `plain` has written it."""
     if isinstance(value, dict) and set(value) == {""}:
         if any(type(key) not in (str, int, float, bool) for key, _ in value[""]):
             raise ValueError("a dictionary in it has keys that are no labels")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from rae_fast import inputs
@@ -19,7 +20,8 @@ class SequenceScaler(Estimator):
     """Standardise the channels of sequences, by the mean and deviation of all steps that `fit` saw.
 
     What scikit-learn's StandardScaler is for rows; for lists and arrays of three dimensions, in pipelines. `RAE` has
-    the same inside (`standardize`), where outputs come back in the data's units by themselves.
+    the same inside (`standardize`), where outputs come back in the data's units by themselves. NaN is a number that is
+    missing: it counts neither in the mean nor in the deviation, and stays NaN.
 
     Parameters
     ----------
@@ -71,7 +73,10 @@ class SequenceScaler(Estimator):
         if self.standardize not in STANDARDIZE[1:]:
             raise ValueError(f"standardize must be 'channel' or 'global'; got {shown(self.standardize)}")
         batch = self._read(X, None, None)
-        self._scaling, self._names = Scaling.of(self.standardize, batch.data), inputs.feature_names(X)
+        if batch.missing is not None and batch.missing.all(axis=0).any():
+            raise ValueError(f"feature {int(batch.missing.all(axis=0).argmax())} has no number; leave it out")
+        scaling = Scaling.of(self.standardize, batch.data, None, batch.missing)
+        self._scaling, self._names = scaling, inputs.feature_names(X)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -169,12 +174,14 @@ class SequenceScaler(Estimator):
         return len(self._fitted().mean)
 
     def _read(self, X: Any, dtype: Any, n_features: int | None) -> Batch:
-        batch = inputs.as_batch(X, dtype, n_features, type(self).__name__, False)
+        batch = inputs.as_batch(X, dtype, n_features, type(self).__name__, False, "ignore")
         if isinstance(batch, SparseBatch):
             raise ValueError("X holds token ids or sparse rows, which have no channels to be standardised")
         return batch
 
     def _shaped(self, rows: Floats, batch: Batch) -> Any:
+        if batch.missing is not None:
+            rows[batch.missing] = np.nan
         if batch.is_list:
             return batch.in_container(rows)
         return rows.reshape(batch.n_sequences, -1, batch.n_features)
@@ -189,5 +196,5 @@ class SequenceScaler(Estimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
+        tags.input_tags.sparse, tags.input_tags.allow_nan = False, True
         return tags

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rae_fast import inputs
+from rae_fast import detector_file, inputs
 from rae_fast._estimator import Estimator, not_fitted
 from rae_fast._messages import shown
 from rae_fast.gaps import Gaps
@@ -111,7 +112,9 @@ class StreamDetector(Estimator):
         parts = [windows(x, min(width, len(x)), max(1, width // 2)) for x in series]
         cut = [window for part in parts for window in part]
         model.fit(cut)
-        gaps = None if model.missing == "error" else Gaps.of("ignore", inputs.as_batch(cut, missing="ignore"), None)
+        gaps = None
+        if model.missing != "error":
+            gaps = Gaps.of("ignore", inputs.as_batch(cut, model.theta_.dtype, missing="ignore"), None)
         scores = np.concatenate([_scores(model, gaps, x) for x in series])
         self._model, self._gaps, self._names = model, gaps, names
         self._offset = float(np.quantile(scores, self.contamination))
@@ -202,6 +205,84 @@ class StreamDetector(Estimator):
         model = self._fitted()
         inputs.check_feature_names(X, self._names, type(self).__name__)
         return _scores(model, self._gaps, _series(X))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the detector to a file, whole or not at all; no pickle. The stream that it is reading is no part of it.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        ValueError
+            If something else than a regular file stands at `path`.
+        OSError
+            If the file cannot be written; an older one at `path` is then still there.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from rae_fast import StreamDetector
+        >>> x = np.sin(np.arange(200))[:, None]
+        >>> detector = StreamDetector(random_state=0).fit(x)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     detector.save(os.path.join(folder, "stream.safetensors"))
+        ...     again = StreamDetector.load(os.path.join(folder, "stream.safetensors"))
+        >>> bool((again.score_steps(x) == detector.score_steps(x)).all())
+        True
+        """
+        model, arrays = self._fitted(), {}
+        if self._gaps is not None:
+            arrays = {"mean": self._gaps.mean, "correlation": self._gaps.correlation}
+        facts = {"offset": self._offset, "names": self._names}
+        detector_file.save(path, self, detector_file.Kept(model, arrays, facts))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """A detector that `save` wrote, at the beginning of a stream. Executes nothing from the file.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        the detector
+
+        Raises
+        ------
+        ValueError
+            If the file is truncated, altered, of another format version, or no such detector at all.
+        OSError
+            If it cannot be read.
+
+        Examples
+        --------
+        See `save`.
+        """
+        found: Self = detector_file.load(path, cls, {"mean": 1, "correlation": 1}, cls._take)
+        return found
+
+    def _take(self, kept: detector_file.Kept) -> None:
+        """What a file says that it had learned."""
+        model, arrays, names = kept.model, kept.arrays, kept.facts["names"]
+        n = model.n_features_in_
+        if model.objective != "stepwise" or model.patch_length not in ("auto", 1) or model.missing == "padding":
+            raise ValueError("its model does not read a stream step by step")
+        if (model.missing == "error") == bool(arrays) or any(len(array) != n for array in arrays.values()):
+            raise ValueError("what it says of missing numbers does not fit its model")
+        if arrays and not ((arrays["correlation"] >= 0) & (arrays["correlation"] < 1)).all():
+            raise ValueError("correlation has values that are no correlations below 1")
+        if names is not None and (not isinstance(names, list) or len(names) != n
+                                  or not all(isinstance(name, str) for name in names)):
+            raise ValueError("its names of features are not one for each")
+        self._model, self._names = model, None if names is None else tuple(names)
+        gaps = [arrays[name].astype(model.theta_.dtype) for name in ("mean", "correlation") if arrays]
+        self._gaps = Gaps("ignore", *gaps) if gaps else None
+        self._offset = detector_file.number(kept.facts["offset"], "offset")
+        self.reset()
 
     @property
     def model_(self) -> RAE:

@@ -49,14 +49,14 @@ def test_the_score_is_what_the_documentation_says():
     model = RAEDetector(random_state=0).fit(NORMAL)
     errors = [m.reconstruction_error(NORMAL, reduce="mean", units="model") for m in (model.model_,)][0]
     codes = model.model_.last_states(NORMAL)
-    assert codes.shape == (80, 24) and model.model_.transform(NORMAL).shape == (80, 4)
-    first = detector.Codes(codes[:9])  # too few to leave some out
+    assert codes.shape == (80, 24) and model.model_.transform(NORMAL).shape == (80, 5)
+    first = detector.Codes.of(codes[:9])  # too few to leave some out
     covariance, _ = ledoit_wolf(codes[:9])
     expected = np.einsum("ni,ij,nj->n", codes - codes[:9].mean(0), np.linalg.inv(covariance), codes - codes[:9].mean(0))
     np.testing.assert_allclose(first.squares(codes), expected, rtol=1e-6)
-    squares = detector.Codes(codes).squares(codes)
+    squares = detector.Codes.of(codes).squares(codes)
     np.testing.assert_allclose(model.score_samples(NORMAL),
-                               -(3 * errors / np.median(errors) + squares / np.median(squares)), rtol=1e-12)
+                               -(2 * errors / np.median(errors) + squares / np.median(squares)), rtol=1e-12)
     for score, part in (("error", errors), ("distance", squares)):
         np.testing.assert_allclose(RAEDetector(score_by=score, random_state=0).fit(NORMAL).score_samples(NORMAL),
                                    -part / np.median(part), rtol=1e-12)
@@ -70,14 +70,14 @@ def test_the_code_has_nine_tenths_of_the_variance():
         rows = [sum(w * a for w, a in zip(waves_of[:k], rng.standard_normal(k))) for _ in range(200)]
         return [scale * x[np.round(np.linspace(0, 49, rng.choice(lengths))).astype(int)] + 5 for x in rows]
 
-    for k, expected in ((1, 4), (3, 4), (6, 6), (7, 7), (15, 8)):
+    for k, expected in ((1, 5), (3, 5), (6, 6), (7, 7), (15, 8)):
         assert detector.code_size(of(k)) == detector.code_size(np.array(of(k), dtype=np.float32)) == expected
         assert abs(detector.code_size(of(k, (40, 50, 70), 1e-8)) - expected) <= 1
     mixed = of(7) + [1e3 * x for x in of(1)]
-    assert detector.code_size(mixed, np.arange(400) < 200) >= 6 and detector.code_size(mixed) == 4
+    assert detector.code_size(mixed, np.arange(400) < 200) >= 6 and detector.code_size(mixed) == 5
     assert RAEDetector(random_state=0).fit(of(6)).model_.n_code == 6
     for same in (np.zeros((5, 3, 2)), np.ones((1, 7, 1)), np.ones((3, 1, 1)), rng.standard_normal((2, 3, 40_000))):
-        assert detector.code_size(same) == 4
+        assert detector.code_size(same) == 5
 
 
 def test_a_few_strange_ones_among_the_normal_do_little():

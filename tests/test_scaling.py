@@ -144,3 +144,27 @@ def test_in_a_pipeline():
     pipeline = make_pipeline(SequenceScaler(), RAE(5, max_iter=5, random_state=0))
     assert pipeline.fit_transform(X).shape == (30, 5)
     np.testing.assert_array_equal(clone(pipeline).fit(X).transform(X), pipeline.transform(X))
+
+
+@pytest.mark.parametrize("kind", ["channel", "global"])
+def test_the_scaler_lets_missing_numbers_pass(kind):
+    rng = np.random.default_rng(5)
+    whole = [rng.standard_normal((n, 3)) * [1, 10, 0] + [0, 5, 7] for n in (4, 9, 6)]
+    gone = [np.where(rng.random(x.shape) < 0.3, np.nan, x) for x in whole]
+    scaler = SequenceScaler(kind)
+    found = scaler.fit_transform(gone)
+    rows = np.concatenate(gone)
+    np.testing.assert_allclose(scaler.mean_, np.nanmean(rows, axis=0))
+    deviation = np.nanstd(rows, axis=0)
+    expected = np.where(deviation > 1e-9, deviation, 1) if kind == "channel" else np.sqrt((deviation**2).mean())
+    np.testing.assert_allclose(scaler.scale_, np.broadcast_to(expected, 3))
+    for x, z, back in zip(gone, found, scaler.inverse_transform(found)):
+        np.testing.assert_allclose(z, (x - scaler.mean_) / scaler.scale_)
+        np.testing.assert_allclose(back, x)
+    padded = np.where(np.arange(6)[:, None] < 4, np.arange(18.0).reshape(6, 3), np.nan)[None]
+    assert np.isnan(scaler.transform(padded)[0, 4:]).all() and np.isfinite(scaler.transform(padded)[0, :4]).all()
+    assert np.isnan(padded[0, 4:]).all() and padded[0, 0].tolist() == [0, 1, 2]  # what was passed is as it was
+    with pytest.raises(ValueError, match="feature 1 has no number"):
+        scaler.fit([np.where([False, True, False], np.nan, x) for x in whole])
+    pipeline = make_pipeline(SequenceScaler(), RAE(4, missing="ignore", max_iter=3, random_state=0)).fit(gone)
+    assert np.isfinite(pipeline.transform(gone)).all()

@@ -18,7 +18,7 @@ ORDER = """
     sparse_inputs inputs layouts closed_form relative_rates scaling gaps hyperparameters patches sizes vocabulary trees
     learned factored model_file lbfgs training trial checkpoint _learner streams coding stretches sequence_model rae
     classifiers
-    rae_classifier detector size_choice sequence_scaler stream_detector tree_coding tree
+    rae_classifier detector_file detector size_choice sequence_scaler stream_detector tree_coding tree
     tree_classifier plotting
     __init__
 """.split()
@@ -87,7 +87,7 @@ def test_no_module_uses_what_is_private_to_another_class():
             if owner not in ("self", "cls", "model", "rae_fast") and f"{owner}.{attribute}" not in theirs:
                 assert attribute in ORDER, f"{file}: {owner}.{attribute}"
             if owner == "model":  # only Learner.load makes one of its own class
-                assert name == "_learner" and attribute == "_learned", f"{file}: {owner}.{attribute}"
+                assert name == "_learner", f"{file}: {owner}.{attribute}"
 
 
 def test_compiled_code_knows_no_estimator():
