@@ -7,8 +7,10 @@ the methods at the end of the class.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -46,6 +48,8 @@ from rae_fast.vocabulary import Vocabulary
 
 Floats = NDArray[Any]
 Model = TypeVar("Model", bound="Learner")
+# What makes sequences ready to be read, and their weights, when they are asked for.
+Given = Callable[[], tuple[Batch, Floats | None]]
 
 # Version of the pickled state.
 _STATE_FORMAT = 5
@@ -133,7 +137,9 @@ class Learner(Estimator, TrainingParameters):
         saved = None if path is None else checkpoint.read(path, type(self), self._kind)
         if saved is not None:
             checkpoint.check_resumable(saved, self, batch)
+        whole = batch, weights
         batch, weights = self._cut(batch, weights, settings)
+        is_cut = batch is not whole[0]
         held_out = None
         if settings.early_stopping:
             n = batch.n_sequences
@@ -170,14 +176,22 @@ class Learner(Estimator, TrainingParameters):
             checkpoint.resume(saved, fit, rng, checksum)
         elif held_out is not None:
             held_out.best_theta, held_out.best_score = learned.theta.copy(), held_out.score(learned.theta, fit.errors)
-        self._completed_by(learned, settings, batch, weights)  # for callbacks
-        self._learned = learned
-        try:
-            fit.run()
-        finally:
-            self._completed_by(learned, settings, batch, weights)
+        # By whole sequences, which is what a user passes.
+        self._run(fit, lambda: (learned.read(whole[0]), whole[1]) if is_cut else (batch, weights))
         self._settings()  # for the calls to come
         return self
+
+    def _run(self, fit: training.Fit, given: Given) -> None:
+        """Make what is fitted the model, and train it."""
+        self._completed_by(fit.learned, fit.settings, given)  # for callbacks
+        self._learned = fit.learned
+        try:
+            fit.run()
+        except BaseException:
+            with contextlib.suppress(ValueError):  # whatever has become of a model that could not be trained
+                self._completed_by(fit.learned, fit.settings, given)
+            raise
+        self._completed_by(fit.learned, fit.settings, given)
 
     def _notify(self, settings: Settings) -> bool:
         """Call the callbacks; whether one of them ends the fit."""
@@ -268,7 +282,7 @@ class Learner(Estimator, TrainingParameters):
                                             hyperparameters.generator(settings.random_state), batch.common_length,
                                             self._names(X))
             learned = self._completed(learned, X)
-            self._completed_by(learned, settings, batch, weights)
+            self._completed_by(learned, settings, lambda: (batch, weights))
         else:
             check_theta(learned.memory, learned.form, True)
             self._check_fixed(settings, learned)
@@ -561,9 +575,9 @@ class Learner(Estimator, TrainingParameters):
         """The settings with what is left to the data decided, and how rows are read."""
         return settings, None
 
-    def _completed_by(self, learned: Learned, settings: Settings, batch: Batch, weights: Floats | None) -> None:
-        """What follows from the parameters of a model, and the batch as it reads it: at both ends of a fit, and of the
-        first batch of partial_fit."""
+    def _completed_by(self, learned: Learned, settings: Settings, given: Given) -> None:
+        """What follows from the parameters of a model, and the sequences it was given, as it reads them: at both ends
+        of a fit, and of the first batch of partial_fit."""
 
     def _cut(self, batch: Batch, weights: Floats | None, settings: Settings) -> tuple[Batch, Floats | None]:
         """What is learned from in the parts, and with their weights, in which it is learned from."""

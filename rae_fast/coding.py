@@ -17,7 +17,7 @@ from rae_fast import _codes, dense, hyperparameters, inputs, outputs
 from rae_fast._batch import Batch, SparseBatch, pack, ready, ready_codes, ready_ids
 from rae_fast._form import Form
 from rae_fast._kernels import threads
-from rae_fast._learner import Learner
+from rae_fast._learner import Given, Learner
 from rae_fast.hyperparameters import Settings
 from rae_fast.learned import Learned
 from rae_fast.scaling import Scaling, Whitening
@@ -138,6 +138,43 @@ class Coding(Learner):
         batch = learned.read(self._read(X, learned))
         states: Floats = _codes.encode(learned.memory, batch, learned.form, True, threads(self.n_jobs))
         return states
+
+    def encode_states(self, states: Any) -> Floats:
+        """The codes of states, such as `hidden_states` and `step` give: a stream has a code at any time.
+
+        Parameters
+        ----------
+        states : array-like of shape (H,) or (N, H)
+
+        Returns
+        -------
+        ndarray of shape (C,) or (N, C): ``states W_hc + b_c``; the states themselves where `n_code` is None. With
+        ``pooling="last"`` in the units of `transform`, as `unroll` takes them; other poolings are of whole sequences,
+        and the code of a state is then as it is.
+
+        Raises
+        ------
+        ValueError
+            For bad input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rae_fast import RAE
+        >>> model = RAE(n_hidden=4, n_code=2, max_iter=0, random_state=0).fit(np.eye(3))
+        >>> state = model.initial_state()
+        >>> for x in np.eye(3):
+        ...     state = model.step(state, x)
+        >>> np.allclose(model.encode_states(state), model.transform(np.eye(3))[0])
+        True
+        """
+        learned = self._learned or self._fitted()
+        one = np.ndim(states) == 1
+        rows = inputs.as_matrix([states] if one else states, "states", learned.form.n_hidden, learned.memory.dtype)
+        codes = _codes.codes_of(learned.memory, rows, learned.form)
+        if self.pooling == "last" and (units := _code_units(learned, hyperparameters.check(self))) is not None:
+            codes = units.rows(codes)
+        return codes[0] if one else codes
 
     def unroll(self, codes: Any, n_steps: int, *, logits: bool = False) -> Floats:
         """Decode latest input first.
@@ -361,7 +398,7 @@ class Coding(Learner):
         True
         """
         learned = self._fitted()
-        array = np.asarray(rows, dtype=learned.memory.dtype)
+        array = inputs.as_numbers(rows, "rows").astype(learned.memory.dtype, copy=False)
         if array.ndim < 1 or array.shape[-1] != learned.n_features:
             raise ValueError(f"rows have shape {array.shape}; the model reads {learned.n_features} features")
         if learned.gaps is not None:
@@ -385,13 +422,13 @@ class Coding(Learner):
         inputs.check_feature_names(X, learned.feature_names, type(self).__name__)
         return batch
 
-    def _completed_by(self, learned: Learned, settings: Settings, batch: Batch, weights: Floats | None) -> None:
+    def _completed_by(self, learned: Learned, settings: Settings, given: Given) -> None:
         if settings.standardize_codes or settings.whiten:
+            batch, weights = given()
             codes = self._pooled(learned, batch, settings.pooling)
             w = None if weights is None else weights.astype(np.float64) / weights.max()
             learned.code_units = (Whitening.of(settings.pooling, codes, w) if settings.whiten else
                                   replace(Scaling.of("channel", codes, w), kind=settings.pooling))
-
 
     def _read_codes(self, codes: Any, learned: Learned) -> Floats:
         """Codes that `transform` has given, or the like, as the model unrolls them."""
@@ -513,7 +550,8 @@ def _code_units(learned: Learned, settings: Settings) -> Scaling | Whitening | N
         return None
     name, kind = ("whiten", Whitening) if settings.whiten else ("standardize_codes", Scaling)
     if not isinstance(learned.code_units, kind) or learned.code_units.kind != settings.pooling:
-        raise ValueError(f"{name}=True needs the codes that fit saw with pooling={settings.pooling!r}; call fit")
+        raise ValueError(f"{name}=True with pooling={settings.pooling!r} needs what fit finds with these settings; "
+                         "call fit")
     return learned.code_units
 
 

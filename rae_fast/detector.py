@@ -26,8 +26,6 @@ Floats = NDArray[Any]
 
 SCORES = ("both", "error", "distance")
 
-# The part of the codes, the most distant ones, without which it is judged how distant all of them are.
-_TRIMMED = 0.1
 # What the error weighs beside the distance, and the default model: docs/quality.md, "Anomalies".
 _ERROR = 2.0
 _UNITS, _PASSES, _BATCH = 24, 100, 32
@@ -35,6 +33,10 @@ _UNITS, _PASSES, _BATCH = 24, 100, 32
 # sequences, and numbers in all, at most.
 _HELD, _FEWEST, _MOST = 0.9, 5, 8
 _JUDGED, _JUDGED_NUMBERS = 512, 1 << 22
+# Roundings within which errors are noise, and the squared distance below which all states are as good as one.
+_ROUNDINGS, _NEAR = 256, 1.0
+# Roundings by which states of the same sequence differ from batch to batch.
+_A_FEW = 16
 # So many interquartile ranges of logarithms above their third quartile (Tukey's outer fence).
 _FENCE = 3.0
 
@@ -47,14 +49,12 @@ class Codes:
     precision: Floats
 
     @staticmethod
-    def of(codes: Floats) -> Codes:
-        """Those of states (n, H), without any that lie beyond the outer fence by what most of them say."""
-        found = Codes(*_gaussian(codes))
-        if len(codes) >= 1 / _TRIMMED:
-            squares = found.squares(codes)
-            squares = Codes(*_gaussian(codes[squares <= np.quantile(squares, 1 - _TRIMMED)])).squares(codes)
-            found = Codes(*_gaussian(codes[squares <= outer_fence(squares)]))
-        return found
+    def of(codes: Floats, noise: float = 0.0) -> Codes:
+        """Those of states (n, H), without any that lie beyond the outer fence. noise: a variance that says nothing."""
+        noise += (_ROUNDINGS * float(np.finfo(codes.dtype).eps)) ** 2
+        found = Codes(*_gaussian(codes, noise))
+        squares = found.squares(codes)
+        return Codes(*_gaussian(codes[squares <= outer_fence(squares)], noise))
 
     def squares(self, codes: Floats) -> Floats:
         """Squared Mahalanobis distances."""
@@ -71,23 +71,20 @@ def outer_fence(values: Floats) -> float:
     return float(np.exp(min(high + _FENCE * (high - low), 700.0))) * (1 + 1e-9)
 
 
-def _gaussian(codes: Floats) -> tuple[Floats, Floats]:
+def _gaussian(codes: Floats, noise: float) -> tuple[Floats, Floats]:
     """Mean and precision, of the covariance shrunk as Ledoit and Wolf have it (J. Multivariate Analysis 88, 2004)."""
     x = codes.astype(np.float64)
     mean = x.mean(axis=0)
     x = x - mean
     n, p = x.shape
-    covariance = x.T @ x / n
+    covariance = x.T @ x / n + noise * np.eye(p)
     target = np.trace(covariance) / p
     apart = np.square(covariance).sum() - p * target**2
-    noise = (np.square(x).T @ np.square(x) / n - np.square(covariance)).sum() / n
-    shrinkage = 1.0 if apart <= 0 else min(1.0, max(0.0, noise / apart))
+    by_chance = (np.square(x).T @ np.square(x) / n - np.square(covariance)).sum() / n
+    shrinkage = 1.0 if apart <= 0 else min(1.0, max(0.0, by_chance / apart))
     covariance = (1 - shrinkage) * covariance + shrinkage * target * np.eye(p)
-    # Codes that are all alike have no covariance: then any distance from them counts alike.
-    scale = np.trace(covariance) / p
-    values, vectors = np.linalg.eigh(covariance / scale if scale > 0 else np.eye(p))
-    precision = (vectors / np.maximum(values, 1e-10)) @ vectors.T
-    return mean, precision / scale if scale > 0 else precision
+    values, vectors = np.linalg.eigh(covariance / target)
+    return mean, (vectors / np.maximum(values, 1e-10)) @ vectors.T / target
 
 
 @dataclass(frozen=True)
@@ -130,9 +127,9 @@ class RAEDetector(Estimator):
     Notes
     -----
     Medians, covariance and `offset_` are those of the training data: of few sequences none is left to be held out. New
-    normal sequences come back a little
-    worse than those learned from; for a rate of false alarms that is kept, choose `offset_` by scores of normal
-    sequences of your own. The error is a mean over steps and channels, so lengths may differ.
+    normal sequences come back a little worse than those learned from; for a rate of false alarms that is kept, choose
+    `offset_` by scores of normal sequences of your own. The error is a mean over steps and channels, so lengths may
+    differ.
 
     References
     ----------
@@ -187,15 +184,9 @@ class RAEDetector(Estimator):
         --------
         See the class.
         """
-        if self.score_by not in SCORES:
-            raise ValueError(f"score_by must be one of {', '.join(map(repr, SCORES))}; got {shown(self.score_by)}")
-        if not isinstance(self.contamination, str):
-            real("contamination", self.contamination)
-        if self.contamination != "auto" and (isinstance(self.contamination, str) or not 0 < self.contamination <= 0.5):
-            raise ValueError(f"contamination must be 'auto' or lie in (0, 0.5]; got {shown(self.contamination)}")
-        generator(self.random_state)
+        self._check()
         if self.model is None:
-            size = code_size(X, None if sample_weight is None else np.asarray(sample_weight) > 0)
+            size = code_size(X, sample_weight)
             model = RAE(_UNITS, n_code=size, standardize="channel", max_iter=_PASSES, batch_size=_BATCH,
                         random_state=self.random_state, n_jobs=self.n_jobs)
         else:
@@ -204,16 +195,25 @@ class RAEDetector(Estimator):
             model = type(self.model)(**self.model.get_params(deep=False))
         model.fit(X, None, sample_weight)
         errors, codes = _errors(model, X), model.last_states(X)
+        counts = ~np.isnan(errors)
         if sample_weight is not None:
-            weighs = np.asarray(sample_weight) > 0
-            errors, codes = errors[weighs], codes[weighs]
-        found = Codes.of(codes)
-        medians = _median(errors), _median(found.squares(codes))
+            counts &= np.asarray(sample_weight) > 0
+        if not counts.any():
+            raise ValueError("X has no number in any sequence that weighs anything")
+        errors, codes = errors[counts], codes[counts]
+        noise = _rounding(model, X)
+        found = Codes.of(codes, noise)
+        medians = max(float(np.median(errors)), noise), max(float(np.median(found.squares(codes))), _NEAR)
         scores = _scores(self.score_by, errors, found.squares(codes), medians)
         if self.contamination == "auto":
-            offset = -outer_fence(-scores)
+            # At least as far as a median: where all are alike, scores are rounding.
+            offset = -max(outer_fence(-scores), 1.0)
         else:
             offset = float(np.quantile(scores, float(self.contamination)))
+        # And by what rounding can make of an error, and of a squared distance, that are medians.
+        far = float(np.linalg.eigvalsh(found.precision)[-1]) * (_A_FEW * np.finfo(codes.dtype).eps) ** 2
+        for weight, median, little in ((_ERROR, medians[0], noise), (1.0, medians[1], far)):
+            offset -= weight * float(2 * np.sqrt(median * little) + little) / median
         self._found = Found(model, found, medians, offset, self.score_by)
         return self
 
@@ -226,7 +226,8 @@ class RAEDetector(Estimator):
 
         Returns
         -------
-        ndarray of shape (N,): minus the weighted sum of the error and the squared distance, each over its median
+        ndarray of shape (N,): minus the weighted sum of the error and the squared distance, each over its median; NaN
+        for a sequence without a number, where the model takes missing ones
 
         Raises
         ------
@@ -273,7 +274,7 @@ class RAEDetector(Estimator):
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> NDArray[np.intp]:
-        """+1 for normal sequences and -1 for anomalies.
+        """+1 for normal sequences and -1 for anomalies, and for sequences of which nothing can be said.
 
         Parameters
         ----------
@@ -292,7 +293,7 @@ class RAEDetector(Estimator):
         --------
         See the class.
         """
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        return np.where(self.decision_function(X) >= 0, 1, -1)
 
     def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.intp]:
         """`fit` and `predict`.
@@ -348,6 +349,7 @@ class RAEDetector(Estimator):
         >>> bool((again.score_samples(X) == detector.score_samples(X)).all())
         True
         """
+        self._check()
         found = self._fitted()
         facts = {"medians": list(found.medians), "offset": found.offset, "score_by": found.score_by}
         arrays = {"mean": found.codes.mean, "precision": found.codes.precision}
@@ -381,6 +383,7 @@ class RAEDetector(Estimator):
 
     def _take(self, kept: detector_file.Kept) -> None:
         """What a file says that it had learned."""
+        self._check()
         mean, precision, facts = kept.arrays["mean"], kept.arrays["precision"], kept.facts
         n = len(kept.model.initial_state())
         if mean.shape != (n,) or precision.shape != (n, n):
@@ -390,7 +393,7 @@ class RAEDetector(Estimator):
             raise ValueError(f"score_by is {facts['score_by']!r}, which does not fit")
         error, distance = (detector_file.number(value, "a median", 0) for value in facts["medians"])
         self._found = Found(kept.model, Codes(mean, precision), (error, distance),
-                            detector_file.number(facts["offset"], "offset"), facts["score_by"])
+                            detector_file.number(facts["offset"], "offset", infinite=True), facts["score_by"])
 
     @property
     def model_(self) -> RAE:
@@ -402,13 +405,22 @@ class RAEDetector(Estimator):
 
     @offset_.setter
     def offset_(self, value: Any) -> None:
-        if not float(value) == float(value):
-            raise ValueError("offset_ must be a number; got nan")
-        self._found = replace(self._fitted(), offset=float(value))
+        found = self._fitted()
+        self._found = replace(found, offset=detector_file.number(value, "offset_", infinite=True))
 
     @property
     def n_features_in_(self) -> int:
         return int(self._fitted().model.n_features_in_)
+
+    def _check(self) -> None:
+        """ValueError for bad settings."""
+        if not isinstance(self.score_by, str) or self.score_by not in SCORES:
+            raise ValueError(f"score_by must be one of {', '.join(map(repr, SCORES))}; got {shown(self.score_by)}")
+        by_rule = isinstance(self.contamination, str) and self.contamination == "auto"
+        if not by_rule and (isinstance(self.contamination, (str, bool))
+                            or not 0 < real("contamination", self.contamination) <= 0.5):
+            raise ValueError(f"contamination must be 'auto' or lie in (0, 0.5]; got {shown(self.contamination)}")
+        generator(self.random_state)
 
     def _fitted(self) -> Found:
         if self._found is None:
@@ -424,15 +436,12 @@ class RAEDetector(Estimator):
         return tags
 
 
-def code_size(X: Any, chosen: NDArray[np.bool_] | None = None) -> int:
-    """Numbers of a code of sequences, or of the chosen ones: as many as principal components have nine tenths of the
+def code_size(X: Any, sample_weight: Any = None) -> int:
+    """Numbers of a code of sequences that weigh anything: as many as principal components have nine tenths of the
     variance, channels standardised and sequences resampled to their mean length."""
-    batch = inputs.as_batch(X, None, None, "RAEDetector")
-    if isinstance(batch, SparseBatch) or chosen is not None and (chosen.shape != (batch.n_sequences,)
-                                                                 or not chosen.any()):
+    batch, _ = inputs.as_weighted(sample_weight, inputs.as_batch(X, None, None, "RAEDetector"))
+    if isinstance(batch, SparseBatch):
         return _FEWEST  # of what the model refuses
-    if chosen is not None:
-        batch = batch.select(np.flatnonzero(chosen))
     n = max(1, min(batch.n_sequences, _JUDGED, _JUDGED_NUMBERS // batch.n_features))
     some = batch.select(np.linspace(0, batch.n_sequences - 1, n).astype(np.intp))
     scaled = Scaling.of("channel", batch.data).read(some)
@@ -455,11 +464,21 @@ def _scores(by: str, errors: Floats, squares: Floats, medians: tuple[float, floa
 
 
 def _errors(model: RAE, X: Any) -> Floats:
-    """The mean squared error of each sequence over its steps and channels, in the model's units."""
-    found: Floats = np.asarray(model.reconstruction_error(X, reduce="mean", units="model"))
+    """The mean squared error of each sequence over its steps and channels, in the model's units; NaN without any."""
+    found: Floats = np.array(model.reconstruction_error(X, reduce="mean", units="model"))
+    if model.missing != "error":
+        batch = inputs.as_batch(X, missing=model.missing)
+        if batch.missing is not None:
+            found[np.logical_and.reduceat(batch.missing.all(axis=1), batch.offsets[:-1])] = np.nan
     return found
 
 
-def _median(values: Floats) -> float:
-    """The median, 1 where that is 0."""
-    return float(np.median(values)) or 1.0
+def _rounding(model: RAE, X: Any) -> float:
+    """The mean squared error, in the model's units, that rounding alone could make of such data."""
+    batch = inputs.as_batch(X, missing=model.missing)
+    if isinstance(batch, SparseBatch) or batch.n_features != model.n_features_in_:  # ids, whose error is in nats
+        return float(np.finfo(float).eps)
+    largest = np.abs(batch.dense_rows(slice(0, batch.n_rows))).max(axis=0)
+    one = model.read_rows(np.ones(len(largest))) - model.read_rows(np.zeros(len(largest)))
+    unit = _ROUNDINGS * float(np.finfo(one.dtype).eps)
+    return max(float(np.square(unit * largest * one, dtype=np.float64).mean()), float(np.finfo(float).tiny))

@@ -14,6 +14,7 @@ import numpy as np
 
 from rae_fast import _learner, hyperparameters, persistence
 from rae_fast._estimator import Estimator
+from rae_fast._messages import shown
 from rae_fast.model_file import as_json, check_array, plain
 from rae_fast.persistence import Arrays, FilePath
 from rae_fast.rae import RAE
@@ -75,8 +76,10 @@ def load(path: FilePath, cls: type[Any], shapes: dict[str, int], take: Callable[
     return found
 
 
-def number(value: Any, name: str, least: float = -np.inf) -> float:
-    """A finite number above `least`; ValueError for none."""
-    if type(value) not in (int, float) or not np.isfinite(value) or not value > least:
-        raise ValueError(f"{name} is {value!r}, not a number")
+def number(value: Any, name: str, least: float | None = None, infinite: bool = False) -> float:
+    """A number, above `least` and finite unless it may be infinite; ValueError for none."""
+    is_one = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if (not is_one or np.isnan(value) or not infinite and np.isinf(value)
+            or least is not None and not value > least):
+        raise ValueError(f"{name} is {shown(value)}, which is no number that it could be")
     return float(value)

@@ -40,20 +40,21 @@ class Gaps:
     def of(kind: str, batch: Batch, rows_w: Floats | None) -> Gaps:
         """What is there says them."""
         rows = batch.data.astype(np.float64)
-        there = np.ones(rows.shape) if batch.missing is None else (~batch.missing).astype(np.float64)
-        if rows_w is not None:
-            there *= rows_w[:, None]
-        counts = there.sum(axis=0)
-        if not (counts > 0).all():
-            raise ValueError(f"feature {int(np.argmin(counts))} has no number in the sequences that are learned "
-                             "from; leave it out")
-        mean = (rows * there).sum(axis=0) / counts
-        constant = np.where(there > 0, rows, -np.inf).max(axis=0) == np.where(there > 0, rows, np.inf).min(axis=0)
-        rows = np.where((there > 0) & ~constant, rows - mean, 0)
+        there = np.ones(rows.shape, dtype=bool) if batch.missing is None else ~batch.missing
+        if not there.any(axis=0).all():
+            raise ValueError(f"feature {int(np.argmin(there.any(axis=0)))} has no number in the sequences that are "
+                             "learned from; leave it out")
+        weights = np.ones(len(rows)) if rows_w is None else rows_w
+        unit = np.maximum(np.abs(rows).max(axis=0), np.finfo(float).tiny)
+        rows /= unit  # so that sums do not overflow
+        mean = np.average(rows, axis=0, weights=there * weights[:, None])
+        constant = np.where(there, rows, -np.inf).max(axis=0) == np.where(there, rows, np.inf).min(axis=0)
+        rows = np.where(there & ~constant, rows - mean, 0)
+        mean *= unit
         largest = np.abs(rows).max(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            rows /= largest  # whose squares neither overflow nor vanish
-            pairs = there[1:] * there[:-1]
+            rows /= largest  # whose squares do not vanish
+            pairs = (there[1:] & there[:-1]) * weights[1:, None]
             pairs[batch.offsets[1:-1] - 1] = 0  # of two sequences
             products = (pairs * rows[1:] * rows[:-1]).sum(axis=0)
             squares = (pairs * (np.square(rows[1:]) + np.square(rows[:-1]))).sum(axis=0) / 2

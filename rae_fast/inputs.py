@@ -105,7 +105,7 @@ def check_feature_names(X: Any, expected: tuple[str, ...] | None, owner: str) ->
 
 
 def _from_array(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, name: str) -> Batch:
-    array = _as_numbers(X, "X")
+    array = as_numbers(X, "X")
     if array.ndim not in (2, 3):
         if array.ndim == 1:
             hint = (". Reshape your data: a sequence of scalars is np.asarray(X)[:, None], a single step "
@@ -130,7 +130,7 @@ def _from_list(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, name
         raise ValueError("X is empty: it holds no sequence")
     arrays = []
     for i, element in enumerate(elements):
-        array = _as_numbers(element, f"sequence {i}")
+        array = as_numbers(element, f"sequence {i}")
         if array.ndim != 2:
             remedy = "to pass a single sequence, make it a 2-D array"
             if array.ndim == 1:
@@ -155,7 +155,7 @@ def _from_list(X: Any, dtype: np.dtype[Any] | None, n_features: int | None, name
     return Batch(data, offsets, is_list=True)
 
 
-def _as_numbers(value: Any, what: str) -> NDArray[Any]:
+def as_numbers(value: Any, what: str) -> NDArray[Any]:
     """value as an array of real numbers of any kind; `what` names it in messages."""
     if type(value) is np.ndarray and value.dtype.kind in "fiub":
         return value
@@ -269,8 +269,8 @@ def _not_finite(batch: Batch, position: int) -> ValueError:
     what, as_dtype = ("NaN", "") if np.isnan(value) else (f"{value}", f" as {batch.data.dtype}")
     remedy = "remove or fill such values first"
     if np.isnan(batch.data[row:int(batch.offsets[n + 1])]).all():
-        remedy = ("if that is padding, choose missing='padding', or pass a list of the sequences without it, "
-                  "[x[~np.isnan(x).all(axis=1)] for x in X]")
+        remedy = ("if that is padding, pass a list of the sequences without it, "
+                  "[x[~np.isnan(x).all(axis=1)] for x in X], or choose missing='padding' where a model has that")
     return ValueError(f"sequence {n} has {what} at step {row - int(batch.offsets[n])}, feature {feature}"
                       f"{as_dtype}; {remedy}")
 
@@ -352,7 +352,7 @@ def _row_sums(batch: Batch) -> Iterator[tuple[int, Floats, Floats, bool]]:
 
 def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Floats:
     """A finite (n, n_columns) float array of the model's dtype, such as codes."""
-    array = _as_numbers(value, what)
+    array = as_numbers(value, what)
     if array.ndim != 2 or array.shape[1] != n_columns or array.shape[0] == 0:
         raise ValueError(f"{what} has shape {array.shape}; expected (n, {n_columns}) with n >= 1")
     floats = _as_floats(array, dtype)
@@ -365,7 +365,7 @@ def as_matrix(value: Any, what: str, n_columns: int, dtype: np.dtype[Any]) -> Fl
 
 def as_streams(state: Any, x: Any, n_hidden: int, n_inputs: int, dtype: np.dtype[Any]) -> tuple[Floats, Floats]:
     """States and inputs of streams: of one, (H,) and (I,), or of N, (N, H) and (N, I)."""
-    state, x = _as_numbers(state, "state"), _as_numbers(x, "x")
+    state, x = as_numbers(state, "state"), as_numbers(x, "x")
     one = state.ndim == 1
     if one != (x.ndim == 1):
         raise ValueError(f"state and x must both be vectors or both matrices; they have {state.ndim} and "
@@ -380,7 +380,7 @@ def as_streams(state: Any, x: Any, n_hidden: int, n_inputs: int, dtype: np.dtype
 
 def as_patches(x: Any, ndim: int, length: int, n_features: int) -> NDArray[Any]:
     """One patch of each stream as what `as_streams` takes: of one stream (k, I), or of N, (N, k, I). ndim: state's."""
-    array = _as_numbers(x, "x")
+    array = as_numbers(x, "x")
     if array.ndim != ndim + 1 or array.shape[-2:] != (length, n_features):
         streams = "" if ndim == 1 else "N, "
         raise ValueError(f"x has shape {array.shape}; expected ({streams}{length}, {n_features}), the {length} rows "
@@ -401,7 +401,7 @@ def as_weights(sample_weight: Any, batch: Batch) -> Floats | None:
     if sample_weight is None:
         return None
     n = batch.n_sequences
-    array = _as_numbers(sample_weight, "sample_weight")
+    array = as_numbers(sample_weight, "sample_weight")
     if array.shape != (n,):
         raise ValueError(f"sample_weight has shape {array.shape}; expected ({n},), one weight per sequence")
     weights = _as_floats(array, batch.dtype)

@@ -21,6 +21,8 @@ STANDARDIZE = ("none", "channel", "global")
 
 # Roundings of a channel's largest value within which its deviation is no more than noise.
 _ROUNDINGS = 16
+# The part of the widest direction of codes that fainter ones are taken for.
+_FAINTEST = 1e-3
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -40,7 +42,8 @@ class Scaling:
         rows = data.astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             mean = np.average(rows, axis=0, weights=weights)
-            variance = np.average(np.square(rows - mean), axis=0, weights=weights)
+            differences = rows - mean if missing is None else np.where(missing, 0, rows - mean)
+            variance = np.average(np.square(differences), axis=0, weights=weights)
             deviation = np.sqrt(variance)
             if kind == "global":
                 deviation = np.full_like(deviation, np.sqrt(variance.mean()))
@@ -82,7 +85,9 @@ class Whitening:
     """Codes made uncorrelated and of deviation 1: (z - mean) forward, and back by `inverse`, both (C, C) and symmetric.
 
     Of all linear maps that do so the one that moves codes least (ZCA: Bell and Sejnowski, Vision Research 37, 1997), so
-    every element remains the one it was.
+    every element remains the one it was. Directions in which codes differ by less than a thousandth of what they do in
+    the widest are enlarged as much as that thousandth and no more, or rounding and noise would become the largest of
+    all.
     """
 
     kind: str    # of the pooling that the codes have
@@ -97,9 +102,15 @@ class Whitening:
         mean = np.average(rows, axis=0, weights=w)
         rows -= mean
         noise = _ROUNDINGS * np.finfo(codes.dtype).eps * float(np.abs(codes).max())
-        values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(rows.T, bias=True, aweights=w)))
+        w = np.full(len(rows), 1 / len(rows)) if w is None else w / w.sum()
+        with np.errstate(over="ignore", invalid="ignore"):
+            covariance = (rows * w[:, None]).T @ rows
+        if not np.isfinite(covariance).all():
+            raise ValueError("codes are too large to be whitened: their variance overflows")
+        values, vectors = np.linalg.eigh(covariance)
         deviation = np.sqrt(np.maximum(values, 0))
-        deviation[deviation <= noise] = 1.0  # in which all codes are alike
+        widest = float(deviation.max())
+        deviation = np.maximum(deviation, _FAINTEST * widest) if widest > noise else np.ones_like(deviation)
         forward, inverse = ((vectors * scale) @ vectors.T for scale in (1 / deviation, deviation))
         return Whitening(kind, *(x.astype(codes.dtype) for x in (mean, forward, inverse)))
 

@@ -91,10 +91,7 @@ class StreamDetector(Estimator):
         --------
         See the class.
         """
-        if not 0 < real("contamination", self.contamination) < 0.5:
-            raise ValueError(f"contamination must lie in (0, 0.5); got {shown(self.contamination)}")
-        width = integer(1)("width", self.width)
-        generator(self.random_state)
+        width = self._check()
         if self.model is None:
             model = RAE(objective="stepwise", standardize="channel", max_iter=100, random_state=self.random_state)
         else:
@@ -106,7 +103,11 @@ class StreamDetector(Estimator):
                 raise ValueError("a stream is read step by step: choose patch_length=1")
             if model.missing == "padding":
                 raise ValueError("a stream has no end: choose missing='ignore'")
+            model.set_params(pooling="last", standardize_codes=False, whiten=False)  # no codes are looked at
         several = isinstance(X, (list, tuple)) and len(X) > 0 and np.ndim(X[0]) > 0
+        if several and np.ndim(X[0]) == 1:
+            raise ValueError("X is a list of vectors: pass np.asarray(X) if they are the steps of one series, or "
+                             "[np.asarray(x)[:, None] for x in X] if each is a series of one channel")
         names = inputs.feature_names(list(X) if several else X)
         series = [_series(x) for x in (X if several else [X])]
         parts = [windows(x, min(width, len(x)), max(1, width // 2)) for x in series]
@@ -117,7 +118,7 @@ class StreamDetector(Estimator):
             gaps = Gaps.of("ignore", inputs.as_batch(cut, model.theta_.dtype, missing="ignore"), None)
         scores = np.concatenate([_scores(model, gaps, x) for x in series])
         self._model, self._gaps, self._names = model, gaps, names
-        self._offset = float(np.quantile(scores, self.contamination))
+        self._offset = float(np.nanquantile(scores, self.contamination))
         return self.reset()
 
     def update(self, x: Any) -> Any:
@@ -130,7 +131,7 @@ class StreamDetector(Estimator):
         Returns
         -------
         float, or ndarray of shape (N,): minus the mean squared error of what comes back of the step, in standardised
-        units; higher is more normal
+        units; higher is more normal. NaN for a step without a number, of which nothing can be said.
 
         Raises
         ------
@@ -142,7 +143,7 @@ class StreamDetector(Estimator):
         See the class.
         """
         model = self._fitted()
-        x = np.atleast_1d(np.asarray(x, dtype=np.float64))
+        x = np.atleast_1d(inputs.as_numbers(x, "x").astype(np.float64))
         if x.ndim > 2:
             raise ValueError(f"x has shape {x.shape}; expected one step (I,), or one of each of N streams, (N, I)")
         state = self._state
@@ -153,6 +154,14 @@ class StreamDetector(Estimator):
         found = _errors(model, np.atleast_2d(after), np.atleast_2d(x))
         self._state, self._expected = after, None if self._gaps is None else self._gaps.next(read)
         return -float(found[0]) if x.ndim == 1 else -found
+
+    def _check(self) -> int:
+        """The width; ValueError for bad settings."""
+        if isinstance(self.contamination, bool) or not 0 < real("contamination", self.contamination) < 0.5:
+            raise ValueError(f"contamination must lie in (0, 0.5); got {shown(self.contamination)}")
+        generator(self.random_state)
+        width: int = integer(1)("width", self.width)
+        return width
 
     def reset(self) -> Self:
         """Forget the stream: the next step is a first one.
@@ -233,6 +242,7 @@ class StreamDetector(Estimator):
         >>> bool((again.score_steps(x) == detector.score_steps(x)).all())
         True
         """
+        self._check()
         model, arrays = self._fitted(), {}
         if self._gaps is not None:
             arrays = {"mean": self._gaps.mean, "correlation": self._gaps.correlation}
@@ -267,6 +277,7 @@ class StreamDetector(Estimator):
 
     def _take(self, kept: detector_file.Kept) -> None:
         """What a file says that it had learned."""
+        self._check()
         model, arrays, names = kept.model, kept.arrays, kept.facts["names"]
         n = model.n_features_in_
         if model.objective != "stepwise" or model.patch_length not in ("auto", 1) or model.missing == "padding":
@@ -281,7 +292,7 @@ class StreamDetector(Estimator):
         self._model, self._names = model, None if names is None else tuple(names)
         gaps = [arrays[name].astype(model.theta_.dtype) for name in ("mean", "correlation") if arrays]
         self._gaps = Gaps("ignore", *gaps) if gaps else None
-        self._offset = detector_file.number(kept.facts["offset"], "offset")
+        self._offset = detector_file.number(kept.facts["offset"], "offset", infinite=True)
         self.reset()
 
     @property
@@ -300,7 +311,7 @@ class StreamDetector(Estimator):
     @offset_.setter
     def offset_(self, value: Any) -> None:
         self._fitted()
-        self._offset = float(value)
+        self._offset = detector_file.number(value, "offset_", infinite=True)
 
     @property
     def state_(self) -> Floats | None:
@@ -332,7 +343,8 @@ def _errors(model: RAE, states: Floats, x: Floats) -> Floats:
     given = model.read_rows(model.unroll(model.encode_states(states), 1)[:, 0])
     there = ~np.isnan(x)
     squares = np.where(there, np.square(given - model.read_rows(x), dtype=np.float64), 0)
-    found: Floats = squares.sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    with np.errstate(invalid="ignore"):
+        found: Floats = squares.sum(axis=1) / there.sum(axis=1)
     return found
 
 
@@ -344,13 +356,7 @@ def _series(x: Any) -> Floats:
     """One series as rows of numbers."""
     if _is_sparse(x):
         raise ValueError("a series is an array of numbers; Sparse matrices are not supported")
-    try:
-        series = np.asarray(x)
-        if series.dtype.kind == "c":
-            raise ValueError(f"Complex data not supported: a series holds {series.dtype} numbers")
-        series = series.astype(np.float64)
-    except TypeError:
-        series = np.empty(0)
+    series = inputs.as_numbers(x, "a series").astype(np.float64)
     series = series[:, None] if series.ndim == 1 else series
     if series.ndim != 2 or len(series) == 0:
         raise ValueError("a series is an array of numbers of shape (n_steps, n_features) or (n_steps,), of at least "

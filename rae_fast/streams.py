@@ -94,7 +94,7 @@ class Streams(Learner):
             if after is not None:
                 return after
         if learned.gaps is not None:
-            x = learned.gaps.rows(x)
+            x = learned.gaps.rows(inputs.as_numbers(x, "x"))
         if learned.patches is not None:
             x = inputs.as_patches(x, np.ndim(state), learned.patch_length, learned.n_features)
         ids = as_stream_ids(x, np.shape(state), learned.n_features) if learned.reads_ids else None
@@ -115,36 +115,3 @@ class Streams(Learner):
             after = _codes.step(theta, state, x if ids is None else ids, form, out, ids is not None)
             assert after is not None
         return after
-
-    def encode_states(self, states: Any) -> Floats:
-        """The codes of states, such as `hidden_states` and `step` give: a stream has a code at any time.
-
-        Parameters
-        ----------
-        states : array-like of shape (H,) or (N, H)
-
-        Returns
-        -------
-        ndarray of shape (C,) or (N, C): ``states W_hc + b_c``; the states themselves where `n_code` is None
-
-        Raises
-        ------
-        ValueError
-            For bad input.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from rae_fast import RAE
-        >>> model = RAE(n_hidden=4, n_code=2, max_iter=0, random_state=0).fit(np.eye(3))
-        >>> state = model.initial_state()
-        >>> for x in np.eye(3):
-        ...     state = model.step(state, x)
-        >>> np.allclose(model.encode_states(state), model.transform(np.eye(3))[0])
-        True
-        """
-        learned = self._learned or self._fitted()
-        one = np.ndim(states) == 1
-        rows = inputs.as_matrix([states] if one else states, "states", learned.form.n_hidden, learned.memory.dtype)
-        codes = _codes.codes_of(learned.memory, rows, learned.form)
-        return codes[0] if one else codes

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rae_fast import inputs
 from rae_fast._batch import Batch
 from rae_fast._messages import shown
 
@@ -68,10 +69,7 @@ def windows(X: Any, width: int, stride: int = 1) -> Floats:
     >>> windows(np.arange(7), width=3, stride=2)[..., 0].tolist()
     [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     """
-    try:
-        series = np.asarray(X)
-    except ValueError:
-        raise ValueError("X is no array of numbers: its rows differ in length") from None
+    series = inputs.as_numbers(X, "X")
     if series.ndim == 1:
         series = series[:, None]
     if series.ndim != 2:

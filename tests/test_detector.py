@@ -181,8 +181,39 @@ def test_it_keeps_what_it_was_fitted_with():
     model = RAEDetector(RAE(6, max_iter=3, random_state=0)).fit(NORMAL)
     before = model.score_samples(NEW)
     np.testing.assert_array_equal(model.set_params(score_by="error").score_samples(NEW), before)
-    with pytest.raises(ValueError, match="offset_ must be a number"):
+    with pytest.raises(ValueError, match="offset_ is nan"):
         model.offset_ = np.nan
     assert RAEDetector(random_state=0).fit(NORMAL[:1]).predict(NORMAL[:1]).tolist() == [1]
     with pytest.raises(ValueError, match="contamination must be 'auto'"):
         RAEDetector(contamination="all").fit(NORMAL)
+
+
+def test_of_a_sequence_without_a_number_nothing_is_said():
+    rng = np.random.default_rng(0)
+    G = rng.standard_normal((40, 10, 2))
+    G[7] = np.nan
+    model = RAEDetector(RAE(6, missing="ignore", max_iter=10, random_state=0)).fit(G)
+    scores = model.score_samples(G)
+    assert np.flatnonzero(np.isnan(scores)).tolist() == [7] and model.predict(G)[7] == -1
+    whole = RAEDetector(RAE(6, missing="ignore", max_iter=10, random_state=0)).fit(G, sample_weight=np.arange(40) != 7)
+    np.testing.assert_allclose(whole.score_samples(G[:5]), scores[:5], rtol=0.5)
+    with pytest.raises(ValueError, match="no number"):
+        RAEDetector(RAE(6, missing="ignore")).fit(np.full((3, 4, 2), np.nan))
+
+
+@pytest.mark.parametrize("model", [None, RAE(5, max_iter=3, standardize="global", random_state=0)],
+                         ids=["default", "global"])
+def test_where_all_are_alike_rounding_is_no_anomaly(model):
+    rng = np.random.default_rng(0)
+    for same in (np.full((20, 7, 2), [0.1, 0.3]), np.tile(rng.standard_normal((1, 7, 2)), (20, 1, 1)),
+                 np.zeros((20, 7, 2)), 1e6 + np.zeros((20, 7, 2))):
+        detector = RAEDetector(model, random_state=0).fit(same)
+        for some in (same, same[:1], same[:3], list(same[:5]), same * (1 + 1e-15)):
+            assert (detector.predict(some) == 1).all()
+        assert (detector.predict(same[:2] + 1 + np.abs(same[:2])) == -1).all()
+
+
+@pytest.mark.parametrize("weights", [["a"] * 30, [None] * 30, [1, 2], [-1.0] * 30, [[1], [2, 3]]], ids=str)
+def test_bad_weights_are_refused_as_a_model_does(weights):
+    with pytest.raises(ValueError, match="sample_weight"):
+        RAEDetector().fit(NORMAL[:30], sample_weight=weights)

@@ -79,7 +79,10 @@ def changed(folder, *, arrays=None, facts=None, metadata=None, detector=None):
     ({"facts": {"medians": 3}}, "something is missing or of another kind"),
     ({"facts": {"score_by": "all"}}, "score_by is 'all'"), ({"detector": {"default": 1}}, "of another kind"),
     ({"detector": {"params": {"model": 3}}}, "something is missing or of another kind"),
-    ({"detector": {"params": {"random_state": -1}}}, "random_state"), ({"detector": {"facts": []}}, "of another kind"),
+    ({"detector": {"params": {"random_state": -1}}}, "random_state"),
+    ({"detector": {"params": {"score_by": [1]}}}, "score_by must be"),
+    ({"detector": {"params": {"contamination": {}}}}, "contamination"),
+    ({"detector": {"facts": []}}, "of another kind"),
 ], ids=str)
 def test_what_was_altered_is_refused_in_one_sentence(change, message, tmp_path):
     path = changed(tmp_path, **change)
@@ -112,6 +115,23 @@ def test_any_byte_may_be_wrong(kind, tmp_path):
     with pytest.raises(ValueError, match="does not say that it is one"):
         path.write_bytes(whole)
         (StreamDetector if kind is RAEDetector else RAEDetector).load(path)
+
+
+def test_offsets_that_never_alarm_and_settings_that_are_none(tmp_path):
+    detector = RAEDetector(RAE(3, **FAST)).fit(X)
+    detector.offset_ = -np.inf
+    detector.save(tmp_path / "d.st")
+    again = RAEDetector.load(tmp_path / "d.st")
+    assert again.offset_ == -np.inf and (again.predict(X) == 1).all()
+    stream = StreamDetector(RAE(3, objective="stepwise", **FAST)).fit(SERIES)
+    for owner in (detector, stream):
+        for value in (np.nan, None, "1"):
+            with pytest.raises(ValueError, match="offset_ is"):
+                owner.offset_ = value
+    with pytest.raises(ValueError, match="score_by must be"):
+        detector.set_params(score_by="nonsense").save(tmp_path / "e.st")
+    with pytest.raises(ValueError, match="width must be"):
+        stream.set_params(width=-1).save(tmp_path / "e.st")
 
 
 def test_before_fit_and_a_detector_is_no_model(tmp_path):

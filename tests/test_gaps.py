@@ -225,3 +225,18 @@ def test_float32_and_single_sequences():
     assert model.theta_.dtype == np.float32 and np.isfinite(model.reconstruct(X3.astype(np.float32))).all()
     one = fitted(X[0])
     assert one.reconstruct(X[0]).shape == (1, len(X[0]), 3)
+
+
+def test_weights_of_sequences_are_those_of_their_pairs_and_large_numbers_do_not_overflow():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((30, 1)).cumsum(axis=0), rng.standard_normal((30, 1))
+    a[3] = np.nan
+
+    def gaps(data, w=None):
+        return RAE(3, missing="ignore", max_iter=0, random_state=0).fit(data, sample_weight=w)._learned.gaps
+
+    for name in ("mean", "correlation"):
+        np.testing.assert_allclose(getattr(gaps([a, b], [3.0, 1.0]), name), getattr(gaps([a, a, a, b]), name))
+    huge = np.linspace(1e307, 1.1e308, 20)[:, None]
+    model = RAE(3, missing="ignore", max_iter=0, random_state=0, init="normal").fit(huge)
+    np.testing.assert_allclose(model._learned.gaps.mean, 6e307)

@@ -84,6 +84,40 @@ def test_whitened_codes(pooling, options, tmp_path):
     np.testing.assert_array_equal(both.transform(data), codes)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("options", [{}, {"n_hidden": 24}, {"pooling": "last+mean"}], ids=str)
+def test_whitening_makes_no_noise_large(options, dtype):
+    rng = np.random.default_rng(0)
+    waves = np.sin(0.3 * np.arange(20)[None, :, None] + rng.uniform(0, 6, (300, 1, 1)))
+    model = fitted(waves[:200], **options, dtype=dtype, whiten=True, max_iter=30)
+    codes = model.transform(waves[:200])
+    assert codes.std(axis=0).max() < 1.1 and np.linalg.cond(model._learned.code_units.forward) < 1.01e3
+    covariance = np.linalg.eigvalsh(np.cov(codes.T, bias=True))
+    np.testing.assert_allclose(covariance[-2:], 1, rtol=1e-2)  # the directions that are there
+    noisy = model.transform(waves[200:] + 0.05 * rng.standard_normal((100, 20, 1)))
+    assert noisy.std(axis=0).max() < 50
+    back = model.inverse_transform(codes, 20)
+    np.testing.assert_allclose(back, fitted(waves[:200], **options, dtype=dtype, max_iter=30).reconstruct(waves[:200]),
+                               atol=1e-3 if dtype == "float32" else 1e-9)
+
+
+@pytest.mark.parametrize("options", [{"whiten": True}, {"standardize_codes": True}], ids=str)
+def test_units_are_those_of_whole_sequences_and_of_states(options):
+    rng = np.random.default_rng(0)
+    long = [rng.standard_normal((n, 3)).cumsum(axis=0) for n in rng.integers(20, 42, 60)]
+    model = fitted(long, n_hidden=5, objective="stepwise", stretch_length=5, standardize="channel", **options)
+    codes = model.transform(long)
+    np.testing.assert_allclose(codes.std(axis=0), 1, rtol=1e-6)
+    np.testing.assert_allclose(model.encode_states(model.last_states(long)), codes, rtol=1e-9, atol=1e-12)
+    state = model.encode_states(model.last_states(long)[0])
+    np.testing.assert_allclose(model.unroll(state[None], 4), model.unroll(codes[:1], 4), rtol=1e-7)
+    both = fitted(pooling="last+mean", **options)
+    plain = fitted()
+    np.testing.assert_array_equal(both.encode_states(both.last_states(X)), plain.encode_states(plain.last_states(X)))
+    with pytest.raises(FloatingPointError):
+        fitted(n_code=3, solver="sgd", learning_rate=1e200, relative_rates=False, init="normal", max_iter=50, **options)
+
+
 def test_whitening_leaves_alone_what_does_not_vary_and_knows_weights():
     one = fitted([x[:, :1] * 0 + n % 2 for n, x in enumerate(X3)], n_hidden=3, whiten=True)
     codes = one.transform([np.zeros((4, 1)), np.ones((4, 1))])
@@ -116,11 +150,11 @@ def test_what_is_refused():
         fitted(standardize_codes="yes")
     with pytest.raises(ValueError, match="call fit"):
         fitted().set_params(standardize_codes=True).transform(X)
-    with pytest.raises(ValueError, match="pooling='mean'; call fit"):
+    with pytest.raises(ValueError, match="pooling='mean' needs"):
         fitted(standardize_codes=True).set_params(pooling="mean").transform(X)
-    with pytest.raises(ValueError, match="whiten=True needs the codes"):
+    with pytest.raises(ValueError, match="whiten=True with pooling='last' needs what fit finds"):
         fitted(standardize_codes=True).set_params(whiten=True).transform(X)
-    with pytest.raises(ValueError, match="standardize_codes=True needs the codes"):
+    with pytest.raises(ValueError, match="standardize_codes=True with pooling='last' needs"):
         fitted(whiten=True).set_params(whiten=False, standardize_codes=True).transform(X)
     with pytest.raises(ValueError, match="12"):
         fitted(pooling="last+mean").unroll(np.zeros((2, 6)), 3)

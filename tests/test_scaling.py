@@ -168,3 +168,6 @@ def test_the_scaler_lets_missing_numbers_pass(kind):
         scaler.fit([np.where([False, True, False], np.nan, x) for x in whole])
     pipeline = make_pipeline(SequenceScaler(), RAE(4, missing="ignore", max_iter=3, random_state=0)).fit(gone)
     assert np.isfinite(pipeline.transform(gone)).all()
+    large = 1e155 + 1e150 * rng.standard_normal((1, 100, 1))
+    large[0, 3] = np.nan
+    np.testing.assert_allclose(SequenceScaler().fit(large).scale_, np.nanstd(large / 1e150) * 1e150)

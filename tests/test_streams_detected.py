@@ -100,8 +100,27 @@ def test_missing_numbers_in_a_stream():
     model = RAE(8, objective="stepwise", standardize="channel", missing="ignore", max_iter=5, random_state=0)
     detector = StreamDetector(model).fit(gaps)
     scores = detector.score_steps(gaps)
-    assert np.isfinite(scores).all() and np.isfinite(detector.offset_) and scores[7] == 0
+    nothing = np.isnan(gaps).all(axis=1)
+    assert np.isfinite(scores[~nothing]).all() and np.isnan(scores[nothing]).all() and nothing[7]
+    assert detector.offset_ == np.quantile(scores[~nothing], 0.001)
     np.testing.assert_allclose([detector.update(x) for x in gaps[:60]], scores[:60], rtol=1e-7, atol=1e-12)
+    nullable = pytest.importorskip("pandas").DataFrame(gaps).astype("Float64")
+    np.testing.assert_array_equal(StreamDetector(model).fit(nullable).score_steps(nullable), scores)
+    masked = np.ma.masked_invalid(gaps)
+    for call in (lambda: StreamDetector(model).fit(masked), lambda: detector.score_steps(masked),
+                 lambda: detector.update(masked[7]), lambda: windows(masked, 5),
+                 lambda: detector.model_.step(detector.model_.initial_state(), masked[7]),
+                 lambda: detector.model_.read_rows(masked)):
+        with pytest.raises(ValueError, match="has masked values"):
+            call()
+
+
+@pytest.mark.parametrize("options", [{"whiten": True}, {"standardize_codes": True}, {"pooling": "last+mean"},
+                                     {"pooling": "mean"}], ids=str)
+def test_units_of_codes_are_nothing_to_a_stream(options):
+    plain = {"n_hidden": 5, "objective": "stepwise", "max_iter": 3, "random_state": 0}
+    scores = StreamDetector(RAE(**plain)).fit(X).score_steps(X)
+    np.testing.assert_array_equal(StreamDetector(RAE(**plain, **options)).fit(X).score_steps(X), scores)
 
 
 def test_names_of_columns_and_states_of_others():
@@ -114,7 +133,11 @@ def test_names_of_columns_and_states_of_others():
     detector.update(X[0])
     detector.state_[:] = 9
     assert np.abs(detector.state_).max() <= 1
-    several = StreamDetector(RAE(5, objective="stepwise", max_iter=3, random_state=0)).fit([X[:99, 0], X[:80, 1]])
+    several = StreamDetector(RAE(5, objective="stepwise", max_iter=3, random_state=0)).fit(
+        [X[:99, :1], X[:80, 1:]])
     assert several.model_.n_features_in_ == 1
+    for vectors in (X[:50].tolist(), [X[:99, 0], X[:80, 1]]):
+        with pytest.raises(ValueError, match="a list of vectors: pass np.asarray"):
+            StreamDetector().fit(vectors)
     with pytest.raises(ValueError, match="patch_length=1"):
         StreamDetector(RAE(5, objective="stepwise", patch_length=3)).fit(X)
