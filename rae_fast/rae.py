@@ -104,18 +104,19 @@ class RAE(SequenceModel, StretchParameters, SequenceParameters):
         there was none, the first `partial_fit` began with): what a linear classifier or k-means behind it wants.
         `inverse_transform` and `unroll` undo it.
     whiten : bool, default=False
-        Whether they are made uncorrelated as well, by the symmetric map that moves them least; undone likewise. Small
-        codes gain by it what large ones lose, whose faintest directions then count as much as all others:
-        `docs/quality.md`, "Codes for what follows".
+        Whether they are made uncorrelated as well, by the symmetric map that moves them least; undone likewise.
+        Directions fainter than a thousandth of the widest are enlarged as that thousandth would be. Small codes gain by
+        it what large ones lose, whose faint directions then count as much as all others: `docs/quality.md`, "Codes for
+        what follows".
     max_memory : int, default=2**30
         Bytes of hidden states that a gradient keeps of sequences computed together; of longer ones they are computed
         a second time, span by span, which changes no bit and takes about one forward pass longer.
     stretch_length : int, None or "auto", default="auto"
         `fit` learns from longer sequences in stretches, equal parts of at most so many steps, as if each were a
-        sequence: many updates a pass, and none that goes back through all of a long series. None cuts nothing. "auto"
-        cuts into stretches of 250 where that was measured to be better (`docs/quality.md`, "Long series"): of
-        ``objective="stepwise"`` more than 5,000 steps, of "unfold" more than 50,000, of which one code gives back
-        nothing.
+        sequence: many updates a pass, and none that goes back through all of a long series. Losses are then those of
+        stretches, and `early_stopping` holds some of these out. None cuts nothing. "auto" cuts into stretches of 250
+        where that was measured to be better (`docs/quality.md`, "Long series"): of ``objective="stepwise"`` more than
+        5,000 steps, of "unfold" more than 50,000, of which one code gives back nothing.
     solver : {"adam", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "rprop", "lbfgs"}, default="adam"
         The formulas are in `rae_fast/solvers.py`. "rprop" is meant for the whole data as one batch. "lbfgs"
         always takes the whole data; it ignores learning rate, schedule, clipping, batches and shuffling, and

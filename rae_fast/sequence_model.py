@@ -132,7 +132,7 @@ class SequenceModel(Coding, Streams):
             What has an error of its own. A cross-entropy is one of steps, not of features or elements.
         reduce : {"sum", "mean"}, default="sum"
             What is made of the errors of a sequence, of a step, or of a feature of a sequence. Means do not grow with
-            the length.
+            the length. Numbers that are missing have none; the mean of none is 0.
         units : {"data", "model"}, default="data"
             With `standardize`, whether errors are those of the data, or ("model") of the standardised data, in which
             every channel counts the same.
