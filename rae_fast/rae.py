@@ -116,7 +116,7 @@ class RAE(SequenceModel, StretchParameters, SequenceParameters):
         sequence: many updates a pass, and none that goes back through all of a long series. Losses are then those of
         stretches, and `early_stopping` holds some of these out. None cuts nothing. "auto" cuts into stretches of 250
         where that was measured to be better (`docs/quality.md`, "Long series"): of ``objective="stepwise"`` more than
-        5,000 steps, of "unfold" more than 50,000, of which one code gives back nothing.
+        5,000 steps, of "unfold" more than 100,000, of which one code gives back little.
     solver : {"adam", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "rprop", "lbfgs"}, default="adam"
         The formulas are in `rae_fast/solvers.py`. "rprop" is meant for the whole data as one batch. "lbfgs"
         always takes the whole data; it ignores learning rate, schedule, clipping, batches and shuffling, and

@@ -34,7 +34,7 @@ _MOST_JUDGED = 1 << 30
 _MANY_OUTPUTS = 8
 
 # stretch_length="auto": sequences of more steps are cut, into parts of so many (docs/quality.md, "Long series").
-_LONGEST, _STRETCH = {"stepwise": 5_000, "unfold": 50_000}, 250
+_LONGEST, _STRETCH = {"stepwise": 5_000, "unfold": 100_000}, 250
 
 
 class SequenceModel(Coding, Streams):

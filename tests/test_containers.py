@@ -111,7 +111,7 @@ def test_memory_errors_are_not_hidden(model):
 def test_padding_with_nan_gets_its_remedy(model):
     padded = np.array([F, F])
     padded[1, 2:] = np.nan
-    with pytest.raises(ValueError, match="sequence 1 has NaN at step 2, feature 0; if that is padding, choose mis"):
+    with pytest.raises(ValueError, match="sequence 1 has NaN at step 2, feature 0; if that is padding, pass a list"):
         model.transform(padded)
     assert model.transform([x[~np.isnan(x).all(axis=1)] for x in padded]).shape == (2, 3)
     padded[1, 3] = 1

@@ -53,11 +53,11 @@ def test_by_default_long_series_are_cut():
     for data, parts in ((series, 21), (series[1:], 1), ([series, series[:700]], 22)):
         model = RAE(3, objective="stepwise", batch_size=1, max_iter=2, random_state=0).fit(data)
         assert model.n_updates_ == 2 * parts
-    long = np.sin(0.3 * np.arange(50_001))[:, None]
-    for data, parts in ((long, 201), (long[1:], 1)):
+    long = np.sin(0.3 * np.arange(100_001))[:, None]
+    for data, parts in ((long, 401), (long[1:], 1)):
         assert RAE(2, batch_size=1, max_iter=1, random_state=0, init="normal").fit(data).n_updates_ == parts
     # Its stretches come back, where one code of the whole would give back next to nothing.
-    t = np.arange(60_000)
+    t = np.arange(110_000)
     wave = np.column_stack([np.sin(0.2 * t), np.cos(0.2 * t)])
     model = RAE(8, random_state=0, max_iter=3).fit(wave)
     assert model.reconstruction_error([wave[:200]], reduce="mean")[0] < 0.05
