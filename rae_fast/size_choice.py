@@ -54,8 +54,9 @@ def code_sizes(X: Any, sizes: Sequence[int] = (1, 2, 4, 8, 16, 32), *, n_hidden:
                random_state: Any = None) -> CodeSizes:
     """Held-out errors of codes of several sizes, from the closed form of each, without training.
 
-    `score` rises with the size of a code, so a search by it always takes the largest: look at these, or at
-    ``plotting.sizes`` of them, and take the elbow, or the smallest with as much `explained_variance` as you need.
+    `score` rises with the size of a code, so a search by it, such as GridSearchCV's, always takes the largest: look at
+    these, or at ``plotting.sizes`` of them, and take the elbow, or the smallest with as much `explained_variance` as
+    you need.
 
     Parameters
     ----------
