@@ -72,7 +72,7 @@ class Coding(Learner):
         if self.pooling == "last" and self.standardize_codes is False and self.whiten is False:
             codes = self._codes(learned, batch)
         else:
-            settings = hyperparameters.check(self)
+            settings = self._checked or hyperparameters.check(self)
             codes = self._pooled(learned, batch, settings.pooling)
             if (units := _code_units(learned, settings)) is not None:
                 codes = units.rows(codes)
@@ -172,7 +172,8 @@ class Coding(Learner):
         one = np.ndim(states) == 1
         rows = inputs.as_matrix([states] if one else states, "states", learned.form.n_hidden, learned.memory.dtype)
         codes = _codes.codes_of(learned.memory, rows, learned.form)
-        if self.pooling == "last" and (units := _code_units(learned, hyperparameters.check(self))) is not None:
+        settings = self._checked or hyperparameters.check(self)
+        if settings.pooling == "last" and (units := _code_units(learned, settings)) is not None:
             codes = units.rows(codes)
         return codes[0] if one else codes
 
@@ -370,7 +371,7 @@ class Coding(Learner):
         ['rae0', 'rae1']
         """
         prefix = type(self).__name__.lower()
-        n = self._fitted().form.code_size * len(hyperparameters.check(self).pooling.split("+"))
+        n = self._fitted().form.code_size * len((self._checked or hyperparameters.check(self)).pooling.split("+"))
         return np.array([f"{prefix}{i}" for i in range(n)], dtype=object)
 
     def read_rows(self, rows: Any) -> Floats:
@@ -437,7 +438,7 @@ class Coding(Learner):
             if found is not None:
                 return found
             return inputs.as_matrix(codes, "codes", learned.form.code_size, learned.memory.dtype)
-        settings = hyperparameters.check(self)
+        settings = self._checked or hyperparameters.check(self)
         parts, C = settings.pooling.split("+"), learned.form.code_size
         if "last" not in parts:
             raise ValueError("codes of pooling='mean' cannot be unrolled; choose 'last+mean' where both are needed")
