@@ -217,3 +217,12 @@ def test_where_all_are_alike_rounding_is_no_anomaly(model):
 def test_bad_weights_are_refused_as_a_model_does(weights):
     with pytest.raises(ValueError, match="sample_weight"):
         RAEDetector().fit(NORMAL[:30], sample_weight=weights)
+
+
+def test_states_far_off_are_left_out_of_the_covariance():
+    rng = np.random.default_rng(0)
+    states = rng.standard_normal((2000, 5))
+    mixed = np.concatenate([states, 1000 + rng.standard_normal((5, 5))])
+    clean, found = detector.Codes.of(states), detector.Codes.of(mixed)
+    np.testing.assert_allclose(found.mean, clean.mean, atol=1e-9)
+    np.testing.assert_allclose(found.precision, clean.precision, atol=1e-6)
